@@ -1,0 +1,460 @@
+//! The ABI between the BPF programs and the agent: records, events, counters, globals.
+//!
+//! Every structure is `repr(C)`, made of integers, with explicit padding and its size asserted,
+//! because both sides are compiled by different compilers. A change here needs a new
+//! [`ABI_VERSION`] and a rebuilt object (`cargo xtask ebpf`).
+#![no_std]
+#![forbid(unsafe_code)]
+
+/// Version of everything in this file; stored in the object and compared at load.
+pub const ABI_VERSION: u32 = 1;
+
+/// Most bytes kept of the request direction of a connection (the asking side), per turn.
+pub const ASK_HEAD: usize = 1024;
+/// Most bytes kept of the response direction (the answering side), per message.
+pub const ANSWER_HEAD: usize = 512;
+/// Last bytes written in the response direction, when the head does not already hold them.
+pub const TAIL: usize = 16;
+/// Length of a task's `comm`.
+pub const COMM: usize = 16;
+/// Most bytes kept of a cgroup path, including the terminating zero.
+pub const CGROUP_PATH: usize = 512;
+
+/// Which end of the connection this node's process is.
+pub mod role {
+    /// Not known: the connection is older than the agent and its port tells nothing.
+    pub const UNKNOWN: u32 = 0;
+    /// The connection was accepted here: we are asked.
+    pub const SERVER: u32 = 1;
+    /// The connection was opened here: we ask.
+    pub const CLIENT: u32 = 2;
+}
+
+/// Bits of [`SocketRecord::flags`].
+pub mod record_flag {
+    /// The socket is older than the agent: what happened before is not known.
+    pub const SEEDED: u32 = 1 << 0;
+    /// Payload of the current turn's request could not be captured completely from its first byte on.
+    pub const ASK_LOST: u32 = 1 << 1;
+    /// Payload of the current response could not be captured completely from its first byte on.
+    pub const ANSWER_LOST: u32 = 1 << 2;
+    /// The peer sent FIN (the socket passed through `CLOSE_WAIT`).
+    pub const PEER_FIN: u32 = 1 << 3;
+    /// The peer sent RST.
+    pub const PEER_RESET: u32 = 1 << 4;
+    /// Our side ended the connection (its closing state change has been seen).
+    pub const ENDED: u32 = 1 << 5;
+    /// The last answer bytes seen were an interim (1xx) response: the request goes on.
+    pub const INTERIM: u32 = 1 << 6;
+    /// `tail` holds the last bytes of the answer (otherwise the answer head holds them all, or they are lost).
+    pub const TAIL_VALID: u32 = 1 << 7;
+    /// The last answer bytes were not captured (`sendfile`, `splice`, `io_uring`): no tail is known.
+    pub const TAIL_LOST: u32 = 1 << 8;
+}
+
+/// One direction of one connection, with what was captured of its current message.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flow {
+    /// Bytes since the connection began (for a seeded socket: since the agent saw it first).
+    pub total: u64,
+    /// Value of `total` where the current turn began.
+    pub turn_pos: u64,
+    /// Value of `total` where the captured head began: the current message.
+    pub message_pos: u64,
+    /// Monotonic time of the first byte of the current turn in this direction; 0 when there is none.
+    pub first_ns: u64,
+    /// Monotonic time of the last byte in this direction; 0 when there is none.
+    pub last_ns: u64,
+    /// The kernel's position when it was last looked at (`copied_seq` or `write_seq`).
+    pub seq: u32,
+    /// Bytes captured in the head buffer of this direction.
+    pub head_len: u32,
+    /// Messages begun in the current turn, as far as system call boundaries show them.
+    pub messages: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Flow>() == 56);
+
+/// What the kernel remembers of one TCP connection, in socket storage.
+///
+/// `ask` is the direction in which requests travel (received for a server, sent for a client),
+/// `answer` the other one. A *turn* begins with the first ask byte after an answer byte.
+/// The same structure travels to userspace as the body of a [`ConnectionEvent`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SocketRecord {
+    /// Monotonic time at which the connection was established (for a seeded socket: first seen).
+    pub born_ns: u64,
+    /// cgroup v2 id of the task that last read or wrote; 0 when no task ever did.
+    pub cgroup: u64,
+    /// Request direction.
+    pub ask: Flow,
+    /// Response direction.
+    pub answer: Flow,
+    /// Process that last read or wrote; 0 when none ever did.
+    pub tgid: u32,
+    /// One of [`role`].
+    pub role: u32,
+    /// Bits of [`record_flag`].
+    pub flags: u32,
+    /// Turns begun on this connection.
+    pub turns: u32,
+    /// `write_seq` when the peer's FIN arrived; meaningful with [`record_flag::PEER_FIN`].
+    pub peer_fin_write_seq: u32,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Local port, host byte order.
+    pub local_port: u16,
+    /// Peer's port, host byte order.
+    pub peer_port: u16,
+    /// Explicit padding.
+    pub reserved: u16,
+    /// Local address; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// Peer's address; IPv4 in the first four bytes.
+    pub peer: [u8; 16],
+    /// Last bytes written in the answer direction.
+    pub tail: [u8; TAIL],
+    /// First bytes of the current turn's request(s).
+    pub ask_head: [u8; ASK_HEAD],
+    /// First bytes of the current response.
+    pub answer_head: [u8; ANSWER_HEAD],
+}
+const _: () = assert!(size_of::<SocketRecord>() == 1744);
+const _: () = assert!(size_of::<SocketRecord>() % 8 == 0);
+
+/// First field of every event: what it is.
+pub mod event_kind {
+    /// A stop or kill signal was generated: [`super::SignalEvent`].
+    pub const SIGNAL_GENERATED: u32 = 1;
+    /// A stop signal reached its handler: [`super::SignalEvent`].
+    pub const SIGNAL_DELIVERED: u32 = 2;
+    /// The last thread of a process is exiting, its sockets still open: [`super::ExitEvent`].
+    pub const PROCESS_EXIT: u32 = 3;
+    /// The OOM killer chose a process: [`super::ExitEvent`] with only the process filled in.
+    pub const OOM_VICTIM: u32 = 4;
+    /// A TCP listener was opened: [`super::ListenerEvent`].
+    pub const LISTENER_OPENED: u32 = 5;
+    /// A TCP listener was closed for good: [`super::ListenerEvent`].
+    pub const LISTENER_CLOSED: u32 = 6;
+    /// A turn ended because the next one began, on a draining workload: [`super::ConnectionEvent`].
+    pub const TURN_ENDED: u32 = 7;
+    /// A connection ended (first closing state change): [`super::ConnectionEvent`].
+    pub const CONNECTION_ENDED: u32 = 8;
+    /// The peer reset a connection after our side had ended it: [`super::ConnectionEvent`].
+    pub const RESET_AFTER_END: u32 = 9;
+    /// We answered a segment with RST: [`super::ResetEvent`].
+    pub const RESET_SENT: u32 = 10;
+    /// A cgroup was created: [`super::CgroupEvent`].
+    pub const CGROUP_CREATED: u32 = 11;
+    /// A cgroup was removed: [`super::CgroupEvent`].
+    pub const CGROUP_REMOVED: u32 = 12;
+    /// A cgroup's last process left it: [`super::CgroupEvent`] without path.
+    pub const CGROUP_EMPTIED: u32 = 13;
+}
+
+/// Header of every event in the ring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EventHeader {
+    /// Monotonic time.
+    pub at_ns: u64,
+    /// One of [`event_kind`].
+    pub kind: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<EventHeader>() == 16);
+
+/// Bits of [`ProcessInfo::flags`].
+pub mod process_flag {
+    /// PID 1 of a pid namespace other than the initial one.
+    pub const PID1: u32 = 1 << 0;
+    /// It holds, or held, the server end of a connection, or opened a listener.
+    pub const SERVED: u32 = 1 << 1;
+    /// It holds, or held, the client end of a connection.
+    pub const CALLED: u32 = 1 << 2;
+    /// It is exiting (`PF_EXITING`).
+    pub const EXITING: u32 = 1 << 3;
+    /// It, or its parent, was sent a stop signal or SIGKILL since the agent runs.
+    pub const SIGNALLED: u32 = 1 << 4;
+    /// Its whole thread group is already exiting (`SIGNAL_GROUP_EXIT`).
+    pub const GROUP_EXIT: u32 = 1 << 5;
+    /// Its parent lives in the same cgroup (so it is not the cgroup's first process).
+    pub const PARENT_IN_CGROUP: u32 = 1 << 6;
+}
+
+/// A process as the kernel sees it at the moment of an event.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ProcessInfo {
+    /// cgroup v2 id.
+    pub cgroup: u64,
+    /// Start time (`task_struct::start_time` of the group leader, monotonic ns): with the pid, an identity.
+    pub started_ns: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Parent's process id in the initial pid namespace.
+    pub parent_tgid: u32,
+    /// Process id inside its own pid namespace.
+    pub ns_tgid: u32,
+    /// Bits of [`process_flag`].
+    pub flags: u32,
+    /// `comm` of the group leader, zero-padded.
+    pub comm: [u8; COMM],
+}
+const _: () = assert!(size_of::<ProcessInfo>() == 48);
+
+/// Disposition of a signal at its target when it was generated.
+pub mod disposition {
+    /// `SIG_DFL`.
+    pub const DEFAULT: u32 = 0;
+    /// A handler is installed.
+    pub const HANDLED: u32 = 1;
+    /// `SIG_IGN`.
+    pub const IGNORED: u32 = 2;
+    /// Blocked by the thread that was looked at: pending for `sigwait` or `signalfd`, or merely late.
+    pub const BLOCKED: u32 = 3;
+}
+
+/// Where a signal came from.
+pub mod sender_kind {
+    /// A process, by `kill(2)` and its like.
+    pub const PROCESS: u32 = 0;
+    /// Kernel code on behalf of a process (`cgroup.kill`: `info` is 0).
+    pub const CGROUP_KILL: u32 = 1;
+    /// The kernel itself (`info` is 1): OOM killer, or the end of a pid namespace.
+    pub const KERNEL: u32 = 2;
+}
+
+/// A stop or kill signal, at generation or at delivery.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SignalEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// Who gets it.
+    pub target: ProcessInfo,
+    /// Who sent it (at delivery: zero).
+    pub sender: ProcessInfo,
+    /// Signal number.
+    pub signal: u32,
+    /// One of [`disposition`].
+    pub disposition: u32,
+    /// `signal_generate`'s result: 0 delivered, 1 ignored, 2 already pending, 3 overflow, 4 info lost.
+    pub result: u32,
+    /// One of [`sender_kind`].
+    pub sender_kind: u32,
+    /// 1 when the signal was sent to the process, 0 when to one thread.
+    pub group: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<SignalEvent>() == 136);
+
+/// A process is exiting; its sockets are still open.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ExitEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// Who.
+    pub process: ProcessInfo,
+    /// Wait status: low 7 bits the fatal signal, bits 8 to 15 the exit code.
+    pub status: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<ExitEvent>() == 72);
+
+/// A listener was opened or closed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ListenerEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// The task that opened or closed it.
+    pub process: ProcessInfo,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Connections in the accept queue.
+    pub backlog: u32,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Port, host byte order.
+    pub port: u16,
+    /// Listeners on this port and namespace that are still open (`SO_REUSEPORT`, IPv4 beside IPv6).
+    pub still_open: u32,
+    /// Local address; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+}
+const _: () = assert!(size_of::<ListenerEvent>() == 96);
+
+/// A connection's record with what only its end shows.
+///
+/// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ConnectionEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// Process in whose context the event happened. Only meaningful together with its flags: on
+    /// loopback a socket of one process is handled on top of another.
+    pub current: ProcessInfo,
+    /// Address of the socket: with `record.born_ns`, the identity of the connection.
+    pub socket: u64,
+    /// TCP state before the change (for `TURN_ENDED`: the current one).
+    pub old_state: u32,
+    /// TCP state after the change.
+    pub new_state: u32,
+    /// `rcv_nxt - copied_seq`: received, not read. A FIN counts 1.
+    pub unread: u32,
+    /// `write_seq - snd_nxt`: written, not sent.
+    pub unsent: u32,
+    /// `write_seq - snd_una`: written, not acknowledged.
+    pub unacked: u32,
+    /// `write_seq`.
+    pub write_seq: u32,
+    /// `sk_err`.
+    pub error: u32,
+    /// 1 when the socket belongs to a file (was accepted), else 0.
+    pub accepted: u32,
+    /// `sk_shutdown`: 1 receive side, 2 send side closed by us.
+    pub shutdown: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// What was recorded; last, so that its heads can be left away.
+    pub record: SocketRecord,
+}
+impl ConnectionEvent {
+    /// Size without the heads.
+    pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
+}
+const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1744);
+
+/// Bits of [`ResetEvent::flags`].
+pub mod reset_flag {
+    /// The segment carried SYN: a connection attempt met a closed port.
+    pub const SYN: u32 = 1 << 0;
+    /// The socket was in `TIME_WAIT` (closed before, by us).
+    pub const TIME_WAIT: u32 = 1 << 1;
+    /// The socket still had its record: closed by us, not yet forgotten.
+    pub const RECORD: u32 = 1 << 2;
+}
+
+/// A segment that met no listener, or a connection that we had closed, and was answered with RST.
+/// Sent only when its local port belongs, or belonged, to a listener of a workload that is ending.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ResetEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// cgroup whose listener the port belonged to.
+    pub cgroup: u64,
+    /// Process that closed the listener, or owned the connection.
+    pub tgid: u32,
+    /// Bits of [`reset_flag`].
+    pub flags: u32,
+    /// Bytes of payload in the segment.
+    pub payload: u32,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Local port, host byte order.
+    pub local_port: u16,
+    /// Peer's port, host byte order.
+    pub peer_port: u16,
+    /// Explicit padding.
+    pub reserved: u16,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Peer's address.
+    pub peer: [u8; 16],
+}
+const _: () = assert!(size_of::<ResetEvent>() == 80);
+
+/// A cgroup came, went, or lost its last process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CgroupEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// cgroup v2 id.
+    pub cgroup: u64,
+    /// Bytes of `path` in use, without the terminating zero.
+    pub path_len: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Path below the unified hierarchy's root.
+    pub path: [u8; CGROUP_PATH],
+}
+const _: () = assert!(size_of::<CgroupEvent>() == 32 + CGROUP_PATH);
+
+/// Why a cgroup, or a process, reports. Value of the draining maps.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Draining {
+    /// Monotonic time of the first stop signal.
+    pub since_ns: u64,
+}
+const _: () = assert!(size_of::<Draining>() == 8);
+
+/// Key of the listener map: a port in a network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortKey {
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Port, host byte order.
+    pub port: u32,
+}
+
+/// Value of the listener map.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PortState {
+    /// cgroup of the task that opened the first of them.
+    pub cgroup: u64,
+    /// Monotonic time at which the last of them was closed; 0 while one is open.
+    pub closed_ns: u64,
+    /// Listeners open now.
+    pub open: u32,
+    /// Process that opened or, once closed, closed it.
+    pub tgid: u32,
+}
+const _: () = assert!(size_of::<PortState>() == 24);
+
+/// Key of the reset counters.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResetKey {
+    /// cgroup v2 id of the connection's owner.
+    pub cgroup: u64,
+    /// 0 sent, 1 received.
+    pub direction: u32,
+    /// 0 serving, 1 shutdown.
+    pub phase: u32,
+}
+
+/// Per-CPU counters: the index is one of these.
+pub mod counter {
+    /// Events put into the ring.
+    pub const EVENTS: u32 = 0;
+    /// Events lost: the ring was full.
+    pub const LOST_RING_FULL: u32 = 1;
+    /// Sockets without a record: storage could not be allocated.
+    pub const LOST_NO_STORAGE: u32 = 2;
+    /// Entries lost: a map was full.
+    pub const LOST_MAP_FULL: u32 = 3;
+    /// Payload that could not be read from the process (its position is still right).
+    pub const LOST_PAYLOAD: u32 = 4;
+    /// How many counters there are.
+    pub const COUNT: u32 = 5;
+}
+
+pub mod offset;

@@ -15,6 +15,8 @@ pub const ASK_HEAD: usize = 1024;
 pub const ANSWER_HEAD: usize = 512;
 /// Last bytes written in the response direction, when the head does not already hold them.
 pub const TAIL: usize = 16;
+/// Room for the tail: twice its length, so that the verifier can bound a right-aligned write.
+pub const TAIL_ROOM: usize = 2 * TAIL;
 /// Length of a task's `comm`.
 pub const COMM: usize = 16;
 /// Most bytes kept of a cgroup path, including the terminating zero.
@@ -34,9 +36,9 @@ pub mod role {
 pub mod record_flag {
     /// The socket is older than the agent: what happened before is not known.
     pub const SEEDED: u32 = 1 << 0;
-    /// Payload of the current turn's request could not be captured completely from its first byte on.
+    /// Payload of the current turn's request could not be captured from its first byte on.
     pub const ASK_LOST: u32 = 1 << 1;
-    /// Payload of the current response could not be captured completely from its first byte on.
+    /// Payload of the current response could not be captured from its first byte on.
     pub const ANSWER_LOST: u32 = 1 << 2;
     /// The peer sent FIN (the socket passed through `CLOSE_WAIT`).
     pub const PEER_FIN: u32 = 1 << 3;
@@ -48,8 +50,12 @@ pub mod record_flag {
     pub const INTERIM: u32 = 1 << 6;
     /// `tail` holds the last bytes of the answer (otherwise the answer head holds them all, or they are lost).
     pub const TAIL_VALID: u32 = 1 << 7;
-    /// The last answer bytes were not captured (`sendfile`, `splice`, `io_uring`): no tail is known.
-    pub const TAIL_LOST: u32 = 1 << 8;
+    /// An answer began with `HTTP/1.`: the connection speaks HTTP/1 in clear.
+    pub const HTTP: u32 = 1 << 8;
+    /// The protocol was switched (101, CONNECT): the turn goes on whatever is said.
+    pub const SWITCHED: u32 = 1 << 9;
+    /// The record has been sent for the end of its connection.
+    pub const SENT: u32 = 1 << 10;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -111,20 +117,20 @@ pub struct SocketRecord {
     pub local_port: u16,
     /// Peer's port, host byte order.
     pub peer_port: u16,
-    /// Explicit padding.
-    pub reserved: u16,
+    /// Bytes of `tail` in use: the last ones before index [`TAIL`].
+    pub tail_len: u16,
     /// Local address; IPv4 in the first four bytes.
     pub local: [u8; 16],
     /// Peer's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
-    /// Last bytes written in the answer direction.
-    pub tail: [u8; TAIL],
+    /// Last bytes written in the answer direction, right-aligned at index [`TAIL`].
+    pub tail: [u8; TAIL_ROOM],
     /// First bytes of the current turn's request(s).
     pub ask_head: [u8; ASK_HEAD],
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1744);
+const _: () = assert!(size_of::<SocketRecord>() == 1760);
 const _: () = assert!(size_of::<SocketRecord>() % 8 == 0);
 
 /// First field of every event: what it is.
@@ -145,16 +151,14 @@ pub mod event_kind {
     pub const TURN_ENDED: u32 = 7;
     /// A connection ended (first closing state change): [`super::ConnectionEvent`].
     pub const CONNECTION_ENDED: u32 = 8;
-    /// The peer reset a connection after our side had ended it: [`super::ConnectionEvent`].
-    pub const RESET_AFTER_END: u32 = 9;
     /// We answered a segment with RST: [`super::ResetEvent`].
-    pub const RESET_SENT: u32 = 10;
+    pub const RESET_SENT: u32 = 9;
     /// A cgroup was created: [`super::CgroupEvent`].
-    pub const CGROUP_CREATED: u32 = 11;
+    pub const CGROUP_CREATED: u32 = 10;
     /// A cgroup was removed: [`super::CgroupEvent`].
-    pub const CGROUP_REMOVED: u32 = 12;
+    pub const CGROUP_REMOVED: u32 = 11;
     /// A cgroup's last process left it: [`super::CgroupEvent`] without path.
-    pub const CGROUP_EMPTIED: u32 = 13;
+    pub const CGROUP_EMPTIED: u32 = 12;
 }
 
 /// Header of every event in the ring.
@@ -334,7 +338,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1744);
+const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1760);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {
@@ -458,3 +462,53 @@ pub mod counter {
 }
 
 pub mod offset;
+
+/// Settings that the agent hands over before load: indices into the programs' `SETTINGS` global.
+pub mod setting {
+    /// Process id of the agent: its own sockets are not recorded.
+    pub const AGENT_TGID: usize = 0;
+    /// 1: capture the first bytes of requests and responses; 0: none.
+    pub const CAPTURE: usize = 1;
+    /// Bit n: signal n is a stop signal.
+    pub const STOP_SIGNALS: usize = 2;
+    /// 1: `sched_process_exit` has a `group_dead` argument (6.16 and later).
+    pub const EXIT_HAS_GROUP_DEAD: usize = 3;
+    /// 1: `mark_victim` gets a task (6.8 and later), 0: a pid.
+    pub const VICTIM_IS_TASK: usize = 4;
+    /// Index of `tcp_recvmsg`'s `flags` argument (its last but one).
+    pub const RECVMSG_FLAGS: usize = 5;
+    /// Index in `pt_regs`, counted in u64, of the system call's number.
+    pub const REG_NUMBER: usize = 6;
+    /// Index of its second argument.
+    pub const REG_SECOND: usize = 7;
+    /// Index of its third argument.
+    pub const REG_THIRD: usize = 8;
+    /// `read`'s number.
+    pub const SYS_READ: usize = 9;
+    /// `write`'s number.
+    pub const SYS_WRITE: usize = 10;
+    /// `readv`'s number.
+    pub const SYS_READV: usize = 11;
+    /// `writev`'s number.
+    pub const SYS_WRITEV: usize = 12;
+    /// `recvfrom`'s number.
+    pub const SYS_RECVFROM: usize = 13;
+    /// `sendto`'s number.
+    pub const SYS_SENDTO: usize = 14;
+    /// `recvmsg`'s number.
+    pub const SYS_RECVMSG: usize = 15;
+    /// `sendmsg`'s number.
+    pub const SYS_SENDMSG: usize = 16;
+    /// How many settings there are.
+    pub const COUNT: usize = 17;
+}
+
+/// Indices of the counters that say whether anything is draining: it is while they differ.
+pub mod activity {
+    /// Entries that the programs put into the draining maps.
+    pub const MARKED: u32 = 0;
+    /// Entries that the agent took out of them.
+    pub const UNMARKED: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}

@@ -76,5 +76,5 @@ offsets! {
     SKB_DATA = "sk_buff" . "data";
     SKB_DEV = "sk_buff" . "dev";
     DEV_NET = "net_device" . "nd_net" . "net";
-    FILE_PRIVATE_DATA = "file" . "private_data";
+    SOCKET_SK = "socket" . "sk";
 }

@@ -87,9 +87,6 @@ pub enum EventKind {
     TurnEnded(Connection),
     /// Our side or the peer ended a connection.
     ConnectionEnded(Connection),
-    /// After our side had ended the connection with data outstanding, the peer answered with RST:
-    /// it had left before, or gave up reading.
-    ResetAfterEnd(Connection),
     /// A segment met no listener, or a connection that we had closed, and the kernel sent RST.
     ResetSent {
         /// cgroup that the local port's listener belongs, or belonged, to.

@@ -81,6 +81,9 @@ pub struct Capture<'a> {
     pub answer_lost: bool,
     /// The last thing written was an interim (1xx) response; `answer` is empty then.
     pub interim: bool,
+    /// An earlier answer on this connection began with `HTTP/1.`: bytes that do not begin a request
+    /// are then not a request of another protocol, but the rest of an upload answered early.
+    pub http: bool,
     /// The connection is older than the agent, and no turn was seen from its beginning.
     pub seeded: bool,
     /// Monotonic time of the turn's first request byte.

@@ -1,13 +1,10 @@
 //! The ABI between the BPF programs and the agent: records, events, counters, globals.
 //!
 //! Every structure is `repr(C)`, made of integers, with explicit padding and its size asserted,
-//! because both sides are compiled by different compilers. A change here needs a new
-//! [`ABI_VERSION`] and a rebuilt object (`cargo xtask ebpf`).
+//! because both sides are compiled by different compilers. A change here needs a rebuilt object
+//! (`cargo xtask ebpf`); the test command fails when the checked-in one is older than its sources.
 #![no_std]
-#![forbid(unsafe_code)]
-
-/// Version of everything in this file; stored in the object and compared at load.
-pub const ABI_VERSION: u32 = 1;
+#![deny(unsafe_code)]
 
 /// Most bytes kept of the request direction of a connection (the asking side), per turn.
 pub const ASK_HEAD: usize = 1024;
@@ -503,12 +500,27 @@ pub mod setting {
     pub const COUNT: usize = 17;
 }
 
-/// Indices of the counters that say whether anything is draining: it is while they differ.
+/// Whether anything drains at all: it does while the two values differ.
 pub mod activity {
-    /// Entries that the programs put into the draining maps.
-    pub const MARKED: u32 = 0;
-    /// Entries that the agent took out of them.
-    pub const UNMARKED: u32 = 1;
+    /// Time of the last entry that the programs put into a draining map.
+    pub const LAST_MARK: u32 = 0;
+    /// The last mark after which the agent found the draining maps empty.
+    pub const QUIET: u32 = 1;
     /// How many there are.
     pub const COUNT: u32 = 2;
+}
+
+#[cfg(feature = "agent")]
+#[expect(unsafe_code, reason = "the marker trait is unsafe")]
+mod plain {
+    use super::{Draining, PortKey, PortState, ResetKey};
+
+    // SAFETY: `repr(C)` structures of integers without implicit padding, as the size asserts show.
+    unsafe impl aya::Pod for Draining {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for PortKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for PortState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ResetKey {}
 }

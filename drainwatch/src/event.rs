@@ -231,8 +231,8 @@ pub enum End {
 /// A connection and the exchanges on it that this event settles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
-    /// Identity, unique while the agent's host is up.
-    pub id: u128,
+    /// Identity: a hash of the moment of birth and both ends.
+    pub id: u64,
     /// Which end we are.
     pub role: Role,
     /// Process that last read or wrote; for an unaccepted connection, that closed the listener. 0 unknown.

@@ -1,12 +1,30 @@
 //! The kernel side: offsets, programs, ring, seeds. The only module with `unsafe`.
 //!
 //! [`Kernel::start`] loads and attaches; [`Kernel::next_events`] waits for the ring and decodes.
+#![allow(
+    unsafe_code,
+    reason = "bytes from the kernel become structures here, and nowhere else"
+)]
 
-use std::time::Duration;
+mod arch;
+mod btf;
+mod cgroups;
+mod counters;
+mod decode;
+mod load;
+mod privileges;
+mod probes;
 
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use aya::{Ebpf, maps::RingBuf};
+use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
+use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+use tokio::io::unix::AsyncFd;
+use tracing::debug;
 
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 
 /// How much of the payload is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,74 +123,180 @@ pub struct KernelOptions {
     pub stop_signals: Vec<u32>,
 }
 
-/// The loaded and attached programs.
-#[derive(Debug)]
-pub struct Kernel {}
+/// The loaded and attached programs. Detached when dropped.
+pub struct Kernel {
+    ebpf: Ebpf,
+    ring: AsyncFd<RingBuf<aya::maps::MapData>>,
+    probes: Vec<ProbeStatus>,
+    cgroup_root: PathBuf,
+    /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
+    paths: HashMap<u64, String>,
+    /// Events of the seed that nobody has asked for yet.
+    seeded: Vec<Event>,
+    undecodable: u64,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel")
+            .field("probes", &self.probes)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Kernel {
-    /// Loads, attaches, seeds. The events of the seed (cgroups, listeners) are the first that
-    /// [`Kernel::next_events`] gives.
-    pub fn start(_options: &KernelOptions) -> Result<Self, KernelError> {
-        Err(KernelError::Refused("not built yet".into()))
+    /// Loads, attaches, seeds. The events of the seed (cgroups, then listeners) are the first that
+    /// [`Kernel::next_events`] gives. Needs a tokio runtime.
+    pub fn start(options: &KernelOptions) -> Result<Self, KernelError> {
+        load::start(options)
     }
 
     /// What can run here, without keeping anything attached.
     pub fn diagnose() -> Diagnosis {
-        Diagnosis {
-            kernel: String::new(),
-            cgroup_root: None,
-            missing_capabilities: vec![],
-            probes: vec![],
-            refusal: None,
-        }
+        load::diagnose()
     }
 
     /// Waits until the ring has something, or `timeout`; returns the decoded events, oldest first.
-    pub async fn next_events(&mut self, _timeout: Option<Duration>) -> Vec<Event> {
-        Vec::new()
+    pub async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
+        let waiting = self.drain();
+        if !waiting.is_empty() {
+            return waiting;
+        }
+        let readable = self.ring.readable_mut();
+        let ready = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, readable).await.ok(),
+            None => Some(readable.await),
+        };
+        match ready {
+            Some(Ok(mut guard)) => guard.clear_ready(),
+            Some(Err(error)) => debug!(%error, "waiting for the ring"),
+            None => {}
+        }
+        self.drain()
     }
 
-    /// Everything that is in the ring now, without waiting (used at shutdown).
+    /// Everything that is in the ring now, without waiting.
     pub fn drain(&mut self) -> Vec<Event> {
-        Vec::new()
+        let mut events = std::mem::take(&mut self.seeded);
+        let ring = self.ring.get_mut();
+        while let Some(entry) = ring.next() {
+            match decode::event(&entry) {
+                Some(event) => events.push(event),
+                None => self.undecodable += 1,
+            }
+        }
+        for event in &events {
+            match &event.kind {
+                EventKind::CgroupCreated { cgroup, path, .. } => {
+                    self.paths.insert(*cgroup, path.clone());
+                }
+                EventKind::CgroupRemoved { cgroup } => {
+                    self.paths.remove(cgroup);
+                }
+                _ => {}
+            }
+        }
+        events
     }
 
     /// State of each probe.
     pub fn probes(&self) -> &[ProbeStatus] {
-        &[]
+        &self.probes
     }
 
     /// The kernel side's counters.
     pub fn losses(&mut self) -> Losses {
-        Losses {
-            events: 0,
-            ring_full: 0,
-            no_storage: 0,
-            map_full: 0,
-            payload: 0,
-            skipped_runs: 0,
-            undecodable: 0,
-        }
+        counters::losses(&self.ebpf, self.undecodable)
     }
 
     /// TCP resets by cgroup.
     pub fn resets(&mut self) -> Vec<Resets> {
-        Vec::new()
+        counters::resets(&self.ebpf)
     }
 
     /// This cgroup need not report any more; its closed ports are forgotten.
-    pub fn stop_cgroup(&mut self, _cgroup: u64) {}
-
-    /// This process need not report any more.
-    pub fn stop_process(&mut self, _pid: u32) {}
-
-    /// `usage_usec` of a cgroup.
-    pub fn cpu_used_us(&self, _cgroup: u64) -> Option<u64> {
-        None
+    pub fn stop_cgroup(&mut self, cgroup: u64) {
+        self.remove::<u64, Draining>("DRAINING_CGROUPS", &cgroup);
+        for port in self.closed_ports(|state| state.cgroup == cgroup) {
+            self.remove::<PortKey, PortState>("PORTS", &port);
+        }
+        self.quieten();
     }
 
-    /// Monotonic and wall clock, read together.
+    /// This process need not report any more; the ports that it closed are forgotten.
+    pub fn stop_process(&mut self, pid: u32) {
+        self.remove::<u32, Draining>("DRAINING_PROCESSES", &pid);
+        for port in self.closed_ports(|state| state.tgid == pid) {
+            self.remove::<PortKey, PortState>("PORTS", &port);
+        }
+        self.quieten();
+    }
+
+    fn remove<K: aya::Pod, V: aya::Pod>(&mut self, map: &'static str, key: &K) {
+        let Some(map) = self.ebpf.map_mut(map) else { return };
+        if let Ok(mut map) = aya::maps::HashMap::<_, K, V>::try_from(map) {
+            // It may not be there: the programs mark more than the tracker knows of, and less.
+            let _ = map.remove(key);
+        }
+    }
+
+    fn closed_ports(&self, wanted: impl Fn(&PortState) -> bool) -> Vec<PortKey> {
+        let Some(map) = self.ebpf.map("PORTS") else {
+            return Vec::new();
+        };
+        let Ok(map) = aya::maps::HashMap::<_, PortKey, PortState>::try_from(map) else {
+            return Vec::new();
+        };
+        map.iter()
+            .flatten()
+            .filter(|(_, state)| state.open == 0 && wanted(state))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// Tells the programs that nothing drains, when that is so. The order matters: see `maps::mark`.
+    fn quieten(&mut self) {
+        let Some(map) = self.ebpf.map("ACTIVITY") else {
+            return;
+        };
+        let Ok(last_mark) =
+            aya::maps::Array::<_, u64>::try_from(map).and_then(|map| map.get(&activity::LAST_MARK, 0))
+        else {
+            return;
+        };
+        if self.has_entries::<u64>("DRAINING_CGROUPS") || self.has_entries::<u32>("DRAINING_PROCESSES") {
+            return;
+        }
+        let Some(map) = self.ebpf.map_mut("ACTIVITY") else {
+            return;
+        };
+        if let Ok(mut map) = aya::maps::Array::<_, u64>::try_from(map)
+            && let Err(error) = map.set(activity::QUIET, last_mark, 0)
+        {
+            debug!(%error, "the programs keep looking for draining workloads");
+        }
+    }
+
+    fn has_entries<K: aya::Pod>(&self, map: &str) -> bool {
+        let Some(map) = self.ebpf.map(map) else {
+            return false;
+        };
+        aya::maps::HashMap::<_, K, Draining>::try_from(map).is_ok_and(|map| map.keys().next().is_some())
+    }
+
+    /// `usage_usec` of a cgroup.
+    pub fn cpu_used_us(&self, cgroup: u64) -> Option<u64> {
+        cgroups::cpu_used_us(&self.cgroup_root, self.paths.get(&cgroup)?)
+    }
+
+    /// Monotonic and wall clock in ns, read together.
     pub fn clocks() -> (u64, i64) {
-        (0, 0)
+        let read =
+            |clock| clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+        let monotonic = read(ClockId::CLOCK_MONOTONIC);
+        (
+            u64::try_from(monotonic).unwrap_or(0),
+            read(ClockId::CLOCK_REALTIME),
+        )
     }
 }

@@ -93,3 +93,7 @@ pub struct Capture<'a> {
     /// Monotonic time of the last response byte.
     pub answer_last_ns: u64,
 }
+/// stub
+pub fn judge(_c: &Capture<'_>, _r: crate::event::Role) -> Vec<Exchange> {
+    vec![]
+}

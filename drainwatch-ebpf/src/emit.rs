@@ -1,0 +1,98 @@
+//! Putting events into the ring, and counting those that do not fit.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel},
+    maps::ring_buf::RingBufEntry,
+};
+use drainwatch_ebpf::{ConnectionEvent, EventHeader, SocketRecord, counter, offset};
+
+use crate::{
+    kernel::{self, Ptr, load},
+    maps::{EVENTS, count},
+};
+
+/// The time that events and records carry.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no argument.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Header of an event.
+#[inline(always)]
+pub fn header(kind: u32, at_ns: u64) -> EventHeader {
+    EventHeader {
+        at_ns,
+        kind,
+        reserved: 0,
+    }
+}
+
+/// Room in the ring for one event; a full ring is counted.
+#[inline(always)]
+pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    let entry = EVENTS.reserve_untyped::<T>(0);
+    count(if entry.is_some() {
+        counter::EVENTS
+    } else {
+        counter::LOST_RING_FULL
+    });
+    entry
+}
+
+/// A state change, as an event tells it.
+#[derive(Clone, Copy)]
+pub struct Change {
+    /// One of [`drainwatch_ebpf::event_kind`].
+    pub kind: u32,
+    /// TCP state before.
+    pub old_state: u32,
+    /// TCP state after.
+    pub new_state: u32,
+}
+
+/// Sends a connection's record: with its heads when bytes ever moved, else without.
+#[inline(never)]
+pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
+    if record.ask.total | record.answer.total == 0 {
+        send::<{ ConnectionEvent::SHORT }>(sk, tcp, record, change);
+    } else {
+        send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+    }
+}
+
+#[inline(always)]
+fn send<const SIZE: usize>(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
+    let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    count(counter::EVENTS);
+    let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
+    let write_seq: u32 = load(tcp, offset::TCP_WRITE_SEQ);
+    // SAFETY: `event` has SIZE bytes, of which all before the heads exist in both sizes; the ring
+    // aligns to 8. The record is copied by helper, to the size that was reserved.
+    unsafe {
+        (*event).header = header(change.kind, now());
+        kernel::describe(kernel::current(), &mut (*event).current);
+        (*event).socket = sk as u64;
+        (*event).old_state = change.old_state;
+        (*event).new_state = change.new_state;
+        (*event).unread =
+            load::<u32>(tcp, offset::TCP_RCV_NXT).wrapping_sub(load(tcp, offset::TCP_COPIED_SEQ));
+        (*event).unsent = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_NXT));
+        (*event).unacked = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA));
+        (*event).write_seq = write_seq;
+        (*event).error = load(sk, offset::SOCK_ERR);
+        (*event).accepted = u32::from(load::<u64>(sk, offset::SOCK_SOCKET) != 0);
+        (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));
+        (*event).reserved = 0;
+        let room = SIZE - core::mem::offset_of!(ConnectionEvent, record);
+        bpf_probe_read_kernel(
+            (&raw mut (*event).record).cast(),
+            room as u32,
+            core::ptr::from_ref(record).cast(),
+        );
+    }
+    entry.submit(0);
+}

@@ -1,0 +1,253 @@
+//! The maps, and the questions that programs ask them.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LruPerCpuHashMap, PerCpuArray, RingBuf, SkStorage},
+    helpers::generated::bpf_sk_storage_get,
+    macros::btf_map,
+};
+use drainwatch_ebpf::{Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter};
+
+use crate::kernel::Ptr;
+
+/// `BPF_NOEXIST`: insert only what is not there.
+const NOEXIST: u64 = 1;
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: usize = 1;
+/// The root of the unified hierarchy: it holds unrelated processes and is never drained as a whole.
+const ROOT_CGROUP: u64 = 1;
+
+/// The flight recorder: one record per TCP connection.
+#[btf_map]
+pub static RECORDS: SkStorage<SocketRecord> = SkStorage::new();
+
+/// Events for the agent.
+#[btf_map]
+pub static EVENTS: RingBuf<u8, { 4 << 20 }> = RingBuf::new();
+
+/// Per-CPU counters, by [`counter`].
+#[btf_map]
+static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray::new();
+
+/// Whether anything drains at all, by [`activity`].
+#[btf_map]
+static ACTIVITY: Array<u64, { activity::COUNT as usize }> = Array::new();
+
+/// cgroups that report.
+#[btf_map]
+static DRAINING_CGROUPS: HashMap<u64, Draining, 16384, NO_PREALLOC> = HashMap::new();
+
+/// Processes that report.
+#[btf_map]
+static DRAINING_PROCESSES: HashMap<u32, Draining, 16384, NO_PREALLOC> = HashMap::new();
+
+/// Processes that own TCP sockets: [`drainwatch_ebpf::process_flag`] bits.
+#[btf_map]
+static PROCESSES: HashMap<u32, u32, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Listening ports, and those whose listener an ending workload closed.
+#[btf_map]
+static PORTS: HashMap<PortKey, PortState, 16384, NO_PREALLOC> = HashMap::new();
+
+/// Listening sockets that `PORTS` counts, by address. (A listener must not carry socket storage.)
+#[btf_map]
+static LISTENERS: HashMap<u64, u32, 16384, NO_PREALLOC> = HashMap::new();
+
+/// TCP resets.
+#[btf_map]
+static RESETS: LruPerCpuHashMap<ResetKey, u64, 4096> = LruPerCpuHashMap::new();
+
+/// The record of a socket, if it has one. NULL and non-full sockets have none.
+#[inline(always)]
+pub fn record(sk: Ptr) -> Option<&'static mut SocketRecord> {
+    get_record(sk, 0)
+}
+
+/// The record of a socket, made if it has none.
+#[inline(always)]
+pub fn record_or_create(sk: Ptr) -> Option<&'static mut SocketRecord> {
+    let record = get_record(sk, CREATE);
+    if record.is_none() {
+        count(counter::LOST_NO_STORAGE);
+    }
+    record
+}
+
+#[inline(always)]
+fn get_record(sk: Ptr, flags: u64) -> Option<&'static mut SocketRecord> {
+    // SAFETY: the helper takes any sock pointer of BTF type and returns NULL or a value of the map,
+    // which lives until the program ends (RCU).
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const RECORDS).cast_mut().cast::<c_void>(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+        .cast::<SocketRecord>()
+        .as_mut()
+    }
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: this CPU's own slot; programs of one CPU may nest, so a count may be lost to a
+        // nested one only if the nesting happens within these three instructions.
+        unsafe { *value += 1 };
+    }
+}
+
+/// Something, somewhere, is draining: a mark was set that the agent has not yet answered by saying
+/// that nothing is left.
+#[inline(always)]
+pub fn anything_drains() -> bool {
+    let last_mark = ACTIVITY.get(activity::LAST_MARK).copied().unwrap_or(0);
+    let quiet = ACTIVITY.get(activity::QUIET).copied().unwrap_or(0);
+    last_mark != quiet
+}
+
+/// From now on this process reports.
+#[inline(always)]
+pub fn drain_process(tgid: u32, now: u64) {
+    if DRAINING_PROCESSES.get_ptr(&tgid).is_none() {
+        mark(
+            DRAINING_PROCESSES.insert(&tgid, &Draining { since_ns: now }, NOEXIST),
+            now,
+        );
+    }
+}
+
+/// From now on this cgroup reports, unless it is the root.
+#[inline(always)]
+pub fn drain_cgroup(cgroup: u64, now: u64) {
+    if cgroup > ROOT_CGROUP && DRAINING_CGROUPS.get_ptr(&cgroup).is_none() {
+        mark(
+            DRAINING_CGROUPS.insert(&cgroup, &Draining { since_ns: now }, NOEXIST),
+            now,
+        );
+    }
+}
+
+/// The mark comes after the insertion: the agent reads it, looks whether the maps are empty, and only
+/// then calls that mark quiet; so an entry that it does not see always leaves a newer mark.
+#[inline(always)]
+fn mark(inserted: Result<(), i32>, now: u64) {
+    match inserted {
+        // -EEXIST: another CPU was first.
+        Ok(()) | Err(-17) => {
+            let _ = ACTIVITY.set(activity::LAST_MARK, &now, 0);
+        }
+        Err(_) => count(counter::LOST_MAP_FULL),
+    }
+}
+
+/// The process reports.
+#[inline(always)]
+pub fn process_drains(tgid: u32) -> bool {
+    DRAINING_PROCESSES.get_ptr(&tgid).is_some()
+}
+
+/// The cgroup, or the process, reports.
+#[inline(always)]
+pub fn drains(cgroup: u64, tgid: u32) -> bool {
+    anything_drains() && (DRAINING_CGROUPS.get_ptr(&cgroup).is_some() || process_drains(tgid))
+}
+
+/// What is known of a process that owns sockets.
+#[inline(always)]
+pub fn process_flags(tgid: u32) -> Option<u32> {
+    PROCESSES.get_ptr(&tgid).map(|flags| unsafe { *flags })
+}
+
+/// Remembers that a process owns sockets of this kind.
+#[inline(always)]
+pub fn remember_process(tgid: u32, flag: u32) {
+    let known = process_flags(tgid).unwrap_or(0);
+    if known & flag == 0 && PROCESSES.insert(&tgid, &(known | flag), 0).is_err() {
+        count(counter::LOST_MAP_FULL);
+    }
+}
+
+/// Forgets a process.
+#[inline(always)]
+pub fn forget_process(tgid: u32) {
+    let _ = PROCESSES.remove(&tgid);
+}
+
+/// The listener of a port, or what is left of it.
+#[inline(always)]
+pub fn port(key: &PortKey) -> Option<PortState> {
+    PORTS.get_ptr(key).map(|state| unsafe { *state })
+}
+
+/// Counts a listening socket; `None` when it was counted before.
+#[inline(always)]
+pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> {
+    match LISTENERS.insert(&(sk as u64), &key.port, NOEXIST) {
+        Ok(()) => {}
+        Err(-17) => return None,
+        Err(_) => {
+            count(counter::LOST_MAP_FULL);
+            return None;
+        }
+    }
+    let open = match port(key) {
+        Some(state) if state.open > 0 => state.open + 1,
+        _ => 1,
+    };
+    let state = PortState {
+        cgroup,
+        closed_ns: 0,
+        open,
+        tgid,
+    };
+    if PORTS.insert(key, &state, 0).is_err() {
+        count(counter::LOST_MAP_FULL);
+    }
+    Some(open)
+}
+
+/// Counts a listening socket's end; returns how many are still open on its port.
+/// The port is remembered when `remember` says so: until the agent takes it out.
+#[inline(always)]
+pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> u32 {
+    if LISTENERS.remove(&(sk as u64)).is_err() {
+        return 0;
+    }
+    let open = port(key).map_or(0, |state| state.open.saturating_sub(1));
+    if open == 0 && !remember {
+        let _ = PORTS.remove(key);
+        return 0;
+    }
+    let state = PortState {
+        cgroup,
+        closed_ns: if open == 0 { now } else { 0 },
+        open,
+        tgid,
+    };
+    if PORTS.insert(key, &state, 0).is_err() {
+        count(counter::LOST_MAP_FULL);
+    }
+    open
+}
+
+/// Counts a TCP reset.
+#[inline(always)]
+pub fn count_reset(cgroup: u64, direction: u32, tgid: u32) {
+    let key = ResetKey {
+        cgroup,
+        direction,
+        phase: u32::from(drains(cgroup, tgid)),
+    };
+    if let Some(value) = RESETS.get_ptr_mut(&key) {
+        // SAFETY: this CPU's slot, as for the counters.
+        unsafe { *value += 1 };
+    } else if RESETS.insert(&key, &1, 0).is_err() {
+        count(counter::LOST_MAP_FULL);
+    }
+}

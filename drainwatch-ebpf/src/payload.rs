@@ -1,0 +1,258 @@
+//! The bytes of the system call in flight: where they are, and copies of their first and last ones.
+//!
+//! The programs run in the task that reads or writes, after the kernel has copied the data, so the
+//! user's buffer holds what moved. `bpf_task_pt_regs` gives the call's arguments (5.15 and later).
+//! A read of user memory costs about 115 ns whatever its length, so reads are counted, not bytes.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, counter, setting};
+
+use crate::{globals::setting, kernel, maps::count};
+
+/// Most vectors looked at in one call; the tail of a longer one is not known.
+const VECTORS: usize = 8;
+
+/// `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Vector {
+    base: u64,
+    length: u64,
+}
+
+/// Where the moved bytes are; all zero when that is not known. (Not an `Option`: its unset payload
+/// would be read by spills that the verifier refuses.)
+#[derive(Clone, Copy)]
+pub struct Moved {
+    /// First buffer; of no length when the call carries none.
+    first: Vector,
+    /// One past the last moved byte, when known, else 0.
+    end: u64,
+    /// Bytes before `end` in the same buffer.
+    last_length: u64,
+}
+
+const NOWHERE: Moved = Moved {
+    first: Vector { base: 0, length: 0 },
+    end: 0,
+    last_length: 0,
+};
+
+/// Finds the buffers of the system call in flight that moved `moved` bytes; nowhere when it carries
+/// none (`sendfile`, `splice`, `io_uring`) or capture is off.
+#[inline(always)]
+pub fn of_current_call(moved: u64, sending: bool) -> Moved {
+    if setting(setting::CAPTURE) == 0 {
+        return NOWHERE;
+    }
+    // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier
+    // checks against `struct pt_regs`.
+    let registers = unsafe { bpf_task_pt_regs(kernel::current().cast_mut().cast()) } as *const u64;
+    let register = |index: usize| unsafe { registers.add(setting(index) as usize).read_volatile() };
+    let number = register(setting::REG_NUMBER);
+    let second = register(setting::REG_SECOND);
+    let third = register(setting::REG_THIRD);
+    let (plain, plain_socket, vectored, message) = if sending {
+        (
+            setting::SYS_WRITE,
+            setting::SYS_SENDTO,
+            setting::SYS_WRITEV,
+            setting::SYS_SENDMSG,
+        )
+    } else {
+        (
+            setting::SYS_READ,
+            setting::SYS_RECVFROM,
+            setting::SYS_READV,
+            setting::SYS_RECVMSG,
+        )
+    };
+    if number == setting(plain) || number == setting(plain_socket) {
+        // A worker of io_uring has zeroed registers, which look like an empty read.
+        if second == 0 || third < moved {
+            return NOWHERE;
+        }
+        let first = Vector {
+            base: second,
+            length: moved,
+        };
+        Moved {
+            first,
+            end: second + moved,
+            last_length: moved,
+        }
+    } else if number == setting(vectored) {
+        of_vectors(second, third, moved)
+    } else if number == setting(message) {
+        // struct user_msghdr: msg_iov at 16, msg_iovlen at 24.
+        let mut vectors = Vector { base: 0, length: 0 };
+        if !read_user(second + 16, &mut vectors) {
+            return NOWHERE;
+        }
+        of_vectors(vectors.base, vectors.length, moved)
+    } else {
+        NOWHERE
+    }
+}
+
+/// `length` as the verifier can bound it: between 1 and `most`, a power of two. The value is hidden from
+/// the optimizer, which would take the mask away where it can prove what the verifier cannot.
+#[inline(always)]
+fn bounded(length: usize, most: usize) -> usize {
+    (core::hint::black_box(length).wrapping_sub(1) & (most - 1)) + 1
+}
+
+#[inline(always)]
+fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
+    if count == 0 {
+        return NOWHERE;
+    }
+    let mut vectors = [Vector { base: 0, length: 0 }; VECTORS];
+    let known = if count < VECTORS as u64 {
+        count as usize
+    } else {
+        VECTORS
+    };
+    let bytes = bounded(known * size_of::<Vector>(), size_of::<[Vector; VECTORS]>());
+    // SAFETY: at most the array's size, see the mask; a fault leaves zeroes and an error.
+    if unsafe { bpf_probe_read_user((&raw mut vectors).cast(), bytes as u32, address as *const _) } < 0 {
+        self::count(counter::LOST_PAYLOAD);
+        return NOWHERE;
+    }
+    let mut moved_in = Moved {
+        first: vectors[0],
+        end: 0,
+        last_length: 0,
+    };
+    if moved_in.first.length > moved {
+        moved_in.first.length = moved;
+    }
+    // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
+    let mut before = 0;
+    let mut index = 0;
+    while index < VECTORS {
+        let vector = vectors[index];
+        if before < moved && before + vector.length >= moved {
+            moved_in.end = vector.base + (moved - before);
+            moved_in.last_length = moved - before;
+        }
+        before += vector.length;
+        index += 1;
+    }
+    moved_in
+}
+
+#[inline(always)]
+fn read_user<T: Copy>(address: u64, into: &mut T) -> bool {
+    // SAFETY: the helper writes size_of::<T>() bytes, zeroes when it fails; T is plain data.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            core::ptr::from_mut(into).cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        )
+    } < 0;
+    if failed {
+        count(counter::LOST_PAYLOAD);
+    }
+    !failed
+}
+
+/// First eight bytes of what moved; zero when they are fewer, or not known.
+#[inline(always)]
+pub fn first_word(moved: &Moved) -> u64 {
+    let mut word = 0;
+    if moved.first.length >= 8 {
+        read_user(moved.first.base, &mut word);
+    }
+    word
+}
+
+/// Appends to a head of `CAP` bytes that holds `held` so far; returns how many bytes were added.
+///
+/// The first read may fill the head. A later one is taken when at most half is held, and adds at most
+/// half: bounds that the verifier can follow without relating two variables.
+#[inline(always)]
+fn append<const CAP: usize>(head: &mut [u8; CAP], held: u32, moved: &Moved) -> u32 {
+    let half = CAP / 2;
+    let wanted = moved.first.length;
+    if wanted == 0 {
+        return 0;
+    }
+    let (at, most) = if held == 0 {
+        (0, CAP)
+    } else if (held as usize) < half {
+        (core::hint::black_box(held as usize) & (half - 1), half)
+    } else {
+        return 0;
+    };
+    let length = if wanted < most as u64 {
+        wanted as usize
+    } else {
+        most
+    };
+    let length = bounded(length, most);
+    // SAFETY: at + length <= CAP in both cases.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            head.as_mut_ptr().add(at).cast(),
+            length as u32,
+            moved.first.base as *const _,
+        )
+    } < 0;
+    if failed {
+        count(counter::LOST_PAYLOAD);
+        return 0;
+    }
+    length as u32
+}
+
+/// [`append`] to the head of the asking direction.
+#[inline(always)]
+pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
+    append::<ASK_HEAD>(&mut record.ask_head, record.ask.head_len, moved)
+}
+
+/// [`append`] to the head of the answering direction.
+#[inline(always)]
+pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
+    append::<ANSWER_HEAD>(&mut record.answer_head, record.answer.head_len, moved)
+}
+
+/// Keeps the last bytes that moved, behind what the tail holds already when they are few.
+/// Returns false when they are not known.
+#[inline(always)]
+pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
+    if moved.end == 0 || moved.last_length == 0 {
+        return false;
+    }
+    let length = if moved.last_length < TAIL as u64 {
+        moved.last_length as usize
+    } else {
+        TAIL
+    };
+    let length = bounded(length, TAIL);
+    let tail = record.tail.as_mut_ptr();
+    // SAFETY: the tail has twice TAIL bytes: TAIL - length + length <= TAIL; the verifier sees at most
+    // 15 + 16. The copy within it goes downwards, as the helper copies upwards.
+    unsafe {
+        if length < TAIL && record.tail_len > 0 {
+            bpf_probe_read_kernel(tail.cast(), TAIL as u32, tail.add(length).cast());
+        } else {
+            record.tail_len = 0;
+        }
+        let at = core::hint::black_box(TAIL - length) & (TAIL - 1);
+        if bpf_probe_read_user(
+            tail.add(at).cast(),
+            length as u32,
+            (moved.end - length as u64) as *const _,
+        ) < 0
+        {
+            count(counter::LOST_PAYLOAD);
+            return false;
+        }
+    }
+    let held = record.tail_len as usize + length;
+    record.tail_len = if held < TAIL { held as u16 } else { TAIL as u16 };
+    true
+}

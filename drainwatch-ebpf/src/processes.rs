@@ -1,0 +1,96 @@
+//! Ends of processes: the exit of the last thread, before its sockets close, and OOM victims.
+
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
+use drainwatch_ebpf::{ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
+
+use crate::{
+    emit::{self, now},
+    globals::setting,
+    kernel::{self, Ptr, read},
+    maps,
+};
+
+/// Signal part of a wait status.
+const FATAL_SIGNAL: u32 = 0x7f;
+/// The root of the unified hierarchy.
+const ROOT_CGROUP: u64 = 1;
+
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: Ptr = ctx.arg(0);
+    let group_dead = if setting(setting::EXIT_HAS_GROUP_DEAD) == 1 {
+        // SAFETY: the context is an array of u64; the second exists where the setting says so.
+        let argument = unsafe { ctx.as_ptr().cast::<u64>().add(1).read_volatile() };
+        argument & 0xff != 0
+    } else {
+        kernel::is_group_dead(task)
+    };
+    if group_dead {
+        exited(task);
+    }
+    0
+}
+
+#[inline(always)]
+fn exited(task: Ptr) {
+    let status = kernel::exit_status(task);
+    let mut process = core::mem::MaybeUninit::<ProcessInfo>::uninit();
+    // SAFETY: `describe` writes every field.
+    let process = unsafe {
+        kernel::describe(task, &mut *process.as_mut_ptr());
+        process.assume_init_ref()
+    };
+    if !matters(process, status) {
+        return;
+    }
+    if let Some(mut entry) = emit::reserve::<ExitEvent>() {
+        entry.write(ExitEvent {
+            header: emit::header(event_kind::PROCESS_EXIT, now()),
+            process: *process,
+            status,
+            reserved: 0,
+        });
+        entry.submit(0);
+    }
+    maps::forget_process(process.tgid);
+}
+
+/// Told of: processes with sockets, those that were signalled or live in a cgroup that drains, the
+/// first process of a cgroup, and what died of a signal. Not of every command that a shell runs.
+#[inline(always)]
+fn matters(process: &ProcessInfo, status: u32) -> bool {
+    let told = process_flag::SERVED | process_flag::CALLED | process_flag::SIGNALLED | process_flag::PID1;
+    let first = process.flags & process_flag::PARENT_IN_CGROUP == 0 && process.cgroup > ROOT_CGROUP;
+    process.flags & told != 0
+        || first
+        || status & FATAL_SIGNAL != 0
+        || maps::drains(process.cgroup, process.tgid)
+}
+
+#[btf_tracepoint(function = "mark_victim")]
+pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
+    let tgid = if setting(setting::VICTIM_IS_TASK) == 1 {
+        read(ctx.arg::<Ptr>(0), offset::TASK_TGID)
+    } else {
+        ctx.arg::<u32>(0)
+    };
+    let Some(mut entry) = emit::reserve::<ExitEvent>() else {
+        return 0;
+    };
+    entry.write(ExitEvent {
+        header: emit::header(event_kind::OOM_VICTIM, now()),
+        process: ProcessInfo {
+            cgroup: 0,
+            started_ns: 0,
+            tgid,
+            parent_tgid: 0,
+            ns_tgid: 0,
+            flags: 0,
+            comm: [0; drainwatch_ebpf::COMM],
+        },
+        status: 0,
+        reserved: 0,
+    });
+    entry.submit(0);
+    0
+}

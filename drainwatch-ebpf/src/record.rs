@@ -1,0 +1,154 @@
+//! What a read or a write does to a record: turns, messages, heads, tails.
+
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, event_kind, offset, record_flag};
+
+use crate::{
+    emit::{self, Change},
+    kernel::{Ptr, load},
+    maps,
+    payload::{self, Moved},
+};
+
+/// `HTTP/1.` as the low seven bytes of a little-endian word.
+const HTTP1: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
+const SEVEN_BYTES: u64 = 0x00ff_ffff_ffff_ffff;
+/// `CONNECT ` as a little-endian word.
+const CONNECT: u64 = u64::from_le_bytes(*b"CONNECT ");
+/// An interim response longer than this is left in the head for userspace to walk over:
+/// it may have been written together with the final one.
+const INTERIM_MOST: u64 = 64;
+
+/// First word of a head; zero where nothing was captured.
+#[inline(always)]
+fn word<const N: usize>(head: &[u8; N]) -> u64 {
+    // SAFETY: N is at least 8; heads lie at multiples of 8 in the record.
+    unsafe { head.as_ptr().cast::<u64>().read() }
+}
+
+/// Bytes moved in the direction of requests.
+#[inline(always)]
+pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, now: u64) {
+    let before = record.ask.total + gap;
+    record.ask.total = before + bytes;
+    record.ask.last_ns = now;
+    let answered = record.answer.total != record.answer.turn_pos;
+    let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
+    if record.turns == 0 || (answered && !goes_on) {
+        if record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
+            // The turn that ends must not include the bytes that end it.
+            record.ask.total = before - gap;
+            let state = u32::from(load::<u8>(sk, offset::SOCK_STATE));
+            let change = Change {
+                kind: event_kind::TURN_ENDED,
+                old_state: state,
+                new_state: state,
+            };
+            emit::connection(sk, tcp, record, &change);
+            record.ask.total = before + bytes;
+        }
+        begin_turn(record, before, now);
+    }
+    let since = before - record.ask.message_pos;
+    if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
+        let added = payload::append_ask(record, moved);
+        record.ask.head_len += added;
+        if record.ask.head_len == 0 {
+            record.flags |= record_flag::ASK_LOST;
+        }
+    }
+}
+
+#[inline(always)]
+fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
+    record.turns += 1;
+    record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
+    record.tail_len = 0;
+    begin(&mut record.ask, ask_pos, 1);
+    record.ask.first_ns = now;
+    let answer_pos = record.answer.total;
+    begin(&mut record.answer, answer_pos, 0);
+    record.answer.first_ns = 0;
+}
+
+#[inline(always)]
+fn begin(flow: &mut Flow, at: u64, messages: u32) {
+    flow.turn_pos = at;
+    flow.message_pos = at;
+    flow.head_len = 0;
+    flow.messages = messages;
+}
+
+/// Bytes moved in the direction of responses.
+#[inline(always)]
+pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, now: u64) {
+    let before = record.answer.total + gap;
+    record.answer.total = before + bytes;
+    record.answer.last_ns = now;
+    if record.answer.first_ns == 0 {
+        record.answer.first_ns = now;
+    }
+    let begins = if record.answer.messages == 0 {
+        true
+    } else {
+        // Further writes of a turn: does one begin the next pipelined response?
+        record.flags & record_flag::HTTP != 0 && payload::first_word(moved) & SEVEN_BYTES == HTTP1
+    };
+    if begins {
+        record.answer.message_pos = before;
+        record.answer.head_len = 0;
+        record.answer.messages += 1;
+        record.tail_len = 0;
+        record.flags &= !(record_flag::ANSWER_LOST | record_flag::INTERIM | record_flag::TAIL_VALID);
+    }
+    let since = before - record.answer.message_pos;
+    let held = record.answer.head_len;
+    let mut added = 0;
+    if u64::from(held) == since && since < ANSWER_HEAD as u64 {
+        added = payload::append_answer(record, moved);
+        record.answer.head_len = held + added;
+        if record.answer.head_len == 0 {
+            record.flags |= record_flag::ANSWER_LOST;
+        }
+    }
+    if begins && added > 0 {
+        read_status(record, bytes);
+    }
+    if u64::from(record.answer.head_len) == since + bytes {
+        // The head holds everything: no tail of its own is needed.
+        record.flags &= !record_flag::TAIL_VALID;
+        record.tail_len = 0;
+    } else if payload::keep_tail(record, moved) {
+        record.flags |= record_flag::TAIL_VALID;
+    } else {
+        record.flags &= !record_flag::TAIL_VALID;
+        record.tail_len = 0;
+    }
+}
+
+/// A response has begun: is it interim, does it switch protocols?
+#[inline(always)]
+fn read_status(record: &mut SocketRecord, bytes: u64) {
+    if word(&record.answer_head) & SEVEN_BYTES != HTTP1 {
+        return;
+    }
+    record.flags |= record_flag::HTTP;
+    // "HTTP/1.1 101": the status at 9, its other digits at 10 and 11.
+    let (first, second, third) = (
+        record.answer_head[9],
+        record.answer_head[10],
+        record.answer_head[11],
+    );
+    if first == b'1' {
+        if second == b'0' && third == b'1' {
+            record.flags |= record_flag::SWITCHED;
+        } else if bytes <= INTERIM_MOST {
+            // RFC 9110 section 15.2: the final response follows. The turn goes on.
+            record.flags |= record_flag::INTERIM;
+            record.answer.message_pos = record.answer.total;
+            record.answer.head_len = 0;
+            record.answer.messages -= 1;
+        }
+    } else if first == b'2' && word(&record.ask_head) == CONNECT {
+        record.flags |= record_flag::SWITCHED;
+    }
+}

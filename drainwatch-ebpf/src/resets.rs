@@ -1,0 +1,120 @@
+//! TCP resets: counted per workload, and, for ports of ending workloads, told one by one.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, reset_flag};
+
+use crate::{
+    emit::{self, now},
+    kernel::{Ptr, read, read_at},
+    maps,
+};
+
+const SENT: u32 = 0;
+const RECEIVED: u32 = 1;
+
+/// 6.10 and later: `(sk, skb, reason)`; `sk` may be NULL, a `TIME_WAIT` or a request socket, `skb` NULL.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: Ptr = ctx.arg(0);
+    let skb: Ptr = ctx.arg(1);
+    let mut closed_by_us = false;
+    if !sk.is_null()
+        && let Some(record) = maps::record(sk)
+    {
+        maps::count_reset(record.cgroup, SENT, record.tgid);
+        closed_by_us = record.flags & record_flag::ENDED != 0;
+        if !closed_by_us {
+            return 0;
+        }
+    }
+    if !skb.is_null() {
+        answered(skb, if closed_by_us { reset_flag::RECORD } else { 0 });
+    }
+    0
+}
+
+/// Up to 6.9: `(sk, skb)`, and only for sockets that exist.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn tcp_send_reset_before_6_10(ctx: BtfTracePointContext) -> i32 {
+    let sk: Ptr = ctx.arg(0);
+    let skb: Ptr = ctx.arg(1);
+    if !sk.is_null()
+        && let Some(record) = maps::record(sk)
+    {
+        maps::count_reset(record.cgroup, SENT, record.tgid);
+        if record.flags & record_flag::ENDED != 0 && !skb.is_null() {
+            answered(skb, reset_flag::RECORD);
+        }
+    }
+    0
+}
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: Ptr = ctx.arg(0);
+    if let Some(record) = maps::record(sk) {
+        record.flags |= record_flag::PEER_RESET;
+        maps::count_reset(record.cgroup, RECEIVED, record.tgid);
+    }
+    0
+}
+
+/// The segment that was answered with RST: did it want a port of a workload that is ending?
+#[inline(always)]
+fn answered(skb: Ptr, flags: u32) {
+    let head: Ptr = read(skb, offset::SKB_HEAD);
+    let tcp = usize::from(read::<u16>(skb, offset::SKB_TRANSPORT_HEADER));
+    let ip = usize::from(read::<u16>(skb, offset::SKB_NETWORK_HEADER));
+    // RFC 9293 section 3.1: ports at 0 and 2, data offset and flags at 12 and 13.
+    let source = u16::from_be(read_at(head, tcp));
+    let destination = u16::from_be(read_at(head, tcp + 2));
+    let header = 4 * u32::from(read_at::<u8>(head, tcp + 12) >> 4);
+    let syn = read_at::<u8>(head, tcp + 13) & 0x02 != 0;
+    let device: Ptr = read(skb, offset::SKB_DEV);
+    let net: Ptr = read(device, offset::DEV_NET);
+    let netns: u32 = read(net, offset::NET_INUM);
+
+    let Some(port) = maps::port(&PortKey {
+        netns,
+        port: u32::from(destination),
+    }) else {
+        return;
+    };
+    if port.closed_ns == 0 && !maps::drains(port.cgroup, port.tgid) {
+        return;
+    }
+    // `data` points at the TCP header here, so `len` is header and payload.
+    let payload = read::<u32>(skb, offset::SKB_LEN).saturating_sub(header);
+    let version = read_at::<u8>(head, ip) >> 4;
+    let mut local = [0; 16];
+    let mut peer = [0; 16];
+    let family = if version == 6 {
+        peer = read_at(head, ip + 8);
+        local = read_at(head, ip + 24);
+        10
+    } else {
+        let from: [u8; 4] = read_at(head, ip + 12);
+        let to: [u8; 4] = read_at(head, ip + 16);
+        peer[..4].copy_from_slice(&from);
+        local[..4].copy_from_slice(&to);
+        2
+    };
+    let Some(mut entry) = emit::reserve::<ResetEvent>() else {
+        return;
+    };
+    entry.write(ResetEvent {
+        header: emit::header(event_kind::RESET_SENT, now()),
+        cgroup: port.cgroup,
+        tgid: port.tgid,
+        flags: flags | if syn { reset_flag::SYN } else { 0 },
+        payload,
+        netns,
+        family,
+        local_port: destination,
+        peer_port: source,
+        reserved: 0,
+        local,
+        peer,
+    });
+    entry.submit(0);
+}

@@ -1,0 +1,125 @@
+//! Stop signals: who sent one to whom, what it met there, when it was acted on.
+//!
+//! Marks the target and its cgroup as draining, before the signal is delivered. Which of the two
+//! really shuts down is judged by the agent, which takes out what need not report.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use drainwatch_ebpf::{
+    ProcessInfo, SignalEvent, disposition, event_kind, offset, process_flag, sender_kind, setting,
+};
+
+use crate::{
+    emit::{self, now},
+    globals::{offset_of, setting},
+    kernel::{self, Ptr, read, read_at},
+    maps,
+};
+
+const SIGKILL: u32 = 9;
+/// `sizeof(struct k_sigaction)` where it has a restorer (x86, arm64); the handler comes first.
+const SIGACTION: usize = 32;
+const SIG_IGN: u64 = 1;
+
+#[inline(always)]
+fn is_stop(signal: u32) -> bool {
+    signal < 64 && setting(setting::STOP_SIGNALS) >> signal & 1 == 1
+}
+
+#[btf_tracepoint(function = "signal_generate")]
+pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    let signal: u32 = ctx.arg(0);
+    if signal != SIGKILL && !is_stop(signal) {
+        return 0;
+    }
+    // Never followed: 0 and 1 are marks of kernel senders, not addresses.
+    let info: u64 = ctx.arg(1);
+    let target: Ptr = ctx.arg(2);
+    generated(signal, info, target, ctx.arg(3), ctx.arg(4));
+    0
+}
+
+#[inline(always)]
+fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
+    let now = now();
+    let Some(mut entry) = emit::reserve::<SignalEvent>() else {
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: every field of the reserved event is written.
+    unsafe {
+        (*event).header = emit::header(event_kind::SIGNAL_GENERATED, now);
+        kernel::describe(target, &mut (*event).target);
+        kernel::describe(kernel::current(), &mut (*event).sender);
+        (*event).signal = signal;
+        (*event).disposition = disposition_of(target, signal);
+        (*event).result = result;
+        (*event).sender_kind = match info {
+            0 => sender_kind::CGROUP_KILL,
+            1 => sender_kind::KERNEL,
+            _ => sender_kind::PROCESS,
+        };
+        (*event).group = group;
+        (*event).reserved = 0;
+        if (*event).target.flags & process_flag::GROUP_EXIT == 0 {
+            maps::drain_process((*event).target.tgid, now);
+            maps::drain_cgroup((*event).target.cgroup, now);
+        }
+    }
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn disposition_of(task: Ptr, signal: u32) -> u32 {
+    let bit = signal.wrapping_sub(1) & 63;
+    let blocked: u64 = read(task, offset::TASK_BLOCKED);
+    let sighand: Ptr = read(task, offset::TASK_SIGHAND);
+    let handler: u64 = read_at(
+        sighand,
+        offset_of(offset::SIGHAND_ACTION) + SIGACTION * bit as usize,
+    );
+    if blocked >> bit & 1 == 1 {
+        return disposition::BLOCKED;
+    }
+    match handler {
+        0 => disposition::DEFAULT,
+        SIG_IGN => disposition::IGNORED,
+        _ => disposition::HANDLED,
+    }
+}
+
+#[btf_tracepoint(function = "signal_deliver")]
+pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
+    let signal: u32 = ctx.arg(0);
+    // A default action shows here as SIGKILL; the exit tells that better.
+    if !is_stop(signal) {
+        return 0;
+    }
+    let Some(mut entry) = emit::reserve::<SignalEvent>() else {
+        return 0;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: every field of the reserved event is written.
+    unsafe {
+        (*event).header = emit::header(event_kind::SIGNAL_DELIVERED, now());
+        kernel::describe(kernel::current(), &mut (*event).target);
+        (*event).sender = NOBODY;
+        (*event).signal = signal;
+        (*event).disposition = disposition::HANDLED;
+        (*event).result = 0;
+        (*event).sender_kind = sender_kind::PROCESS;
+        (*event).group = 0;
+        (*event).reserved = 0;
+    }
+    entry.submit(0);
+    0
+}
+
+const NOBODY: ProcessInfo = ProcessInfo {
+    cgroup: 0,
+    started_ns: 0,
+    tgid: 0,
+    parent_tgid: 0,
+    ns_tgid: 0,
+    flags: 0,
+    comm: [0; drainwatch_ebpf::COMM],
+};

@@ -1,0 +1,124 @@
+//! The hot path: what a task reads from and writes to a TCP socket.
+//!
+//! `sock_recv_length` and `sock_send_length` (6.3 and later) fire once per call with what it
+//! returned; older kernels have the same at the exits of `tcp_recvmsg` and `tcp_sendmsg`.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::bpf_skc_to_tcp_sock,
+    macros::{btf_tracepoint, fexit},
+    programs::{BtfTracePointContext, FExitContext},
+};
+use drainwatch_ebpf::{SocketRecord, offset, process_flag, role, setting};
+
+use crate::{
+    emit::now,
+    globals::setting,
+    kernel::{self, Ptr, load},
+    maps, payload, record,
+};
+
+/// `MSG_PEEK`.
+const MSG_PEEK: u32 = 2;
+
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    if ctx.arg::<u32>(2) & MSG_PEEK == 0 {
+        received(ctx.arg(0), ctx.arg(1));
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    sent(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[fexit(function = "tcp_recvmsg")]
+pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
+    // tcp_recvmsg(sk, msg, len, [nonblock until 5.18,] flags, addr_len): what it returned comes last.
+    let flags_at = setting(setting::RECVMSG_FLAGS) as usize;
+    if argument(&ctx, flags_at) as u32 & MSG_PEEK == 0 {
+        received(ctx.arg(0), argument(&ctx, flags_at + 2) as i32);
+    }
+    0
+}
+
+#[fexit(function = "tcp_sendmsg")]
+pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
+    // tcp_sendmsg(sk, msg, size)
+    sent(ctx.arg(0), ctx.arg(3));
+    0
+}
+
+/// Argument at an index that is a setting.
+#[inline(always)]
+fn argument(ctx: &FExitContext, index: usize) -> u64 {
+    // SAFETY: the context is an array of u64; the index is a constant to the verifier, which checks it.
+    unsafe { ctx.as_ptr().cast::<u64>().add(index).read_volatile() }
+}
+
+#[inline(always)]
+fn received(sk: Ptr, returned: i32) {
+    moved(sk, returned, false);
+}
+
+#[inline(always)]
+fn sent(sk: Ptr, returned: i32) {
+    moved(sk, returned, true);
+}
+
+#[inline(always)]
+fn moved(sk: Ptr, returned: i32, sending: bool) {
+    if returned <= 0 {
+        return;
+    }
+    let Some(record) = maps::record(sk) else { return };
+    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
+        .cast::<u8>()
+        .cast_const();
+    if tcp.is_null() {
+        return;
+    }
+    let now = now();
+    own(record);
+    let returned = returned as u64;
+    let asks = sending == (record.role == role::CLIENT);
+    let flow = if asks { &mut record.ask } else { &mut record.answer };
+    let sequence: u32 = load(
+        tcp,
+        if sending {
+            offset::TCP_WRITE_SEQ
+        } else {
+            offset::TCP_COPIED_SEQ
+        },
+    );
+    let progress = u64::from(sequence.wrapping_sub(flow.seq));
+    flow.seq = sequence;
+    // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5).
+    let gap = progress.saturating_sub(returned);
+    let moved = payload::of_current_call(returned, sending);
+    if asks {
+        record::asked(sk, tcp, record, gap, returned, &moved, now);
+    } else {
+        record::answered(record, gap, returned, &moved, now);
+    }
+}
+
+/// The running task owns the connection from now on.
+#[inline(always)]
+fn own(record: &mut SocketRecord) {
+    let tgid = kernel::current_tgid();
+    if record.tgid != tgid {
+        record.tgid = tgid;
+        let flag = if record.role == role::CLIENT {
+            process_flag::CALLED
+        } else {
+            process_flag::SERVED
+        };
+        maps::remember_process(tgid, flag);
+    }
+    record.cgroup = kernel::current_cgroup();
+}

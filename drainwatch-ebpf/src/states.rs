@@ -1,0 +1,288 @@
+//! Births and ends of connections and listeners: `inet_sock_set_state`.
+
+use aya_ebpf::{
+    helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use drainwatch_ebpf::{
+    ListenerEvent, PortKey, SocketRecord, event_kind, offset, process_flag, record_flag, role, setting,
+};
+
+use crate::{
+    emit::{self, Change, now},
+    globals::setting,
+    kernel::{self, Ptr, load, read, read_at},
+    maps,
+};
+
+/// TCP states, include/net/tcp_states.h.
+const ESTABLISHED: u32 = 1;
+const SYN_SENT: u32 = 2;
+const SYN_RECV: u32 = 3;
+const FIN_WAIT1: u32 = 4;
+const CLOSE: u32 = 7;
+const CLOSE_WAIT: u32 = 8;
+const LAST_ACK: u32 = 9;
+const LISTEN: u32 = 10;
+
+const IPPROTO_TCP: u16 = 6;
+/// `AF_INET6`.
+const INET6: u16 = 10;
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let (sk, old, new): (Ptr, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if load::<u16>(sk, offset::SOCK_PROTOCOL) != IPPROTO_TCP {
+        return 0;
+    }
+    match (old, new) {
+        (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
+        (SYN_SENT, ESTABLISHED) => born(sk, role::CLIENT),
+        (ESTABLISHED, CLOSE_WAIT) => peer_left(sk),
+        (ESTABLISHED | CLOSE_WAIT, FIN_WAIT1 | LAST_ACK | CLOSE) => ended(sk, old, new),
+        (_, LISTEN) => listener_opened(sk),
+        (LISTEN, CLOSE) => listener_closed(sk),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn tcp_sock(sk: Ptr) -> Option<Ptr> {
+    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
+        .cast::<u8>()
+        .cast_const();
+    if tcp.is_null() { None } else { Some(tcp) }
+}
+
+#[inline(always)]
+fn born(sk: Ptr, role: u32) {
+    if role == role::CLIENT && u64::from(kernel::current_tgid()) == setting(setting::AGENT_TGID) {
+        return;
+    }
+    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(record) = maps::record_or_create(sk) else {
+        return;
+    };
+    fill(record, sk, tcp, role, 0);
+}
+
+/// Writes the first state of a record.
+#[inline(always)]
+pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32) {
+    record.born_ns = now();
+    record.role = role;
+    record.flags = flags;
+    let (received, sent): (u32, u32) = (
+        load(tcp, offset::TCP_COPIED_SEQ),
+        load(tcp, offset::TCP_WRITE_SEQ),
+    );
+    if role == role::CLIENT {
+        record.ask.seq = sent;
+        record.answer.seq = received;
+    } else {
+        record.ask.seq = received;
+        record.answer.seq = sent;
+    }
+    record.netns = netns_of(sk);
+    record.family = load(sk, offset::SOCK_FAMILY);
+    record.local_port = local_port(sk);
+    record.peer_port = u16::from_be(load(sk, offset::SOCK_DPORT));
+    record.local = address(
+        sk,
+        record.family,
+        offset::SOCK_RCV_SADDR,
+        offset::SOCK_V6_RCV_SADDR,
+    );
+    record.peer = address(sk, record.family, offset::SOCK_DADDR, offset::SOCK_V6_DADDR);
+}
+
+#[inline(always)]
+fn netns_of(sk: Ptr) -> u32 {
+    let net: Ptr = read(sk, offset::SOCK_NET);
+    read(net, offset::NET_INUM)
+}
+
+/// The bound port; `skc_num` is zero by the time an accepted socket closes.
+#[inline(always)]
+fn local_port(sk: Ptr) -> u16 {
+    match load::<u16>(sk, offset::SOCK_NUM) {
+        0 => u16::from_be(read(sk, offset::INET_SPORT)),
+        port => port,
+    }
+}
+
+#[inline(always)]
+fn address(sk: Ptr, family: u16, v4: usize, v6: usize) -> [u8; 16] {
+    if family == INET6 {
+        return read(sk, v6);
+    }
+    let mut address = [0; 16];
+    let four: [u8; 4] = read(sk, v4);
+    address[0] = four[0];
+    address[1] = four[1];
+    address[2] = four[2];
+    address[3] = four[3];
+    address
+}
+
+#[inline(always)]
+fn peer_left(sk: Ptr) {
+    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(record) = maps::record(sk) else { return };
+    record.flags |= record_flag::PEER_FIN;
+    record.peer_fin_write_seq = load(tcp, offset::TCP_WRITE_SEQ);
+}
+
+/// Our side or the peer ended the connection. Told only when its workload is ending.
+#[inline(always)]
+fn ended(sk: Ptr, old_state: u32, new_state: u32) {
+    let Some(record) = maps::record(sk) else { return };
+    if record.flags & record_flag::ENDED != 0 {
+        return;
+    }
+    record.flags |= record_flag::ENDED;
+    // This may run in softirq on top of anything: current says something only where it is the owner,
+    // or where nobody owns the connection because it was never read.
+    let current = kernel::current_tgid();
+    let owned = record.tgid != 0;
+    let (tgid, cgroup) = if owned {
+        (record.tgid, record.cgroup)
+    } else {
+        (current, kernel::current_cgroup())
+    };
+    let exits = tgid == current && kernel::current_exiting();
+    if !exits && !maps::drains(cgroup, tgid) && !parent_drains(tgid, current) {
+        return;
+    }
+    let Some(tcp) = tcp_sock(sk) else { return };
+    let change = Change {
+        kind: event_kind::CONNECTION_ENDED,
+        old_state,
+        new_state,
+    };
+    catch_up(record, tcp);
+    emit::connection(sk, tcp, record, &change);
+}
+
+/// The owner is current, and its parent got a stop signal.
+#[inline(always)]
+fn parent_drains(tgid: u32, current: u32) -> bool {
+    if tgid != current || !maps::anything_drains() {
+        return false;
+    }
+    let parent: Ptr = read(kernel::current(), offset::TASK_REAL_PARENT);
+    maps::process_drains(read(parent, offset::TASK_TGID))
+}
+
+/// Counts what no hook saw since the last read and write (`splice`, `sendfile` before 6.5).
+#[inline(always)]
+fn catch_up(record: &mut SocketRecord, tcp: Ptr) {
+    let (received, sent): (u32, u32) = (
+        load(tcp, offset::TCP_COPIED_SEQ),
+        load(tcp, offset::TCP_WRITE_SEQ),
+    );
+    let (ask, answer) = if record.role == role::CLIENT {
+        (sent, received)
+    } else {
+        (received, sent)
+    };
+    // A FIN that the process has read counts one in copied_seq, and nothing in bytes.
+    let fin = u32::from(record.flags & record_flag::PEER_FIN != 0);
+    let (ask_fin, answer_fin) = if record.role == role::CLIENT {
+        (0, fin)
+    } else {
+        (fin, 0)
+    };
+    let asked = ask.wrapping_sub(record.ask.seq);
+    let answered = answer.wrapping_sub(record.answer.seq);
+    if asked > ask_fin {
+        record.ask.total += u64::from(asked);
+        record.ask.seq = ask;
+    }
+    if answered > answer_fin {
+        record.answer.total += u64::from(answered);
+        record.answer.seq = answer;
+        record.flags &= !record_flag::TAIL_VALID;
+        record.tail_len = 0;
+    }
+}
+
+#[inline(always)]
+fn listener_opened(sk: Ptr) {
+    let key = PortKey {
+        netns: netns_of(sk),
+        port: u32::from(local_port(sk)),
+    };
+    let tgid = kernel::current_tgid();
+    if let Some(open) = maps::open_port(sk, &key, kernel::current_cgroup(), tgid) {
+        maps::remember_process(tgid, process_flag::SERVED);
+        tell_listener(event_kind::LISTENER_OPENED, sk, kernel::current(), &key, open);
+    }
+}
+
+#[inline(always)]
+fn listener_closed(sk: Ptr) {
+    let key = PortKey {
+        netns: netns_of(sk),
+        port: u32::from(local_port(sk)),
+    };
+    let (tgid, cgroup) = (kernel::current_tgid(), kernel::current_cgroup());
+    let ending = kernel::current_exiting() || maps::drains(cgroup, tgid) || parent_drains(tgid, tgid);
+    let still_open = maps::close_port(sk, &key, cgroup, tgid, now(), ending);
+    tell_listener(
+        event_kind::LISTENER_CLOSED,
+        sk,
+        kernel::current(),
+        &key,
+        still_open,
+    );
+}
+
+/// Tells the agent of a listener; `task` is who opened or closed it.
+#[inline(never)]
+pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u32) {
+    let Some(mut entry) = emit::reserve::<ListenerEvent>() else {
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: every field of the reserved event is written.
+    unsafe {
+        (*event).header = emit::header(kind, now());
+        kernel::describe(task, &mut (*event).process);
+        (*event).netns = key.netns;
+        (*event).backlog = read(sk, offset::SOCK_ACK_BACKLOG);
+        (*event).family = read(sk, offset::SOCK_FAMILY);
+        (*event).port = key.port as u16;
+        (*event).still_open = still_open;
+        (*event).address = address(
+            sk,
+            (*event).family,
+            offset::SOCK_RCV_SADDR,
+            offset::SOCK_V6_RCV_SADDR,
+        );
+    }
+    entry.submit(0);
+}
+
+/// Key of a listening socket's port.
+#[inline(always)]
+pub fn port_key(sk: Ptr) -> PortKey {
+    PortKey {
+        netns: netns_of(sk),
+        port: u32::from(local_port(sk)),
+    }
+}
+
+/// `IPPROTO_TCP` and `SOCK_STREAM` (so not the kernel's own control sockets).
+#[inline(always)]
+pub fn is_tcp(sk: Ptr) -> bool {
+    load::<u16>(sk, offset::SOCK_PROTOCOL) == IPPROTO_TCP
+        && read_at::<u16>(sk, crate::globals::offset_of(offset::SOCK_TYPE)) == 1
+}
+
+/// State of a socket.
+#[inline(always)]
+pub fn state(sk: Ptr) -> u32 {
+    u32::from(load::<u8>(sk, offset::SOCK_STATE))
+}

@@ -1,0 +1,86 @@
+//! The unified cgroup hierarchy as the file system shows it.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use procfs::process::Process;
+
+/// Most cgroups looked at in one walk.
+const MOST: usize = 65_536;
+
+/// Where the unified hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
+pub fn unified_root() -> Option<PathBuf> {
+    let mounts = Process::myself().ok()?.mountinfo().ok()?;
+    mounts
+        .into_iter()
+        .filter(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
+        .map(|mount| mount.mount_point)
+        .min_by_key(|point| point.as_os_str().len())
+}
+
+/// `(id, path)` of every cgroup below `root`, parents first. What vanishes meanwhile is left out.
+pub fn all(root: &Path) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    let mut pending = vec![root.to_path_buf()];
+    while let Some(directory) = pending.pop() {
+        let Ok(metadata) = fs::metadata(&directory) else {
+            continue;
+        };
+        found.push((metadata.ino(), path_below(root, &directory)));
+        if found.len() >= MOST {
+            break;
+        }
+        let Ok(entries) = fs::read_dir(&directory) else {
+            continue;
+        };
+        pending.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    found
+}
+
+fn path_below(root: &Path, directory: &Path) -> String {
+    let below = directory.strip_prefix(root).unwrap_or(directory);
+    format!("/{}", below.to_string_lossy())
+}
+
+/// CPU time used by the cgroup at `path` below `root`, in µs. The file exists without the cpu controller too.
+pub fn cpu_used_us(root: &Path, path: &str) -> Option<u64> {
+    let text = fs::read_to_string(root.join(path.trim_start_matches('/')).join("cpu.stat")).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_of_directories_is_listed_with_paths_below_its_root() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        let mut paths: Vec<_> = all(root.path()).into_iter().map(|(_, path)| path).collect();
+        paths.sort();
+        assert_eq!(paths, ["/", "/a", "/a/b"]);
+    }
+
+    #[test]
+    fn cpu_time_is_read_from_cpu_stat_and_missing_when_the_cgroup_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("a")).unwrap();
+        fs::write(
+            root.path().join("a/cpu.stat"),
+            "usage_usec 1500\nuser_usec 1000\n",
+        )
+        .unwrap();
+        assert_eq!(cpu_used_us(root.path(), "/a"), Some(1500));
+        assert_eq!(cpu_used_us(root.path(), "/gone"), None);
+    }
+}

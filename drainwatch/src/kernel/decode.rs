@@ -1,0 +1,315 @@
+//! From the ring's bytes to events: bounds are checked here, payload ends here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use drainwatch_ebpf::{
+    CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
+    SignalEvent, SocketRecord, TAIL, disposition, event_kind, process_flag, record_flag, reset_flag, role,
+    sender_kind,
+};
+
+use crate::{
+    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    protocol::{self, Capture},
+};
+
+/// TCP states, include/net/tcp_states.h.
+const CLOSE: u32 = 7;
+const CLOSE_WAIT: u32 = 8;
+/// `AF_INET6`.
+const INET6: u16 = 10;
+
+/// Decodes one entry of the ring; `None` when it is not one of ours.
+pub fn event(bytes: &[u8]) -> Option<Event> {
+    let header: EventHeader = structure(bytes)?;
+    let kind = match header.kind {
+        event_kind::SIGNAL_GENERATED => signal(&structure(bytes)?),
+        event_kind::SIGNAL_DELIVERED => {
+            let event: SignalEvent = structure(bytes)?;
+            EventKind::SignalDelivered {
+                target: process(&event.target),
+                signal: event.signal,
+            }
+        }
+        event_kind::PROCESS_EXIT => exit(&structure(bytes)?),
+        event_kind::OOM_VICTIM => EventKind::OomVictim {
+            pid: structure::<ExitEvent>(bytes)?.process.tgid,
+        },
+        event_kind::LISTENER_OPENED => EventKind::ListenerOpened(listener(&structure(bytes)?)),
+        event_kind::LISTENER_CLOSED => EventKind::ListenerClosed(listener(&structure(bytes)?)),
+        event_kind::TURN_ENDED => EventKind::TurnEnded(connection(&*whole_or_short(bytes)?)),
+        event_kind::CONNECTION_ENDED => EventKind::ConnectionEnded(connection(&*whole_or_short(bytes)?)),
+        event_kind::RESET_SENT => reset(&structure(bytes)?),
+        event_kind::CGROUP_CREATED => {
+            let event: CgroupEvent = structure(bytes)?;
+            EventKind::CgroupCreated {
+                cgroup: event.cgroup,
+                path: cgroup_path(&event),
+                seeded: false,
+            }
+        }
+        event_kind::CGROUP_REMOVED => EventKind::CgroupRemoved {
+            cgroup: structure::<CgroupEvent>(bytes)?.cgroup,
+        },
+        event_kind::CGROUP_EMPTIED => EventKind::CgroupEmptied {
+            cgroup: structure::<CgroupEvent>(bytes)?.cgroup,
+        },
+        _ => return None,
+    };
+    Some(Event {
+        at_ns: header.at_ns,
+        kind,
+    })
+}
+
+/// Structures of the ABI: plain integers, any bytes are valid.
+trait Plain: Copy {}
+impl Plain for EventHeader {}
+impl Plain for SignalEvent {}
+impl Plain for ExitEvent {}
+impl Plain for ListenerEvent {}
+impl Plain for ConnectionEvent {}
+impl Plain for ResetEvent {}
+impl Plain for CgroupEvent {}
+
+fn structure<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: long enough, `Plain` types are valid for any bytes, and the read needs no alignment.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// A connection on which no byte moved comes without its heads.
+fn whole_or_short(bytes: &[u8]) -> Option<Box<ConnectionEvent>> {
+    if bytes.len() >= size_of::<ConnectionEvent>() {
+        return structure(bytes).map(Box::new);
+    }
+    if bytes.len() < ConnectionEvent::SHORT {
+        return None;
+    }
+    let mut padded = vec![0; size_of::<ConnectionEvent>()];
+    padded[..ConnectionEvent::SHORT].copy_from_slice(&bytes[..ConnectionEvent::SHORT]);
+    structure(&padded).map(Box::new)
+}
+
+fn process(info: &ProcessInfo) -> Process {
+    let has = |flag| info.flags & flag != 0;
+    let length = info
+        .comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(info.comm.len());
+    Process {
+        pid: info.tgid,
+        parent: info.parent_tgid,
+        ns_pid: info.ns_tgid,
+        started_ns: info.started_ns,
+        cgroup: info.cgroup,
+        comm: printable(&info.comm[..length]),
+        pid1: has(process_flag::PID1),
+        served: has(process_flag::SERVED),
+        called: has(process_flag::CALLED),
+        exiting: has(process_flag::EXITING) || has(process_flag::GROUP_EXIT),
+        signalled: has(process_flag::SIGNALLED),
+        parent_in_cgroup: has(process_flag::PARENT_IN_CGROUP),
+    }
+}
+
+/// Text that other processes chose: valid UTF-8, without control characters.
+fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn cgroup_path(event: &CgroupEvent) -> String {
+    let length = (event.path_len as usize).min(event.path.len());
+    printable(&event.path[..length])
+}
+
+fn signal(event: &SignalEvent) -> EventKind {
+    let sender = process(&event.sender);
+    EventKind::Signal(Signal {
+        signal: event.signal,
+        target: process(&event.target),
+        sender: match event.sender_kind {
+            sender_kind::CGROUP_KILL => Sender::CgroupKill(sender),
+            sender_kind::KERNEL => Sender::Kernel(sender),
+            _ => Sender::Process(sender),
+        },
+        disposition: match event.disposition {
+            disposition::HANDLED => Disposition::Handled,
+            disposition::IGNORED => Disposition::Ignored,
+            disposition::BLOCKED => Disposition::Blocked,
+            _ => Disposition::Default,
+        },
+        dropped: event.result == 1,
+        group: event.group != 0,
+    })
+}
+
+fn exit(event: &ExitEvent) -> EventKind {
+    let fatal = event.status & 0x7f;
+    let code = i32::from((event.status >> 8) as u8);
+    EventKind::ProcessExited {
+        process: process(&event.process),
+        code: (fatal == 0).then_some(code),
+        signal: (fatal != 0).then_some(fatal),
+    }
+}
+
+fn listener(event: &ListenerEvent) -> Listener {
+    Listener {
+        process: process(&event.process),
+        local: SocketAddr::new(address(event.family, &event.address), event.port),
+        netns: event.netns,
+        backlog: event.backlog,
+        still_open: event.still_open,
+    }
+}
+
+fn address(family: u16, bytes: &[u8; 16]) -> IpAddr {
+    if family == INET6 {
+        // A client of IPv4 that reaches a dual-stack listener is shown as the client sees itself.
+        Ipv6Addr::from(*bytes).to_canonical()
+    } else {
+        Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
+    }
+}
+
+fn reset(event: &ResetEvent) -> EventKind {
+    EventKind::ResetSent {
+        cgroup: event.cgroup,
+        pid: event.tgid,
+        syn: event.flags & reset_flag::SYN != 0,
+        payload: event.payload,
+        local: SocketAddr::new(address(event.family, &event.local), event.local_port),
+        peer: SocketAddr::new(address(event.family, &event.peer), event.peer_port),
+        netns: event.netns,
+    }
+}
+
+fn connection(event: &ConnectionEvent) -> Connection {
+    let record = &event.record;
+    let role = match record.role {
+        role::SERVER => Role::Server,
+        role::CLIENT => Role::Client,
+        _ => Role::Unknown,
+    };
+    let fin = u32::from(record.flags & record_flag::PEER_FIN != 0);
+    let unread = event.unread.saturating_sub(fin);
+    let end = end(event);
+    // Nobody read from it: it belongs to whom it was closed by, or waited for.
+    let (pid, cgroup) = if record.tgid == 0 {
+        (event.current.tgid, event.current.cgroup)
+    } else {
+        (record.tgid, record.cgroup)
+    };
+    Connection {
+        id: identity(event),
+        role,
+        pid,
+        cgroup,
+        local: SocketAddr::new(address(record.family, &record.local), record.local_port),
+        peer: SocketAddr::new(address(record.family, &record.peer), record.peer_port),
+        netns: record.netns,
+        born_ns: record.born_ns,
+        seeded: record.flags & record_flag::SEEDED != 0,
+        end,
+        unread,
+        unsent: event.unsent,
+        unacked: event.unacked,
+        aborted: event.new_state == CLOSE && end != End::Peer,
+        exchanges: exchanges(record, role, unread),
+    }
+}
+
+/// FNV-1a over what makes a connection one: kernel addresses stay here.
+fn identity(event: &ConnectionEvent) -> u64 {
+    let record = &event.record;
+    [
+        record.born_ns,
+        event.socket,
+        u64::from(record.peer_port) << 16 | u64::from(record.local_port),
+    ]
+    .iter()
+    .flat_map(|word| word.to_le_bytes())
+    .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Who ended the connection; see "What the client sees when a server ends" in the kernel facts.
+fn end(event: &ConnectionEvent) -> End {
+    let record = &event.record;
+    if event.header.kind == event_kind::TURN_ENDED {
+        return End::Open;
+    }
+    // tcp_reset() and tcp_write_err() set sk_err before the state changes; our own abort after it.
+    if record.flags & record_flag::PEER_RESET != 0 || (event.new_state == CLOSE && event.error != 0) {
+        return End::Peer;
+    }
+    if record.role == role::SERVER && record.tgid == 0 && event.accepted == 0 {
+        return End::Unaccepted;
+    }
+    if event.old_state == CLOSE_WAIT {
+        // The peer closed its side first. A half-close is legal, and shows by the peer's acknowledging
+        // what was written after its FIN; else it counts as having left.
+        let acknowledged = event.write_seq.wrapping_sub(event.unacked);
+        let after_fin = acknowledged.wrapping_sub(record.peer_fin_write_seq);
+        if after_fin == 0 || after_fin > u32::MAX / 2 {
+            return End::Peer;
+        }
+    }
+    if event.current.flags & process_flag::EXITING != 0
+        && (record.tgid == event.current.tgid || record.tgid == 0)
+    {
+        End::Exit
+    } else {
+        End::Close
+    }
+}
+
+fn exchanges(record: &SocketRecord, role: Role, unread: u32) -> Vec<protocol::Exchange> {
+    let has = |flag| record.flags & flag != 0;
+    let ask = head(&record.ask_head, record.ask.head_len);
+    let answer_head = head(&record.answer_head, record.answer.head_len);
+    let tail_len = usize::from(record.tail_len).min(TAIL);
+    let tail = has(record_flag::TAIL_VALID).then(|| &record.tail[TAIL - tail_len..TAIL]);
+    let message_bytes = record.answer.total.wrapping_sub(record.answer.message_pos);
+    // Head and tail that meet are the whole message.
+    let mut met = Vec::new();
+    let answer = match tail {
+        Some(tail) if message_bytes == (answer_head.len() + tail.len()) as u64 => {
+            met.extend_from_slice(answer_head);
+            met.extend_from_slice(tail);
+            met.as_slice()
+        }
+        _ => answer_head,
+    };
+    let capture = Capture {
+        ask,
+        ask_bytes: record.ask.total.wrapping_sub(record.ask.turn_pos),
+        ask_unread: if role == Role::Client { 0 } else { unread.into() },
+        answer,
+        answer_bytes: record.answer.total.wrapping_sub(record.answer.turn_pos),
+        message_bytes,
+        answers: record.answer.messages,
+        tail,
+        ask_lost: has(record_flag::ASK_LOST),
+        answer_lost: has(record_flag::ANSWER_LOST),
+        interim: has(record_flag::INTERIM),
+        http: has(record_flag::HTTP),
+        seeded: has(record_flag::SEEDED) && record.turns == 0,
+        ask_first_ns: record.ask.first_ns,
+        ask_last_ns: record.ask.last_ns,
+        answer_last_ns: record.answer.last_ns,
+    };
+    protocol::judge(&capture, role)
+}
+
+fn head(bytes: &[u8], length: u32) -> &[u8] {
+    &bytes[..(length as usize).min(bytes.len())]
+}

@@ -1,0 +1,245 @@
+//! Loading: offsets and settings in, programs attached, older sockets seeded.
+
+use std::{io::Read as _, path::Path};
+
+use aya::{Btf, Ebpf, EbpfLoader, maps::RingBuf, programs::Iter};
+use drainwatch_ebpf::{offset, setting};
+use nix::{sys::utsname::uname, unistd::getpid};
+use tokio::io::unix::AsyncFd;
+use tracing::{info, warn};
+
+use super::{
+    CaptureMode, Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
+    btf::{self, Types},
+    cgroups, privileges,
+    probes::{self, explain},
+};
+use crate::event::{Event, EventKind};
+
+/// The BPF programs, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/drainwatch.bpf.o"));
+
+const SIGINT: u32 = 2;
+const SIGQUIT: u32 = 3;
+const SIGTERM: u32 = 15;
+
+/// Loads, attaches, seeds.
+pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
+    refuse_without_privileges()?;
+    let cgroup_root = cgroups::unified_root().ok_or_else(|| {
+        KernelError::Refused(
+            "no unified cgroup hierarchy (cgroup2) is mounted; drainwatch knows workloads by their cgroup: mount it \
+             with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or give the container the host's /sys/fs/cgroup"
+                .into(),
+        )
+    })?;
+    let mut loaded = load(options)?;
+    if let Some(probe) = loaded
+        .probes
+        .iter()
+        .find(|probe| probe.required && probe.error.is_some())
+    {
+        return Err(KernelError::Refused(refusal(probe)));
+    }
+    let mut seeded = seed_cgroups(&cgroup_root);
+    loaded.probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
+    let ring = loaded
+        .ebpf
+        .take_map("EVENTS")
+        .ok_or_else(|| failed("finding the ring buffer", "the object has none"))
+        .and_then(|map| {
+            RingBuf::try_from(map).map_err(|error| failed("opening the ring buffer", &explain(error)))
+        })?;
+    // SAFETY: the ring owns its descriptor and keeps it open as long as it lives; the AsyncFd owns the ring.
+    let ring = unsafe { AsyncFd::register(ring) }
+        .map_err(|error| failed("waiting on the ring buffer", &error.to_string()))?;
+    let paths = seeded
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::CgroupCreated { cgroup, path, .. } => Some((*cgroup, path.clone())),
+            _ => None,
+        })
+        .collect();
+    seeded.shrink_to_fit();
+    Ok(Kernel {
+        ebpf: loaded.ebpf,
+        ring,
+        probes: loaded.probes,
+        cgroup_root,
+        paths,
+        seeded,
+        undecodable: 0,
+    })
+}
+
+struct Loaded {
+    ebpf: Ebpf,
+    btf: Btf,
+    probes: Vec<ProbeStatus>,
+}
+
+fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
+    let types = Types::read(Path::new(btf::VMLINUX))?;
+    let offsets = types.offsets();
+    for (member, at) in offset::MEMBERS.iter().zip(offsets) {
+        if at == offset::NONE {
+            return Err(KernelError::Refused(format!(
+                "this kernel's `{}` has no member `{}`, which drainwatch reads: kernels from 5.15 on are supported",
+                member.0,
+                member.1.join(".")
+            )));
+        }
+    }
+    let settings = settings(options, &types);
+    let btf = Btf::from_sys_fs().map_err(|error| failed("reading the kernel's types", &explain(error)))?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &offsets[..], true)
+        .override_global("SETTINGS", &settings[..], true)
+        .load(OBJECT)
+        .map_err(|error| failed("loading the BPF maps", &explain(error)))?;
+    let probes = probes::attach_all(&mut ebpf, &btf, &types);
+    Ok(Loaded { ebpf, btf, probes })
+}
+
+fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
+    let mut settings = [0; setting::COUNT];
+    for (index, value) in arch::SETTINGS {
+        settings[*index] = *value;
+    }
+    settings[setting::AGENT_TGID] = u64::from(getpid().as_raw().unsigned_abs());
+    settings[setting::CAPTURE] = u64::from(options.capture == CaptureMode::Heads);
+    settings[setting::STOP_SIGNALS] = [SIGINT, SIGQUIT, SIGTERM]
+        .iter()
+        .chain(&options.stop_signals)
+        .filter(|signal| **signal < 64)
+        .fold(0, |mask, signal| mask | 1 << signal);
+    settings[setting::EXIT_HAS_GROUP_DEAD] =
+        u64::from(types.tracepoint_arguments("sched_process_exit") == Some(2));
+    settings[setting::VICTIM_IS_TASK] =
+        u64::from(types.tracepoint_takes_pointer("mark_victim") == Some(true));
+    // flags and addr_len are the last two parameters.
+    settings[setting::RECVMSG_FLAGS] = types
+        .function_parameters("tcp_recvmsg")
+        .map_or(0, |count| count as u64 - 2);
+    settings
+}
+
+/// Every cgroup that exists, as events.
+fn seed_cgroups(root: &Path) -> Vec<Event> {
+    let (at_ns, _) = Kernel::clocks();
+    cgroups::all(root)
+        .into_iter()
+        .map(|(cgroup, path)| Event {
+            at_ns,
+            kind: EventKind::CgroupCreated {
+                cgroup,
+                path,
+                seeded: true,
+            },
+        })
+        .collect()
+}
+
+/// Records of sockets that exist; their listeners come as events through the ring.
+fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
+    let error = ["seed_listeners", "seed_connections"].iter().find_map(|program| {
+        run_iterator(ebpf, btf, program)
+            .err()
+            .map(|why| format!("{program}: {why}"))
+    });
+    match &error {
+        None => info!("older sockets are seeded"),
+        Some(why) => warn!(%why, "older sockets cannot be seeded"),
+    }
+    ProbeStatus {
+        probe: "seed",
+        ok: error.is_none(),
+        gives: "connections and listeners that are older than the agent",
+        error,
+        required: false,
+    }
+}
+
+fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
+    let program: &mut Iter = ebpf
+        .program_mut(name)
+        .ok_or("the object lacks this program")?
+        .try_into()
+        .map_err(explain)?;
+    program.load("task_file", btf).map_err(explain)?;
+    let id = program.attach().map_err(explain)?;
+    let link = program.take_link(id).map_err(explain)?;
+    let mut output = Vec::new();
+    // The pass runs while its (empty) output is read; the program is not needed afterwards.
+    link.into_file()
+        .map_err(explain)?
+        .read_to_end(&mut output)
+        .map_err(explain)?;
+    program.unload().map_err(explain)
+}
+
+/// What can run here. Everything is attached for a moment.
+pub fn diagnose() -> Diagnosis {
+    let missing_capabilities = privileges::missing();
+    let cgroup_root = cgroups::unified_root();
+    let mut probes = Vec::new();
+    let mut refusal_text = refuse_without_privileges().err().map(|error| error.to_string());
+    if refusal_text.is_none() {
+        match load(&KernelOptions::default()) {
+            Ok(mut loaded) => {
+                probes = loaded.probes;
+                probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
+                refusal_text = probes
+                    .iter()
+                    .find(|probe| probe.required && probe.error.is_some())
+                    .map(refusal);
+            }
+            Err(error) => refusal_text = Some(error.to_string()),
+        }
+    }
+    if refusal_text.is_none() && cgroup_root.is_none() {
+        refusal_text = Some("no unified cgroup hierarchy (cgroup2) is mounted".into());
+    }
+    Diagnosis {
+        kernel: uname().map_or_else(
+            |_| "?".into(),
+            |name| name.release().to_string_lossy().into_owned(),
+        ),
+        cgroup_root: cgroup_root.map(|root| root.display().to_string()),
+        missing_capabilities,
+        probes,
+        refusal: refusal_text,
+    }
+}
+
+fn refuse_without_privileges() -> Result<(), KernelError> {
+    let missing = privileges::missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing
+        .iter()
+        .map(|(name, why)| format!("{name} ({why})"))
+        .collect();
+    Err(KernelError::Refused(format!(
+        "missing privilege: {}; run it as root, or with sudo",
+        names.join(", ")
+    )))
+}
+
+fn refusal(probe: &ProbeStatus) -> String {
+    format!(
+        "this kernel cannot run drainwatch: {} cannot be seen ({}); kernels from 5.15 on with BTF are supported",
+        probe.gives,
+        probe.error.as_deref().unwrap_or("unknown error")
+    )
+}
+
+fn failed(what: &str, why: &str) -> KernelError {
+    KernelError::Failed {
+        what: what.into(),
+        why: why.into(),
+    }
+}

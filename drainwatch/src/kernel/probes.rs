@@ -1,0 +1,250 @@
+//! Which program runs for what: the table of probes, chosen by what the kernel's BTF offers.
+
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, FExit},
+};
+use tracing::{debug, info, warn};
+
+use super::{ProbeStatus, btf::Types};
+
+/// How a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    /// A BTF tracepoint.
+    Tracepoint(&'static str),
+    /// The exit of a function.
+    Exit(&'static str),
+}
+
+/// One way to get what a probe gives.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// The program in the object.
+    program: &'static str,
+    /// Where it is attached.
+    hook: Hook,
+    /// The number of arguments that the hook must have, if it matters.
+    arguments: Option<usize>,
+    /// What this way lacks; `None` when it gives everything.
+    lacks: Option<&'static str>,
+}
+
+impl Way {
+    const fn tracepoint(name: &'static str) -> Self {
+        Self {
+            program: name,
+            hook: Hook::Tracepoint(name),
+            arguments: None,
+            lacks: None,
+        }
+    }
+
+    const fn exit(name: &'static str) -> Self {
+        Self {
+            program: name,
+            hook: Hook::Exit(name),
+            arguments: None,
+            lacks: None,
+        }
+    }
+
+    fn exists(self, types: &Types) -> bool {
+        let arguments = match self.hook {
+            Hook::Tracepoint(name) => types.tracepoint_arguments(name),
+            Hook::Exit(name) => types.function_parameters(name),
+        };
+        arguments.is_some_and(|has| self.arguments.is_none_or(|wanted| has == wanted))
+    }
+}
+
+/// What the kernel side needs to see.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    name: &'static str,
+    gives: &'static str,
+    required: bool,
+    ways: &'static [Way],
+}
+
+const PROBES: &[Probe] = &[
+    Probe {
+        name: "socket_read",
+        gives: "who reads from each connection, and the requests' first bytes",
+        required: true,
+        ways: &[Way::tracepoint("sock_recv_length"), Way::exit("tcp_recvmsg")],
+    },
+    Probe {
+        name: "socket_write",
+        gives: "who writes to each connection, and the responses' first and last bytes",
+        required: true,
+        ways: &[Way::tracepoint("sock_send_length"), Way::exit("tcp_sendmsg")],
+    },
+    Probe {
+        name: "socket_state",
+        gives: "births and ends of connections and listeners",
+        required: true,
+        ways: &[Way::tracepoint("inet_sock_set_state")],
+    },
+    Probe {
+        name: "signal_generate",
+        gives: "stop signals: who sent them, to whom, and what they met",
+        required: true,
+        ways: &[Way::tracepoint("signal_generate")],
+    },
+    Probe {
+        name: "signal_deliver",
+        gives: "when a stop signal reached its handler (finding handler_late)",
+        required: false,
+        ways: &[Way::tracepoint("signal_deliver")],
+    },
+    Probe {
+        name: "process_exit",
+        gives: "exits of processes, their codes and fatal signals",
+        required: true,
+        ways: &[Way::tracepoint("sched_process_exit")],
+    },
+    Probe {
+        name: "oom",
+        gives: "which process the OOM killer chose (trigger oom)",
+        required: false,
+        ways: &[Way::tracepoint("mark_victim")],
+    },
+    Probe {
+        name: "cgroup_created",
+        gives: "names of workloads that start while the agent runs",
+        required: true,
+        ways: &[Way::tracepoint("cgroup_mkdir")],
+    },
+    Probe {
+        name: "cgroup_removed",
+        gives: "when a workload is removed",
+        required: false,
+        ways: &[Way::tracepoint("cgroup_rmdir")],
+    },
+    Probe {
+        name: "cgroup_emptied",
+        gives: "when the last process of a workload is gone",
+        required: true,
+        ways: &[Way::tracepoint("cgroup_notify_populated")],
+    },
+    Probe {
+        name: "reset_sent",
+        gives: "connection attempts and requests that met a closed door (causes refused and late)",
+        required: false,
+        ways: &[
+            Way {
+                program: "tcp_send_reset",
+                hook: Hook::Tracepoint("tcp_send_reset"),
+                arguments: Some(3),
+                lacks: None,
+            },
+            Way {
+                program: "tcp_send_reset_before_6_10",
+                hook: Hook::Tracepoint("tcp_send_reset"),
+                arguments: Some(2),
+                lacks: Some(
+                    "this kernel tells of resets only for sockets that exist (6.10 and later tell of all): \
+                     refused connections and most late requests are not seen",
+                ),
+            },
+        ],
+    },
+    Probe {
+        name: "reset_received",
+        gives: "resets sent by clients (metric drainwatch_tcp_resets_total)",
+        required: false,
+        ways: &[Way::tracepoint("tcp_receive_reset")],
+    },
+];
+
+/// Attaches every probe by the first of its ways that this kernel takes.
+pub fn attach_all(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> Vec<ProbeStatus> {
+    PROBES
+        .iter()
+        .map(|probe| attach(probe, ebpf, btf, types))
+        .collect()
+}
+
+fn attach(probe: &Probe, ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStatus {
+    let mut error = Some(format!("this kernel has no {}", hooks_of(probe)));
+    let mut ok = false;
+    for way in probe.ways.iter().filter(|way| way.exists(types)) {
+        match attach_way(*way, ebpf, btf) {
+            Ok(()) => {
+                error = way.lacks.map(str::to_owned);
+                ok = way.lacks.is_none();
+                info!(probe = probe.name, program = way.program, "attached");
+                break;
+            }
+            Err(why) => {
+                warn!(probe = probe.name, program = way.program, %why, "cannot be attached");
+                error = Some(why);
+            }
+        }
+    }
+    ProbeStatus {
+        probe: probe.name,
+        ok,
+        gives: probe.gives,
+        error,
+        required: probe.required,
+    }
+}
+
+fn hooks_of(probe: &Probe) -> String {
+    let names: Vec<_> = probe
+        .ways
+        .iter()
+        .map(|way| match way.hook {
+            Hook::Tracepoint(name) => format!("tracepoint {name}"),
+            Hook::Exit(name) => format!("function {name}"),
+        })
+        .collect();
+    names.join(" or ")
+}
+
+fn attach_way(way: Way, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
+    let program = ebpf
+        .program_mut(way.program)
+        .ok_or("the object lacks this program")?;
+    match way.hook {
+        Hook::Tracepoint(name) => {
+            let program: &mut BtfTracePoint = program.try_into().map_err(explain)?;
+            program.load(name, btf).map_err(explain)?;
+            program.attach().map_err(explain)?;
+        }
+        Hook::Exit(name) => {
+            let program: &mut FExit = program.try_into().map_err(explain)?;
+            program.load(name, btf).map_err(explain)?;
+            program.attach().map_err(explain)?;
+        }
+    }
+    Ok(())
+}
+
+/// An error with its causes, in one line; the verifier's log goes to the debug log, its verdict stays.
+pub fn explain<E: std::error::Error>(error: E) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    debug!("{text}");
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    // The verifier's verdict stands before its statistics.
+    let statistics = ["verification time", "stack depth", "processed "];
+    match lines
+        .iter()
+        .position(|line| statistics.iter().any(|start| line.starts_with(start)))
+    {
+        Some(end) if end > 1 => format!("refused by the verifier: {}", lines[end - 1]),
+        _ => lines.join("; "),
+    }
+}

@@ -19,6 +19,8 @@ const SIGKILL: u32 = 9;
 /// `sizeof(struct k_sigaction)` where it has a restorer (x86, arm64); the handler comes first.
 const SIGACTION: usize = 32;
 const SIG_IGN: u64 = 1;
+/// `TRACE_SIGNAL_IGNORED`, include/trace/events/signal.h.
+const RESULT_IGNORED: u32 = 1;
 
 #[inline(always)]
 fn is_stop(signal: u32) -> bool {
@@ -60,7 +62,9 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
         };
         (*event).group = group;
         (*event).reserved = 0;
-        if (*event).target.flags & process_flag::GROUP_EXIT == 0 {
+        // A fatal signal has set SIGNAL_GROUP_EXIT by now; only a group that was dying before it drops it.
+        let dying = result == RESULT_IGNORED && (*event).target.flags & process_flag::GROUP_EXIT != 0;
+        if !dying {
             maps::drain_process((*event).target.tgid, now);
             maps::drain_cgroup((*event).target.cgroup, now);
         }

@@ -3,7 +3,7 @@ use drainwatch::kernel::{Kernel, KernelOptions};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
+        .with_max_level(tracing::Level::INFO)
         .init();
     let mut k = Kernel::start(&KernelOptions::default()).unwrap();
     for p in k.probes() {

@@ -131,9 +131,15 @@ fn cgroup_path(event: &CgroupEvent) -> String {
 
 fn signal(event: &SignalEvent) -> EventKind {
     let sender = process(&event.sender);
+    let mut target = process(&event.target);
+    // TRACE_SIGNAL_IGNORED: by its disposition, or because the group was dying already. A signal that
+    // is fatal itself has marked the group as exiting by now, and was not ignored.
+    let ignored = event.result == 1;
+    let group_exits = event.target.flags & process_flag::GROUP_EXIT != 0;
+    target.exiting = event.target.flags & process_flag::EXITING != 0 || (ignored && group_exits);
     EventKind::Signal(Signal {
         signal: event.signal,
-        target: process(&event.target),
+        target,
         sender: match event.sender_kind {
             sender_kind::CGROUP_KILL => Sender::CgroupKill(sender),
             sender_kind::KERNEL => Sender::Kernel(sender),
@@ -145,7 +151,7 @@ fn signal(event: &SignalEvent) -> EventKind {
             disposition::BLOCKED => Disposition::Blocked,
             _ => Disposition::Default,
         },
-        dropped: event.result == 1,
+        dropped: ignored && !group_exits,
         group: event.group != 0,
     })
 }

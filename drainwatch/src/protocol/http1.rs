@@ -98,10 +98,21 @@ impl Asked {
             let (head, arrival, end) = match head::request(bytes) {
                 Seen::Whole(head, length) => {
                     let (arrival, end) = body_arrival(head.framing, &bytes[length..], unseen);
-                    (head, arrival, end.map(|end| at.saturating_add(length as u64).saturating_add(end)))
+                    (
+                        head,
+                        arrival,
+                        end.map(|end| at.saturating_add(length as u64).saturating_add(end)),
+                    )
                 }
                 // At the very least the empty line is missing, or the end of it.
-                Seen::Part(head) if unseen == 0 => (head, Arrival::Missing { least: 1, exact: false }, None),
+                Seen::Part(head) if unseen == 0 => (
+                    head,
+                    Arrival::Missing {
+                        least: 1,
+                        exact: false,
+                    },
+                    None,
+                ),
                 Seen::Part(head) | Seen::Broken(head) => (head, Arrival::Unknown, None),
                 Seen::Foreign if requests.is_empty() => return None,
                 Seen::Foreign => {
@@ -118,7 +129,11 @@ impl Asked {
         }
         let last = requests.last_mut()?;
         let unread = rest == Rest::None && last.take_unread(capture.ask_unread);
-        Some(Self { requests, rest, unread })
+        Some(Self {
+            requests,
+            rest,
+            unread,
+        })
     }
 
     /// After a 101 or a CONNECT nothing in the request direction is a request.
@@ -170,12 +185,22 @@ fn body_arrival(framing: Framing, seen: &[u8], unseen: u64) -> (Arrival, Option<
     match framing {
         Framing::Empty => (Arrival::Complete, Some(0)),
         Framing::Length(length) if length <= read => (Arrival::Complete, Some(length)),
-        Framing::Length(length) => (Arrival::Missing { least: length - read, exact: true }, None),
+        Framing::Length(length) => (
+            Arrival::Missing {
+                least: length - read,
+                exact: true,
+            },
+            None,
+        ),
         Framing::Chunked => match chunked::walk(seen) {
             Chunks::Complete(length) => (Arrival::Complete, Some(length as u64)),
-            Chunks::Needs(least) if least > unseen => {
-                (Arrival::Missing { least: least - unseen, exact: false }, None)
-            }
+            Chunks::Needs(least) if least > unseen => (
+                Arrival::Missing {
+                    least: least - unseen,
+                    exact: false,
+                },
+                None,
+            ),
             Chunks::Needs(_) | Chunks::Malformed => (Arrival::Unknown, None),
         },
         Framing::Close | Framing::Tunnel | Framing::Malformed => (Arrival::Unknown, None),
@@ -203,12 +228,18 @@ struct Answered {
 impl Answered {
     fn walk(capture: &Capture<'_>, requests: &[Request], ending: Ending) -> Self {
         let answers = usize::try_from(capture.answers).unwrap_or(usize::MAX);
-        let mut answered = Self { earlier: 0, latest: Vec::new(), unreadable: false };
+        let mut answered = Self {
+            earlier: 0,
+            latest: Vec::new(),
+            unreadable: false,
+        };
         if capture.answer.is_empty() {
             if capture.interim {
                 answered.earlier = answers.min(requests.len().saturating_sub(1));
                 // An interim response is all head; anything else at the end was written behind it.
-                answered.unreadable = capture.tail.is_some_and(|tail| !b"\r\n\r\n".ends_with(end_of(tail, 4)));
+                answered.unreadable = capture
+                    .tail
+                    .is_some_and(|tail| !b"\r\n\r\n".ends_with(end_of(tail, 4)));
             } else {
                 answered.unreadable = capture.answer_bytes > 0;
             }
@@ -285,7 +316,11 @@ impl<'a> Message<'a> {
                 total,
                 tail: None,
             },
-            _ => Self { seen: Cow::Borrowed(capture.answer), total, tail: tail.filter(|_| gap > 0) },
+            _ => Self {
+                seen: Cow::Borrowed(capture.answer),
+                total,
+                tail: tail.filter(|_| gap > 0),
+            },
         }
     }
 
@@ -308,8 +343,16 @@ impl<'a> Message<'a> {
             Seen::Whole(head, length) => {
                 let (state, end) = self.body(head, &bytes[length..], ending);
                 let tunnel = head.framing == Framing::Tunnel;
-                let response = Response { status: head.status, state, websocket: head.websocket, tunnel };
-                Step::Response(response, end.map(|end| at.saturating_add(length as u64).saturating_add(end)))
+                let response = Response {
+                    status: head.status,
+                    state,
+                    websocket: head.websocket,
+                    tunnel,
+                };
+                Step::Response(
+                    response,
+                    end.map(|end| at.saturating_add(length as u64).saturating_add(end)),
+                )
             }
             Seen::Part(head) | Seen::Broken(head) if head.interim => Step::Unseen,
             Seen::Part(head) if self.unseen() == 0 => {
@@ -326,7 +369,11 @@ impl<'a> Message<'a> {
     fn body(&self, head: head::Response, seen: &[u8], ending: Ending) -> (ExchangeState, Option<u64>) {
         let unseen = self.unseen();
         let written = (seen.len() as u64).saturating_add(unseen);
-        let open = if head.event_stream { ExchangeState::Stream } else { ExchangeState::ResponseIncomplete };
+        let open = if head.event_stream {
+            ExchangeState::Stream
+        } else {
+            ExchangeState::ResponseIncomplete
+        };
         match head.framing {
             Framing::Empty => (ExchangeState::Complete, Some(0)),
             Framing::Length(length) if length <= written => (ExchangeState::Complete, Some(length)),
@@ -351,7 +398,14 @@ impl<'a> Message<'a> {
                         Some(tail) => websocket::ends_in_goodbye(tail),
                         None => false,
                     };
-                (if goodbye { ExchangeState::Complete } else { ExchangeState::Stream }, None)
+                (
+                    if goodbye {
+                        ExchangeState::Complete
+                    } else {
+                        ExchangeState::Stream
+                    },
+                    None,
+                )
             }
         }
     }
@@ -360,7 +414,12 @@ impl<'a> Message<'a> {
 impl Response {
     /// One whose head could not be read to its end.
     fn of(head: head::Response, state: ExchangeState) -> Self {
-        Self { status: head.status, state, websocket: false, tunnel: false }
+        Self {
+            status: head.status,
+            state,
+            websocket: false,
+            tunnel: false,
+        }
     }
 }
 
@@ -377,7 +436,9 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
         .iter()
         .enumerate()
         .map(|(index, request)| {
-            let response = index.checked_sub(answered.earlier).and_then(|index| answered.latest.get(index));
+            let response = index
+                .checked_sub(answered.earlier)
+                .and_then(|index| answered.latest.get(index));
             let (state, status) = match response {
                 _ if index < answered.earlier => (ExchangeState::Complete, None),
                 Some(response) => (response.state, response.status),
@@ -394,9 +455,17 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 path: request.head.path.clone(),
                 host: request.head.host.clone(),
                 status,
-                evidence: if asked.requests[0].head.certain { Evidence::Exact } else { Evidence::Inferred },
+                evidence: if asked.requests[0].head.certain {
+                    Evidence::Exact
+                } else {
+                    Evidence::Inferred
+                },
                 state,
-                started_ns: if index == 0 { capture.ask_first_ns } else { capture.ask_last_ns },
+                started_ns: if index == 0 {
+                    capture.ask_first_ns
+                } else {
+                    capture.ask_last_ns
+                },
                 last_ns: match state {
                     ExchangeState::Unanswered | ExchangeState::RequestIncomplete => capture.ask_last_ns,
                     _ => capture.last_ns(),
@@ -422,7 +491,10 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
             last.state = ExchangeState::Unknown;
         }
         Rest::None => {}
-        Rest::Foreign => exchanges.push(Exchange { state: ExchangeState::Unknown, ..further.clone() }),
+        Rest::Foreign => exchanges.push(Exchange {
+            state: ExchangeState::Unknown,
+            ..further.clone()
+        }),
         Rest::Requests => {
             // How many requests these are is not known, so of their responses only an unfinished one counts.
             let extra = answered.begun().checked_sub(count + 1);
@@ -433,11 +505,18 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 (Some(_), _) => ExchangeState::Unknown,
             };
             let started_ns = capture.ask_last_ns;
-            exchanges.push(Exchange { state, started_ns, ..further.clone() });
+            exchanges.push(Exchange {
+                state,
+                started_ns,
+                ..further.clone()
+            });
         }
     }
     if asked.unread {
-        exchanges.push(Exchange { state: ExchangeState::Unanswered, ..further });
+        exchanges.push(Exchange {
+            state: ExchangeState::Unanswered,
+            ..further
+        });
     }
     exchanges
 }
@@ -460,7 +539,12 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         state => state,
     };
     let exchange = Exchange {
-        protocol: if response.websocket { "websocket" } else { "http/1.1" }.to_owned(),
+        protocol: if response.websocket {
+            "websocket"
+        } else {
+            "http/1.1"
+        }
+        .to_owned(),
         method: None,
         path: None,
         host: None,
@@ -470,11 +554,12 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         started_ns: capture.ask_first_ns,
         last_ns: capture.last_ns(),
     };
-    let unread = (capture.ask_unread > 0 && state == ExchangeState::Complete && !response.tunnel).then(|| Exchange {
-        status: None,
-        state: ExchangeState::Unanswered,
-        started_ns: 0,
-        ..exchange.clone()
-    });
+    let unread =
+        (capture.ask_unread > 0 && state == ExchangeState::Complete && !response.tunnel).then(|| Exchange {
+            status: None,
+            state: ExchangeState::Unanswered,
+            started_ns: 0,
+            ..exchange.clone()
+        });
     Some(std::iter::once(exchange).chain(unread).collect())
 }

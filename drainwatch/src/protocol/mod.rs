@@ -13,6 +13,8 @@ mod wire;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod recorder;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +73,10 @@ pub struct Exchange {
 
 /// What the kernel recorded of the current turn of one connection.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent bits of the kernel's record"
+)]
 pub struct Capture<'a> {
     /// First bytes of the turn's request(s), contiguous from the first one on; empty when that one is lost.
     pub ask: &'a [u8],

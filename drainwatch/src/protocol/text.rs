@@ -32,7 +32,10 @@ pub(super) fn target(raw: &[u8], connect: bool, whole: bool) -> (Option<String>,
     let (authority, path_on) = match raw.windows(3).position(|window| window == b"://") {
         Some(scheme) if !raw.starts_with(b"/") && !raw[..scheme].contains(&b'?') => {
             let rest = &raw[scheme + 3..];
-            let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|byte| b"/?#".contains(byte))
+                .unwrap_or(rest.len());
             (Some(host(&rest[..end])), &rest[end..])
         }
         _ => (None, raw),
@@ -40,7 +43,11 @@ pub(super) fn target(raw: &[u8], connect: bool, whole: bool) -> (Option<String>,
     let end = path_on.iter().position(|byte| b"?#".contains(byte));
     let path = &path_on[..end.unwrap_or(path_on.len())];
     let cut = !whole && end.is_none();
-    let path = if path.is_empty() && !cut { "/".to_owned() } else { escape(path, PATH, cut) };
+    let path = if path.is_empty() && !cut {
+        "/".to_owned()
+    } else {
+        escape(path, PATH, cut)
+    };
     (Some(path), authority)
 }
 
@@ -90,22 +97,40 @@ mod tests {
             ("/a#fragment", Some("/a"), None),
             ("/?next=http://x/y", Some("/"), None),
             ("/proxy/http://x/y", Some("/proxy/http://x/y"), None),
-            ("http://shop.example:8080/cart?id=1", Some("/cart"), Some("shop.example:8080")),
-            ("http://user:s3cret@shop.example/", Some("/"), Some("shop.example")),
+            (
+                "http://shop.example:8080/cart?id=1",
+                Some("/cart"),
+                Some("shop.example:8080"),
+            ),
+            (
+                "http://user:s3cret@shop.example/",
+                Some("/"),
+                Some("shop.example"),
+            ),
             ("http://shop.example", Some("/"), Some("shop.example")),
             ("http://shop.example?x=/y", Some("/"), Some("shop.example")),
             ("*", Some("*"), None),
         ];
         for &(raw, path, authority) in table {
             let shown = target(raw.as_bytes(), false, true);
-            assert_eq!((shown.0.as_deref(), shown.1.as_deref()), (path, authority), "{raw}");
+            assert_eq!(
+                (shown.0.as_deref(), shown.1.as_deref()),
+                (path, authority),
+                "{raw}"
+            );
         }
-        assert_eq!(target(b"db.example:443", true, true), (None, Some("db.example:443".to_owned())));
+        assert_eq!(
+            target(b"db.example:443", true, true),
+            (None, Some("db.example:443".to_owned()))
+        );
     }
 
     #[test]
     fn given_harmful_bytes_when_shown_then_they_are_percent_encoded() {
-        assert_eq!(target(b"/\x1b[2J<b>\"'\n\xff\\", false, true).0.unwrap(), "/%1B[2J%3Cb%3E%22%27%0A%FF%5C");
+        assert_eq!(
+            target(b"/\x1b[2J<b>\"'\n\xff\\", false, true).0.unwrap(),
+            "/%1B[2J%3Cb%3E%22%27%0A%FF%5C"
+        );
     }
 
     #[test]

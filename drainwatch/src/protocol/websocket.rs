@@ -26,7 +26,10 @@ pub(super) fn says_goodbye(mut frames: &[u8]) -> bool {
             length => (u64::from(length), rest),
         };
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        let Some(payload) = usize::try_from(length).ok().and_then(|length| length.checked_add(mask)) else {
+        let Some(payload) = usize::try_from(length)
+            .ok()
+            .and_then(|length| length.checked_add(mask))
+        else {
             return false;
         };
         if rest.len() < payload {
@@ -84,7 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn given_only_the_last_bytes_when_looked_at_then_a_plausible_close_frame_exactly_at_the_end_is_a_goodbye() {
+    fn given_only_the_last_bytes_when_looked_at_then_a_plausible_close_frame_exactly_at_the_end_is_a_goodbye()
+    {
         let table: &[(&[u8], bool)] = &[
             (b"", false),
             (b"\x88", false),

@@ -20,7 +20,11 @@ const FINISHED: [usize; 2] = [4 + 32 + 1 + 16, 4 + 48 + 1 + 16];
 
 /// Reads any turn.
 pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
-    let opening = if capture.ask.is_empty() && capture.ask_bytes > 0 { capture.answer } else { capture.ask };
+    let opening = if capture.ask.is_empty() && capture.ask_bytes > 0 {
+        capture.answer
+    } else {
+        capture.ask
+    };
     let tls = is_tls(opening);
     let exchange = |state, started_ns, last_ns| Exchange {
         protocol: if tls { "tls" } else { "tcp" }.to_owned(),
@@ -49,9 +53,24 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
     let turn = match asked {
         Asked::Goodbye => return Vec::new(),
         Asked::Nothing if !answered => None,
-        _ if answered => Some(exchange(ExchangeState::Complete, capture.ask_first_ns, capture.answer_last_ns)),
+        Asked::WithFinished if answered && perhaps_tickets(capture) => Some(exchange(
+            ExchangeState::Unknown,
+            capture.ask_first_ns,
+            capture.answer_last_ns,
+        )),
+        _ if answered => Some(exchange(
+            ExchangeState::Complete,
+            capture.ask_first_ns,
+            capture.answer_last_ns,
+        )),
         // What is unread belongs to what was asked and not answered.
-        _ => return vec![exchange(ExchangeState::Unanswered, capture.ask_first_ns, capture.ask_last_ns)],
+        _ => {
+            return vec![exchange(
+                ExchangeState::Unanswered,
+                capture.ask_first_ns,
+                capture.ask_last_ns,
+            )];
+        }
     };
     // A few bytes of TLS after an answer are the peer's close_notify.
     let more = capture.ask_unread > if tls { CLOSE_NOTIFY_WIRE } else { 0 };
@@ -60,7 +79,10 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
 
 /// Whether the bytes begin like a TLS record.
 fn is_tls(bytes: &[u8]) -> bool {
-    matches!(bytes, [CHANGE_CIPHER_SPEC | ALERT | HANDSHAKE | APPLICATION_DATA, 3, ..])
+    matches!(
+        bytes,
+        [CHANGE_CIPHER_SPEC | ALERT | HANDSHAKE | APPLICATION_DATA, 3, ..]
+    )
 }
 
 /// What a turn in TLS asked for.
@@ -69,29 +91,41 @@ enum Asked {
     Something,
     /// Nothing: the client's last step of a TLS 1.3 handshake, to which no answer is owed.
     Nothing,
+    /// Something, right behind that step.
+    WithFinished,
     /// Nothing, and nothing more: only alerts.
     Goodbye,
 }
 
 fn asked_in(capture: &Capture<'_>) -> Asked {
-    let Some(records) = records(capture) else {
-        return Asked::Something;
-    };
-    match records.as_slice() {
-        [(APPLICATION_DATA, CLOSE_NOTIFY)] => Asked::Goodbye,
-        [(CHANGE_CIPHER_SPEC, 1), (APPLICATION_DATA, length)] if FINISHED.contains(length) => Asked::Nothing,
-        records if records.iter().all(|&(kind, _)| kind == ALERT) => Asked::Goodbye,
+    match records(capture.ask, capture.asked()).as_deref() {
+        Some([(APPLICATION_DATA, CLOSE_NOTIFY)]) => Asked::Goodbye,
+        Some(records) if records.iter().all(|&(kind, _)| kind == ALERT) => Asked::Goodbye,
+        Some([(CHANGE_CIPHER_SPEC, 1), (APPLICATION_DATA, length), more @ ..])
+            if FINISHED.contains(length) =>
+        {
+            if more.is_empty() {
+                Asked::Nothing
+            } else {
+                Asked::WithFinished
+            }
+        }
         _ => Asked::Something,
     }
 }
 
-/// Types and lengths of the turn's records, when all of them were captured.
-fn records(capture: &Capture<'_>) -> Option<Vec<(u8, usize)>> {
-    if capture.asked() != capture.ask.len() as u64 {
+/// Whether the answer may be no more than the session tickets that a server sends after a handshake.
+/// rustls reads the client's Finished and the first request at once, and writes its two tickets first.
+fn perhaps_tickets(capture: &Capture<'_>) -> bool {
+    records(capture.answer, capture.answer_bytes).is_some_and(|records| records.len() <= 2)
+}
+
+/// Types and lengths of the records, when all `total` bytes of them were captured.
+fn records(mut bytes: &[u8], total: u64) -> Option<Vec<(u8, usize)>> {
+    if total != bytes.len() as u64 {
         return None;
     }
     let mut records = Vec::new();
-    let mut bytes = capture.ask;
     while !bytes.is_empty() {
         let (&[kind, 3, _, high, low], rest) = bytes.split_first_chunk::<5>()? else {
             return None;
@@ -102,3 +136,6 @@ fn records(capture: &Capture<'_>) -> Option<Vec<(u8, usize)>> {
     }
     Some(records)
 }
+
+#[cfg(test)]
+mod tests;

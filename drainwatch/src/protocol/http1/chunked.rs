@@ -86,12 +86,19 @@ pub(super) fn tail(tail: &[u8]) -> TailSays {
     let Some(line) = tail.strip_suffix(b"\r\n\r\n") else {
         // Too short to tell: the end of a message that was written in small pieces.
         let open = tail.len() < 4 && b"\r\n\r\n".ends_with(tail);
-        return if open { TailSays::Unknown } else { TailSays::Incomplete };
+        return if open {
+            TailSays::Unknown
+        } else {
+            TailSays::Incomplete
+        };
     };
     if line.ends_with(b"\n") {
         return TailSays::Incomplete; // an empty line before the empty line: data that ends so
     }
-    let before = line.iter().rposition(|&byte| byte != b'0').map_or(&line[..0], |last| &line[..=last]);
+    let before = line
+        .iter()
+        .rposition(|&byte| byte != b'0')
+        .map_or(&line[..0], |last| &line[..=last]);
     let zeros = line.len() - before.len();
     // A tail that begins with the zero is a write of its own.
     if zeros > 0 && (before.ends_with(b"\n") || before.is_empty() && tail.len() < drainwatch_ebpf::TAIL) {

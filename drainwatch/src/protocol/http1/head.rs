@@ -8,7 +8,9 @@ use crate::protocol::text;
 const HEADERS: usize = drainwatch_ebpf::ASK_HEAD / 4;
 
 /// Methods that are believed before the version behind them is seen.
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
 
 /// A method longer than this is not one.
 const METHOD_TOKEN: usize = 32;
@@ -84,7 +86,9 @@ pub(super) fn request(bytes: &[u8]) -> Seen<Request> {
     let Some(line_end) = bytes.iter().position(|&byte| byte == b'\n') else {
         return partial_request_line(bytes);
     };
-    let line = bytes[..line_end].strip_suffix(b"\r").unwrap_or(&bytes[..line_end]);
+    let line = bytes[..line_end]
+        .strip_suffix(b"\r")
+        .unwrap_or(&bytes[..line_end]);
     let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
@@ -134,7 +138,11 @@ fn partial_request_line(bytes: &[u8]) -> Seen<Request> {
     let method = words.next().unwrap_or_default();
     let Some(target) = words.next() else {
         let begins = METHODS.iter().any(|known| known.as_bytes().starts_with(method));
-        return if begins { Seen::Part(unnamed()) } else { Seen::Foreign };
+        return if begins {
+            Seen::Part(unnamed())
+        } else {
+            Seen::Foreign
+        };
     };
     if !METHODS.iter().any(|known| known.as_bytes() == method) {
         return Seen::Foreign;
@@ -206,7 +214,10 @@ pub(super) fn response(bytes: &[u8], is_head: bool, is_connect: bool) -> Seen<Re
         interim: match status {
             Some(status) => (100..200).contains(&status) && status != 101,
             // Cut within the status: a 1 begins an interim response, unless it may be a 101.
-            None => matches!(bytes.get(9..), Some([b'1', b'1'..=b'9', ..] | [b'1', b'0', b'0' | b'2'..=b'9', ..])),
+            None => matches!(
+                bytes.get(9..),
+                Some([b'1', b'1'..=b'9', ..] | [b'1', b'0', b'0' | b'2'..=b'9', ..])
+            ),
         },
         websocket: status == Some(101)
             && value(parsed.headers, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket")),
@@ -277,7 +288,10 @@ fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Contradiction> 
 }
 
 fn value<'b>(headers: &[Header<'b>], name: &str) -> Option<&'b [u8]> {
-    headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
+    headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value.trim_ascii())
 }
 
 fn is_event_stream(value: &[u8]) -> bool {
@@ -288,5 +302,7 @@ fn is_event_stream(value: &[u8]) -> bool {
 /// `token` of RFC 9110 section 5.6.2, of a length that a method may have.
 fn is_token(bytes: &[u8]) -> bool {
     (1..=METHOD_TOKEN).contains(&bytes.len())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }

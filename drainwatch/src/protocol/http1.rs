@@ -26,8 +26,8 @@ pub(super) fn read(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange
         return response_alone(capture, ending);
     }
     let mut asked = Asked::walk(capture)?;
-    let answered = Answered::walk(capture, &asked.requests, ending);
-    asked.give_rest_to_tunnel(&answered);
+    let mut answered = Answered::walk(capture, &asked.requests, ending);
+    asked.give_rest_to_tunnel(capture, &mut answered);
     Some(pair(capture, &asked, &answered))
 }
 
@@ -50,6 +50,8 @@ enum Arrival {
 struct Request {
     head: head::Request,
     arrival: Arrival,
+    /// Where in the request bytes it ends, when that was seen.
+    end: Option<u64>,
 }
 
 /// What was read after the last request that could be made out.
@@ -121,7 +123,7 @@ impl Asked {
                 }
             };
             let connect = head.is_connect;
-            requests.push(Request { head, arrival });
+            requests.push(Request { head, arrival, end });
             match end {
                 Some(end) if !connect => at = end,
                 _ => break,
@@ -136,16 +138,32 @@ impl Asked {
         })
     }
 
-    /// After a 101 or a CONNECT nothing in the request direction is a request.
-    fn give_rest_to_tunnel(&mut self, answered: &Answered) {
-        let tunnel = answered.latest.iter().position(|response| response.tunnel);
-        if let Some(request) = tunnel.map(|response| answered.earlier + response)
-            && request < self.requests.len()
-        {
-            self.requests.truncate(request + 1);
-            self.rest = Rest::None;
-            self.unread = false;
+    /// After a 101 or a CONNECT nothing in the request direction is a request. A `WebSocket` client's
+    /// goodbye may stand there, and then the stream was over before it was cut.
+    fn give_rest_to_tunnel(&mut self, capture: &Capture<'_>, answered: &mut Answered) {
+        let earlier = answered.earlier;
+        let Some((index, tunnel)) = answered
+            .latest
+            .iter_mut()
+            .enumerate()
+            .find(|(_, response)| response.tunnel)
+        else {
+            return;
+        };
+        let index = earlier.saturating_add(index);
+        let Some(request) = self.requests.get(index) else {
+            return;
+        };
+        let captured = capture.asked() == capture.ask.len() as u64;
+        let frames = request
+            .end
+            .and_then(|end| capture.ask.get(usize::try_from(end).ok()?..));
+        if tunnel.websocket && captured && frames.is_some_and(websocket::says_goodbye) {
+            tunnel.state = ExchangeState::Complete;
         }
+        self.requests.truncate(index + 1);
+        self.rest = Rest::None;
+        self.unread = false;
     }
 }
 
@@ -529,17 +547,19 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         return None;
     }
     let answered = Answered::walk(capture, &[], ending);
-    let response = answered.latest.last()?;
+    let response = answered.latest.last();
     // A head alone, with a length, is what answers a HEAD.
     let message = Message::new(capture);
     let bare = message.unseen() == 0 && message.seen.ends_with(b"\r\n\r\n");
-    let state = match response.state {
-        ExchangeState::ResponseIncomplete if bare => ExchangeState::Unknown,
+    let state = match response.map(|response| response.state) {
         _ if answered.unreadable => ExchangeState::Unknown,
-        state => state,
+        Some(ExchangeState::ResponseIncomplete) if bare => ExchangeState::Unknown,
+        Some(state) => state,
+        None => ExchangeState::Unanswered,
     };
+    let is = |what: fn(&Response) -> bool| response.is_some_and(what);
     let exchange = Exchange {
-        protocol: if response.websocket {
+        protocol: if is(|response| response.websocket) {
             "websocket"
         } else {
             "http/1.1"
@@ -548,18 +568,20 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         method: None,
         path: None,
         host: None,
-        status: response.status,
+        status: response.and_then(|response| response.status),
         evidence: Evidence::Inferred,
         state,
         started_ns: capture.ask_first_ns,
         last_ns: capture.last_ns(),
     };
-    let unread =
-        (capture.ask_unread > 0 && state == ExchangeState::Complete && !response.tunnel).then(|| Exchange {
-            status: None,
-            state: ExchangeState::Unanswered,
-            started_ns: 0,
-            ..exchange.clone()
-        });
+    let unread = (capture.ask_unread > 0
+        && state == ExchangeState::Complete
+        && !is(|response| response.tunnel))
+    .then(|| Exchange {
+        status: None,
+        state: ExchangeState::Unanswered,
+        started_ns: 0,
+        ..exchange.clone()
+    });
     Some(std::iter::once(exchange).chain(unread).collect())
 }

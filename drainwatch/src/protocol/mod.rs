@@ -2,7 +2,7 @@
 //!
 //! A protocol gets a [`Capture`] (what the kernel recorded of one connection's current turn) and
 //! says what stands there as a list of [`Exchange`]s, or that it does not know this protocol.
-//! To add one: one file with a [`Reader`], and its line in [`READERS`].
+//! To add one: one file with a `Reader`, and its line in `READERS`.
 //!
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 

@@ -49,7 +49,8 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
         };
     }
     let asked = if tls { asked_in(capture) } else { Asked::Something };
-    let answered = capture.answer_bytes > 0 && capture.answer_last_ns >= capture.ask_last_ns;
+    let answered =
+        capture.answer_bytes > 0 && !capture.interim && capture.answer_last_ns >= capture.ask_last_ns;
     let turn = match asked {
         Asked::Goodbye => return Vec::new(),
         Asked::Nothing if !answered => None,

@@ -356,3 +356,33 @@ fn given_what_real_servers_write_when_judged_then_each_is_read_aright() {
         ),
     ]);
 }
+
+#[test]
+fn given_an_interim_response_at_the_head_when_the_request_was_not_captured_then_it_is_still_unanswered() {
+    for (answer, state) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", Unanswered),
+        ("HTTP/1.1 103 Early Hints\r\nLi", Unanswered),
+        (
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            Complete,
+        ),
+    ] {
+        let recorder = given().read_lost(80);
+        let capture = Capture {
+            answer: answer.as_bytes(),
+            answer_bytes: answer.len() as u64,
+            message_bytes: answer.len() as u64,
+            answers: 1,
+            ..recorder.capture()
+        };
+        let exchanges = crate::protocol::judge(&capture, crate::event::Role::Server);
+        assert_eq!(
+            exchanges
+                .iter()
+                .map(|exchange| exchange.state)
+                .collect::<Vec<_>>(),
+            [state],
+            "{answer}"
+        );
+    }
+}

@@ -168,6 +168,11 @@ fn given_payload_that_was_not_captured_when_judged_then_only_what_is_certain_is_
             vec![Complete, Unanswered],
         ),
         ("no response", given().read_lost(80), vec![Unanswered]),
+        (
+            "an interim response",
+            given().read_lost(80).write("HTTP/1.1 100 Continue\r\n\r\n"),
+            vec![Unanswered],
+        ),
         ("seeded, outstanding", given().seeded().read(GET), vec![Unknown]),
         (
             "seeded, answered",

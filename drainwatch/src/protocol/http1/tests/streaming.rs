@@ -35,6 +35,18 @@ fn given_a_long_lived_stream_when_judged_then_it_is_a_stream_until_its_goodbye()
             vec![Complete],
         ),
         (
+            "upgraded, goodbye by the client",
+            upgraded()
+                .read(b"\x81\x81\0\0\0\0a")
+                .read(b"\x88\x82\0\0\0\0\x03\xe9"),
+            vec![Complete],
+        ),
+        (
+            "upgraded, half a goodbye by the client",
+            upgraded().read(b"\x88\x82\0\0\0\0\x03"),
+            vec![Stream],
+        ),
+        (
             "upgraded, much data, goodbye",
             {
                 upgraded()

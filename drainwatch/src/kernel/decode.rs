@@ -228,7 +228,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unsent: event.unsent,
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
-        exchanges: exchanges(record, role, unread),
+        exchanges: exchanges(record, role, unread, end),
     }
 }
 
@@ -278,7 +278,7 @@ fn end(event: &ConnectionEvent) -> End {
     }
 }
 
-fn exchanges(record: &SocketRecord, role: Role, unread: u32) -> Vec<protocol::Exchange> {
+fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<protocol::Exchange> {
     let has = |flag| record.flags & flag != 0;
     let ask = head(&record.ask_head, record.ask.head_len);
     let answer_head = head(&record.answer_head, record.answer.head_len);
@@ -313,7 +313,7 @@ fn exchanges(record: &SocketRecord, role: Role, unread: u32) -> Vec<protocol::Ex
         ask_last_ns: record.ask.last_ns,
         answer_last_ns: record.answer.last_ns,
     };
-    protocol::judge(&capture, role)
+    if end == End::Close { protocol::judge_closed(&capture, role) } else { protocol::judge(&capture, role) }
 }
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {

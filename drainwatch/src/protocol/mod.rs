@@ -2,8 +2,23 @@
 //!
 //! A protocol gets a [`Capture`] (what the kernel recorded of one connection's current turn) and
 //! says what stands there as a list of [`Exchange`]s, or that it does not know this protocol.
+//! To add one: one file with a `Reader`, and its line in `READERS`.
+//!
+//! Nothing here fails or panics, whatever the bytes: they come from the network.
+
+mod http1;
+mod text;
+mod websocket;
+mod wire;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod recorder;
 
 use serde::{Deserialize, Serialize};
+
+use crate::event::Role;
 
 /// How sure we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,26 +73,32 @@ pub struct Exchange {
 
 /// What the kernel recorded of the current turn of one connection.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent bits of the kernel's record"
+)]
 pub struct Capture<'a> {
-    /// First bytes of the turn's request(s), contiguous from the first one on.
+    /// First bytes of the turn's request(s), contiguous from the first one on; empty when that one is lost.
     pub ask: &'a [u8],
     /// Bytes of the turn in the request direction that moved through the process.
     pub ask_bytes: u64,
     /// Received, not read by the process, in the request direction (server role only).
     pub ask_unread: u64,
-    /// First bytes of the *latest* response of the turn, contiguous from its first byte on.
+    /// First bytes of the *latest* response of the turn, contiguous from its first byte on; empty when
+    /// that one is lost. Several responses written in one system call stand here one after the other.
     pub answer: &'a [u8],
     /// Bytes of the turn in the response direction, of all its responses.
     pub answer_bytes: u64,
     /// Bytes since the latest response's head began.
     pub message_bytes: u64,
     /// Responses begun in the turn, as far as system calls show them (0: none, or none recognised).
+    /// An interim (1xx) response is not one.
     pub answers: u32,
     /// Last bytes of the response direction, when known.
     pub tail: Option<&'a [u8]>,
-    /// The request bytes are incomplete from the start on (payload could not be read).
+    /// Payload in the request direction could not be read. What `ask` holds is still the turn's beginning.
     pub ask_lost: bool,
-    /// The response bytes are incomplete from the start on.
+    /// Payload in the response direction could not be read. What `answer` holds is still its beginning.
     pub answer_lost: bool,
     /// The last thing written was an interim (1xx) response; `answer` is empty then.
     pub interim: bool,
@@ -93,7 +114,72 @@ pub struct Capture<'a> {
     /// Monotonic time of the last response byte.
     pub answer_last_ns: u64,
 }
-/// stub
-pub fn judge(_c: &Capture<'_>, _r: crate::event::Role) -> Vec<Exchange> {
-    vec![]
+
+/// How the connection stands, as far as it changes the meaning of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Open, or cut: its end says nothing about the last response.
+    Cut,
+    /// The answering program, alive, closed it: a response without a length ended there.
+    Orderly,
+}
+
+/// Reads one protocol: the exchanges that stand, or `None` for "not mine".
+type Reader = fn(&Capture<'_>, Ending) -> Option<Vec<Exchange>>;
+
+/// The protocols that can be read in clear, the most particular first. What none of them knows is
+/// judged by turn-taking ([`wire`]).
+const READERS: &[Reader] = &[http1::read];
+
+/// What stands on a connection in this turn, oldest first. Empty when nothing was asked.
+///
+/// Bounded: an [`ASK_HEAD`](drainwatch_ebpf::ASK_HEAD) of requests makes at most some sixty exchanges.
+/// Where the evidence does not say, the state is [`ExchangeState::Unknown`]; it is never guessed.
+/// For [`Role::Unknown`] it always is, since it is not known which direction asked. For a connection
+/// older than the agent only what was seen to finish, or to have become a stream, is believed: what
+/// is under way may belong to a request from before.
+pub fn judge(capture: &Capture<'_>, role: Role) -> Vec<Exchange> {
+    judge_ending(capture, role, Ending::Cut)
+}
+
+/// As [`judge`], for a connection which the answering program, alive, has closed by itself: the end of
+/// the connection is the framing of a response without a length (RFC 9112 section 6.3, rule 8), so
+/// such a response is [`ExchangeState::Complete`] here where [`judge`] says `Unknown`.
+pub fn judge_closed(capture: &Capture<'_>, role: Role) -> Vec<Exchange> {
+    judge_ending(capture, role, Ending::Orderly)
+}
+
+fn judge_ending(capture: &Capture<'_>, role: Role, ending: Ending) -> Vec<Exchange> {
+    if capture.ask_bytes == 0 && capture.answer_bytes == 0 && capture.ask_unread == 0 {
+        return Vec::new();
+    }
+    let mut exchanges = READERS
+        .iter()
+        .find_map(|read| read(capture, ending))
+        .unwrap_or_else(|| wire::read(capture));
+    for exchange in &mut exchanges {
+        let believed = match role {
+            Role::Unknown => false,
+            Role::Server | Role::Client if capture.seeded => {
+                matches!(exchange.state, ExchangeState::Complete | ExchangeState::Stream)
+            }
+            Role::Server | Role::Client => true,
+        };
+        if !believed {
+            exchange.state = ExchangeState::Unknown;
+        }
+    }
+    exchanges
+}
+
+impl Capture<'_> {
+    /// Bytes that the process read, never fewer than were captured.
+    fn asked(&self) -> u64 {
+        self.ask_bytes.max(self.ask.len() as u64)
+    }
+
+    /// Time of the last byte in either direction.
+    fn last_ns(&self) -> u64 {
+        self.ask_last_ns.max(self.answer_last_ns)
+    }
 }

@@ -1,0 +1,142 @@
+//! Anything that cannot be read in clear: TLS, and protocols that nobody here knows.
+//!
+//! Turn-taking on the wire is all there is: what was asked and not answered is outstanding, what was
+//! answered is taken for complete. Hence [`Evidence::Inferred`].
+
+use super::{Capture, Evidence, Exchange, ExchangeState};
+
+/// TLS record types (RFC 8446 section 5.1).
+const CHANGE_CIPHER_SPEC: u8 = 0x14;
+const ALERT: u8 = 0x15;
+const HANDSHAKE: u8 = 0x16;
+const APPLICATION_DATA: u8 = 0x17;
+
+/// Length of a `close_notify` as a TLS 1.3 record: two bytes, their type, and the tag.
+const CLOSE_NOTIFY: usize = 2 + 1 + 16;
+/// Length of a `close_notify` of TLS 1.2 with its record header and explicit nonce: the longest.
+const CLOSE_NOTIFY_WIRE: u64 = 31;
+/// Lengths of a TLS 1.3 client's Finished as a record: header, SHA-256 or SHA-384, type, tag.
+const FINISHED: [usize; 2] = [4 + 32 + 1 + 16, 4 + 48 + 1 + 16];
+
+/// Reads any turn.
+pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
+    let opening = if capture.ask.is_empty() && capture.ask_bytes > 0 {
+        capture.answer
+    } else {
+        capture.ask
+    };
+    let tls = is_tls(opening);
+    let exchange = |state, started_ns, last_ns| Exchange {
+        protocol: if tls { "tls" } else { "tcp" }.to_owned(),
+        method: None,
+        path: None,
+        host: None,
+        status: None,
+        evidence: Evidence::Inferred,
+        state,
+        started_ns,
+        last_ns,
+    };
+    let unread = || exchange(ExchangeState::Unanswered, 0, capture.last_ns());
+    if capture.asked() == 0 {
+        return if capture.ask_unread > 0 {
+            vec![unread()]
+        } else if capture.seeded {
+            // An answer to something asked before we looked; elsewhere, a greeting that nobody asked for.
+            vec![exchange(ExchangeState::Unknown, 0, capture.answer_last_ns)]
+        } else {
+            Vec::new()
+        };
+    }
+    let asked = if tls { asked_in(capture) } else { Asked::Something };
+    let answered =
+        capture.answer_bytes > 0 && !capture.interim && capture.answer_last_ns >= capture.ask_last_ns;
+    let turn = match asked {
+        Asked::Goodbye => return Vec::new(),
+        Asked::Nothing if !answered => None,
+        Asked::WithFinished if answered && perhaps_tickets(capture) => Some(exchange(
+            ExchangeState::Unknown,
+            capture.ask_first_ns,
+            capture.answer_last_ns,
+        )),
+        _ if answered => Some(exchange(
+            ExchangeState::Complete,
+            capture.ask_first_ns,
+            capture.answer_last_ns,
+        )),
+        // What is unread belongs to what was asked and not answered.
+        _ => {
+            return vec![exchange(
+                ExchangeState::Unanswered,
+                capture.ask_first_ns,
+                capture.ask_last_ns,
+            )];
+        }
+    };
+    // A few bytes of TLS after an answer are the peer's close_notify.
+    let more = capture.ask_unread > if tls { CLOSE_NOTIFY_WIRE } else { 0 };
+    turn.into_iter().chain(more.then(unread)).collect()
+}
+
+/// Whether the bytes begin like a TLS record.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [CHANGE_CIPHER_SPEC | ALERT | HANDSHAKE | APPLICATION_DATA, 3, ..]
+    )
+}
+
+/// What a turn in TLS asked for.
+enum Asked {
+    /// As far as one can see, something.
+    Something,
+    /// Nothing: the client's last step of a TLS 1.3 handshake, to which no answer is owed.
+    Nothing,
+    /// Something, right behind that step.
+    WithFinished,
+    /// Nothing, and nothing more: only alerts.
+    Goodbye,
+}
+
+fn asked_in(capture: &Capture<'_>) -> Asked {
+    match records(capture.ask, capture.asked()).as_deref() {
+        Some([(APPLICATION_DATA, CLOSE_NOTIFY)]) => Asked::Goodbye,
+        Some(records) if records.iter().all(|&(kind, _)| kind == ALERT) => Asked::Goodbye,
+        Some([(CHANGE_CIPHER_SPEC, 1), (APPLICATION_DATA, length), more @ ..])
+            if FINISHED.contains(length) =>
+        {
+            if more.is_empty() {
+                Asked::Nothing
+            } else {
+                Asked::WithFinished
+            }
+        }
+        _ => Asked::Something,
+    }
+}
+
+/// Whether the answer may be no more than the session tickets that a server sends after a handshake.
+/// rustls reads the client's Finished and the first request at once, and writes its two tickets first.
+fn perhaps_tickets(capture: &Capture<'_>) -> bool {
+    records(capture.answer, capture.answer_bytes).is_some_and(|records| records.len() <= 2)
+}
+
+/// Types and lengths of the records, when all `total` bytes of them were captured.
+fn records(mut bytes: &[u8], total: u64) -> Option<Vec<(u8, usize)>> {
+    if total != bytes.len() as u64 {
+        return None;
+    }
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let (&[kind, 3, _, high, low], rest) = bytes.split_first_chunk::<5>()? else {
+            return None;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        bytes = rest.get(length..)?;
+        records.push((kind, length));
+    }
+    Some(records)
+}
+
+#[cfg(test)]
+mod tests;

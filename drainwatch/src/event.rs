@@ -234,7 +234,8 @@ pub enum End {
 /// A connection and the exchanges on it that this event settles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
-    /// Identity, unique while the agent's host is up.
+    /// Identity, unique while the agent's host is up. Hexadecimal in recordings.
+    #[serde(with = "hexadecimal")]
     pub id: u128,
     /// Which end we are.
     pub role: Role,
@@ -264,4 +265,20 @@ pub struct Connection {
     pub aborted: bool,
     /// Exchanges that this event settles, oldest first; none on a connection where no byte moved.
     pub exchanges: Vec<Exchange>,
+}
+
+/// serde cannot buffer 128-bit integers, which internally tagged enums need, and JSON readers in other
+/// languages cannot hold them.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(id: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{id:x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16)
+            .map_err(|error| D::Error::custom(format!("connection id {text:?}: {error}")))
+    }
 }

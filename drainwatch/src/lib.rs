@@ -8,5 +8,7 @@
 pub mod event;
 pub mod kernel;
 pub mod protocol;
+pub mod recording;
 pub mod report;
 pub mod tracker;
+pub mod workload;

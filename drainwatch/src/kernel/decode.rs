@@ -313,7 +313,11 @@ fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<pr
         ask_last_ns: record.ask.last_ns,
         answer_last_ns: record.answer.last_ns,
     };
-    if end == End::Close { protocol::judge_closed(&capture, role) } else { protocol::judge(&capture, role) }
+    if end == End::Close {
+        protocol::judge_closed(&capture, role)
+    } else {
+        protocol::judge(&capture, role)
+    }
 }
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {

@@ -1,9 +1,72 @@
 //! The shutdown tracker: events in, effects out. No clock, no I/O, no way to fail.
+//!
+//! The kernel reports generously: on a stop signal it marks both the process and its whole cgroup as
+//! draining. What the shutdown is *of* is decided here (`scope` below), and [`Effect::StopCgroup`] and
+//! [`Effect::StopProcess`] take the marks back.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod` | which event belongs to which shutdown; when one begins and ends |
+//! | `episode` | one shutdown under way |
+//! | `judge`, `tally` | what became of each request; counts and lists |
+//! | `summary`, `findings` | the report |
+//! | `processes` | living processes and open listeners, before anything is stopped |
 
-use crate::{
-    event::{Event, Role},
-    report::{Cause, Report, Workload},
+mod bounded;
+mod clock;
+mod episode;
+mod findings;
+mod judge;
+mod processes;
+mod summary;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    bounded::Recent,
+    clock::Clock,
+    episode::{Ended, Episode, KillBy, News, SIGKILL, Scope, Stop},
+    processes::{Listeners, Processes},
 };
+use crate::{
+    event::{Connection, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    report::{Cause, Report, Workload},
+    workload::Names,
+};
+
+const SECOND: u64 = 1_000_000_000;
+const HOUR: u64 = 3600 * SECOND;
+
+/// Most shutdowns under way at once; beyond, the one that was quiet for longest is finished early.
+const EPISODES: usize = 512;
+/// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
+/// for other things (a JVM's thread dump) …
+const MILD_SIGNAL_NS: u64 = 120 * SECOND;
+/// … and all others.
+const STOP_SIGNAL_NS: u64 = HOUR;
+/// How long a stop signal is remembered after it was given up, counted from the signal, for a SIGKILL that comes after all.
+const REMEMBERED_NS: u64 = 2 * HOUR;
+/// A shutdown that began but never ends (a child lives on in its cgroup) is reported as it stands after
+/// this long without anything new.
+const OVERDUE_NS: u64 = 24 * HOUR;
+/// A worker's shutdown that is over for longer than this when the whole workload is told to stop was a
+/// shutdown of its own.
+const SAME_STOP_NS: u64 = SECOND;
+/// After a stop signal to one worker the rest of the cgroup stops reporting, but not before the other
+/// signals of the same stop (`cgroup.kill`, `kill` to a process group) had time to arrive.
+const UNMARK_NS: u64 = SECOND / 4;
+/// Least time between two updates of a report, for urgent and for other news.
+const UPDATE_SOON_NS: u64 = SECOND / 20;
+const UPDATE_NS: u64 = SECOND / 10;
+/// cgroups whose last unremarkable exit is remembered until they are empty or not.
+const QUIET_EXITS: usize = 1024;
+/// Most announced workloads that are remembered: those with a cgroup of their own …
+const WORKLOADS: usize = 16_384;
+/// … and those that are processes.
+const PROCESS_WORKLOADS: usize = 1024;
 
 /// What the tracker wants done.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +95,8 @@ pub enum Effect {
     Updated(Box<Report>),
     /// The final report.
     Finished(Box<Report>),
-    /// It turned out not to be a shutdown (a stop signal that stopped nothing): forget the report.
+    /// It turned out not to be a shutdown (a stop signal that stopped nothing), or to be part of
+    /// another one: forget the report.
     Discarded {
         /// Id of the report that an [`Effect::Updated`] may have carried.
         id: String,
@@ -58,31 +122,849 @@ pub struct TrackerConfig {
     pub linger_ns: u64,
 }
 
+/// An exit that says nothing by itself, but is the workload's end when its cgroup empties next.
+#[derive(Debug, Clone)]
+struct QuietExit {
+    process: Process,
+    ended: Ended,
+    main: bool,
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Tracker {
     config: TrackerConfig,
+    /// Latest time that an event carried: events of different CPUs may be a little out of order.
+    now_ns: u64,
+    clock: Clock,
+    names: Names,
+    processes: Processes,
+    listeners: Listeners,
+    /// By number, in order of their beginning.
+    episodes: BTreeMap<u64, Episode>,
+    next_episode: u64,
+    quiet_exits: Recent<u64, QuietExit>,
+    /// Stop signals that stopped nothing, by cgroup, or by process in a shared one.
+    given_up: Recent<(u64, Option<u32>), (Stop, Signal)>,
+    /// Workloads with a cgroup of their own that were announced, and whether the cgroup is removed.
+    seen: Recent<u64, (Workload, bool)>,
+    /// Announced workloads that are processes.
+    seen_processes: Recent<(u64, String), Workload>,
+    effects: Vec<Effect>,
+    unmark_cgroups: BTreeSet<u64>,
+    unmark_pids: BTreeSet<u32>,
 }
 
 impl Tracker {
     /// A tracker that knows nothing yet.
     pub fn new(config: TrackerConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            now_ns: 0,
+            clock: Clock::default(),
+            names: Names::default(),
+            processes: Processes::default(),
+            listeners: Listeners::default(),
+            episodes: BTreeMap::new(),
+            next_episode: 0,
+            quiet_exits: Recent::new(QUIET_EXITS),
+            given_up: Recent::new(QUIET_EXITS),
+            seen: Recent::new(WORKLOADS),
+            seen_processes: Recent::new(PROCESS_WORKLOADS),
+            effects: Vec::new(),
+            unmark_cgroups: BTreeSet::new(),
+            unmark_pids: BTreeSet::new(),
+        }
     }
 
     /// Takes in one event.
     pub fn observe(&mut self, event: &Event) -> Vec<Effect> {
-        let _ = (event, &self.config);
-        Vec::new()
+        let at_ns = event.at_ns;
+        self.now_ns = self.now_ns.max(at_ns);
+        self.expire();
+        match &event.kind {
+            EventKind::Tick { wall_ns } => self.clock = Clock::new(at_ns, *wall_ns),
+            EventKind::CgroupCreated {
+                cgroup,
+                path,
+                seeded: _,
+            } => self.names.created(*cgroup, path),
+            EventKind::CgroupRemoved { cgroup } => self.cgroup_removed(at_ns, *cgroup),
+            EventKind::CgroupEmptied { cgroup } => self.cgroup_emptied(at_ns, *cgroup),
+            EventKind::CpuUsed { cgroup, usage_us } => {
+                if let Some(episode) = self.whole_workload(*cgroup) {
+                    episode.cpu_used(at_ns, *usage_us);
+                }
+            }
+            EventKind::ListenerOpened(listener) => self.listener_opened(at_ns, listener),
+            EventKind::ListenerClosed(listener) => self.listener_closed(at_ns, listener),
+            EventKind::Signal(signal) => self.signal(at_ns, signal),
+            EventKind::SignalDelivered { target, signal } => {
+                if let Some(episode) = self.episode_of(target) {
+                    episode.delivered(at_ns, target, *signal);
+                }
+            }
+            EventKind::ProcessExited {
+                process,
+                code,
+                signal,
+            } => {
+                self.process_exited(
+                    process,
+                    Ended {
+                        at_ns,
+                        code: *code,
+                        signal: *signal,
+                    },
+                );
+            }
+            EventKind::OomVictim { pid } => self.oom_victim(at_ns, *pid),
+            EventKind::TurnEnded(connection) | EventKind::ConnectionEnded(connection) => {
+                self.connection(at_ns, connection);
+            }
+            EventKind::ResetSent {
+                cgroup,
+                pid,
+                syn,
+                payload,
+                local,
+                peer,
+                netns,
+            } => {
+                let cause = match (syn, payload) {
+                    (true, _) => Some(Cause::Refused),
+                    (false, 1..) => Some(Cause::Late),
+                    (false, 0) => None, // a bare ACK or FIN asks nothing
+                };
+                let episode = self
+                    .find(*cgroup, *pid, None, None)
+                    .and_then(|key| self.episodes.get_mut(&key));
+                if let (Some(cause), Some(episode)) = (cause, episode) {
+                    episode.reset(at_ns, cause, *pid, (*local, *peer, *netns));
+                }
+            }
+            EventKind::EventsLost { count } => {
+                for episode in self.episodes.values_mut() {
+                    episode.events_lost = episode.events_lost.saturating_add(*count);
+                    episode.news = episode.news.max(News::Soon);
+                }
+            }
+        }
+        self.expire();
+        self.publish();
+        std::mem::take(&mut self.effects)
     }
 
     /// Monotonic time at which the tracker wants a [`crate::event::EventKind::Tick`], if anything is under way.
     pub fn next_deadline(&self) -> Option<u64> {
-        None
+        let update = |episode: &Episode| {
+            (episode.news > News::None && episode.reportable()).then(|| self.update_due(episode))
+        };
+        let deadlines = |episode: &Episode| {
+            [Some(self.end_due(episode)), episode.unmark_ns, update(episode)]
+                .into_iter()
+                .flatten()
+                .min()
+        };
+        self.episodes.values().filter_map(deadlines).min()
     }
 
     /// cgroups that are shutting down: whose CPU use is to be sampled about once a second.
     pub fn draining_cgroups(&self) -> Vec<u64> {
-        Vec::new()
+        let draining = |e: &&Episode| e.scope == Scope::Workload && e.gone_ns.is_none();
+        let cgroups: BTreeSet<u64> = self
+            .episodes
+            .values()
+            .filter(draining)
+            .map(|e| e.cgroup)
+            .collect();
+        cgroups.into_iter().collect()
+    }
+
+    // ---- which shutdown an event belongs to ----
+
+    /// The shutdown that a process of this cgroup belongs to.
+    fn find(&self, cgroup: u64, pid: u32, started_ns: Option<u64>, parent: Option<u32>) -> Option<u64> {
+        let parent = parent.or_else(|| {
+            self.processes
+                .get(pid)
+                .filter(|known| started_ns.is_none_or(|s| s == known.started_ns))
+                .map(|p| p.parent)
+        });
+        let narrow = |e: &Episode| e.scope != Scope::Workload;
+        // A worker that was stopped on its own keeps its connections, even when the workload stops after it.
+        let own = self
+            .episodes
+            .iter()
+            .rev()
+            .find(|(_, e)| narrow(e) && e.holds(pid, started_ns));
+        let whole = || {
+            self.episodes
+                .iter()
+                .rev()
+                .find(|(_, e)| e.scope == Scope::Workload && self.names.is_within(cgroup, e.cgroup))
+        };
+        let child = || {
+            let parent = parent?;
+            self.episodes
+                .iter()
+                .rev()
+                .find(|(_, e)| narrow(e) && e.cgroup == cgroup && e.adopts(parent))
+        };
+        own.or_else(whole).or_else(child).map(|(&key, _)| key)
+    }
+
+    fn find_process(&self, process: &Process) -> Option<u64> {
+        self.find(
+            process.cgroup,
+            process.pid,
+            Some(process.started_ns),
+            Some(process.parent),
+        )
+    }
+
+    fn episode_of(&mut self, process: &Process) -> Option<&mut Episode> {
+        self.find_process(process)
+            .and_then(|key| self.episodes.get_mut(&key))
+    }
+
+    /// The whole-workload shutdown of exactly this cgroup.
+    fn whole_workload(&mut self, cgroup: u64) -> Option<&mut Episode> {
+        self.episodes
+            .values_mut()
+            .rev()
+            .find(|e| e.scope == Scope::Workload && e.cgroup == cgroup)
+    }
+
+    /// Finishes the shutdown of a cgroup's last life when a process of its next life shows up.
+    fn finish_last_life(&mut self, at_ns: u64, process: &Process) {
+        let over = |e: &Episode| {
+            e.scope == Scope::Workload
+                && self.names.is_within(process.cgroup, e.cgroup)
+                && e.gone_ns.is_some_and(|gone| process.started_ns > gone)
+        };
+        let over: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| over(e))
+            .map(|(&key, _)| key)
+            .collect();
+        for key in over {
+            self.finish(key, at_ns);
+        }
+    }
+
+    // ---- events ----
+
+    fn signal(&mut self, at_ns: u64, signal: &Signal) {
+        if let Sender::Process(sender) | Sender::CgroupKill(sender) = &signal.sender {
+            self.processes.note(sender);
+        }
+        self.processes.note(&signal.target);
+        let mut signal = signal.clone();
+        signal.target = self.processes.enrich(&signal.target);
+        let target = &signal.target;
+        self.finish_last_life(at_ns, target);
+
+        let kill = self.killer(&signal);
+        let shared = self.names.is_shared(target.cgroup);
+        let main = !shared && self.processes.is_main(target);
+        // The end of a pid namespace belongs to the shutdown of its PID 1.
+        let namespace = || match &signal.sender {
+            Sender::Kernel(context) if kill == Some(KillBy::NamespaceEnd) => self.find_process(context),
+            _ => None,
+        };
+        let known = self.find_process(target).or_else(namespace);
+        // A process that is ending already, or a signal that ends nothing, begins no shutdown.
+        let begins = !target.exiting && (signal.signal != SIGKILL || kill.is_some());
+        let key = match known {
+            Some(key)
+                if main && self.episodes.get(&key).is_some_and(|e| e.scope == Scope::Worker) && begins =>
+            {
+                self.begin_workload(at_ns, target)
+            }
+            Some(key) => key,
+            None if !begins || kill == Some(KillBy::NamespaceEnd) => return,
+            None if shared => self.begin_process(at_ns, target),
+            None if main => self.begin_workload(at_ns, target),
+            None => self.begin(Scope::Worker, at_ns, target),
+        };
+        let open = self.open_listeners(key);
+        let Some(episode) = self.episodes.get_mut(&key) else {
+            return;
+        };
+        let new = episode.signals.is_empty();
+        episode.signal(at_ns, &signal, kill, main, open);
+        if new && signal.signal == SIGKILL {
+            self.recall(key, target);
+        }
+        if let Some(episode) = self.episodes.get_mut(&key) {
+            match episode.scope {
+                Scope::Worker => {
+                    episode.unmark_ns.get_or_insert(at_ns.saturating_add(UNMARK_NS));
+                    self.presume(key);
+                }
+                // Its cgroup holds unrelated processes: the process's own mark is enough.
+                Scope::Process => {
+                    self.unmark_cgroups.insert(target.cgroup);
+                }
+                Scope::Workload => self.known(key),
+            }
+        }
+    }
+
+    /// Whether this is a SIGKILL that kills, and who is behind it.
+    fn killer(&self, signal: &Signal) -> Option<KillBy> {
+        if signal.signal != SIGKILL || signal.dropped {
+            return None;
+        }
+        Some(match &signal.sender {
+            Sender::Kernel(context) if context.exiting && context.pid1 => KillBy::NamespaceEnd,
+            Sender::Kernel(_) => KillBy::Oom,
+            // In a shared cgroup the sender is somebody else, but for the parent of its own children.
+            Sender::Process(sender) if self.names.is_shared(signal.target.cgroup) => {
+                if self
+                    .episodes
+                    .values()
+                    .any(|e| e.holds(sender.pid, Some(sender.started_ns)))
+                {
+                    KillBy::Own
+                } else {
+                    KillBy::Outside
+                }
+            }
+            Sender::Process(sender) if sender.cgroup == signal.target.cgroup => KillBy::Own,
+            Sender::Process(_) | Sender::CgroupKill(_) => KillBy::Outside,
+        })
+    }
+
+    fn process_exited(&mut self, process: &Process, ended: Ended) {
+        let process = &self.processes.enrich(process);
+        self.finish_last_life(ended.at_ns, process);
+        let shared = self.names.is_shared(process.cgroup);
+        let main = !shared && self.processes.is_main(process);
+        self.processes.exited(process);
+        let key = match self.find_process(process) {
+            Some(key) => key,
+            None if process.served || process.called => self.begin_exited(shared, ended.at_ns, process),
+            None => {
+                let quiet = QuietExit {
+                    process: process.clone(),
+                    ended,
+                    main,
+                };
+                // The main process's end says more than a child's that comes after it.
+                let known = self.quiet_exits.get(&process.cgroup);
+                let fresh =
+                    |known: &QuietExit| ended.at_ns.saturating_sub(known.ended.at_ns) < self.config.linger_ns;
+                if !shared && !known.is_some_and(|known| known.main && !main && fresh(known)) {
+                    self.quiet_exits.insert(&process.cgroup, quiet);
+                }
+                return;
+            }
+        };
+        if let Some(episode) = self.episodes.get_mut(&key) {
+            episode.exited(process, ended, main);
+        }
+    }
+
+    fn cgroup_emptied(&mut self, at_ns: u64, cgroup: u64) {
+        let quiet = self.quiet_exits.remove(&cgroup);
+        let quiet = quiet.filter(|quiet| at_ns.saturating_sub(quiet.ended.at_ns) <= self.config.linger_ns);
+        if self.whole_workload(cgroup).is_none() && !self.names.is_shared(cgroup) {
+            // Nobody was left: what looked like workers were the workload.
+            let workers = self.workers(cgroup, |_| true);
+            let first = workers.first().and_then(|key| self.episodes.get(key));
+            let process = match (first, &quiet) {
+                (Some(episode), _) => episode
+                    .order
+                    .first()
+                    .and_then(|pid| episode.members.get(pid))
+                    .map(|m| m.process.clone()),
+                (None, Some(quiet)) => Some(quiet.process.clone()),
+                (None, None) => None,
+            };
+            let Some(process) = process else { return };
+            let at_ns = quiet.as_ref().map_or(at_ns, |quiet| quiet.ended.at_ns);
+            let whole = self.begin(Scope::Workload, at_ns, &Process { cgroup, ..process });
+            self.merge(whole, &workers);
+        }
+        if let Some(episode) = self.whole_workload(cgroup) {
+            if let Some(quiet) = quiet {
+                episode.exited(&quiet.process, quiet.ended, quiet.main);
+            }
+            episode.emptied(at_ns);
+        }
+    }
+
+    fn cgroup_removed(&mut self, at_ns: u64, cgroup: u64) {
+        self.cgroup_emptied(at_ns, cgroup);
+        self.names.removed(cgroup);
+        self.listeners.cgroup_removed(cgroup);
+        if let Some((_, removed)) = self.seen.entry_if_known(&cgroup) {
+            *removed = true;
+        }
+        self.retire(cgroup);
+    }
+
+    fn listener_opened(&mut self, at_ns: u64, listener: &Listener) {
+        let process = &Process {
+            served: true,
+            ..listener.process.clone()
+        };
+        self.processes.note(process);
+        self.finish_last_life(at_ns, process);
+        self.listeners.opened(listener);
+        self.announce(process.cgroup, self.names.name(process.cgroup, process));
+        if let Some(episode) = self.episode_of(process) {
+            episode.join(process, false);
+            episode.listener_opened(at_ns, process.pid, listener.local);
+        }
+    }
+
+    fn listener_closed(&mut self, at_ns: u64, listener: &Listener) {
+        let process = &listener.process;
+        let opener = self.listeners.closed(listener);
+        let key = self
+            .find_process(process)
+            .or_else(|| self.find(opener?, process.pid, None, None));
+        if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
+            episode.listener_closed(at_ns, process.pid, listener.local);
+        }
+    }
+
+    fn oom_victim(&mut self, at_ns: u64, pid: u32) {
+        let cgroup = self.processes.get(pid).map(|process| process.cgroup);
+        let key = self
+            .episodes
+            .iter()
+            .rev()
+            .find(|(_, e)| e.holds(pid, None))
+            .map(|(&key, _)| key);
+        let key = key.or_else(|| self.find(cgroup?, pid, None, None));
+        match (
+            key.and_then(|key| self.episodes.get_mut(&key)),
+            self.processes.get(pid).cloned(),
+        ) {
+            (Some(episode), _) => episode.oom_victim(at_ns, pid),
+            // Its SIGKILL was not seen.
+            (None, Some(process)) => {
+                let shared = self.names.is_shared(process.cgroup);
+                let key = self.begin_exited(shared, at_ns, &process);
+                if let Some(episode) = self.episodes.get_mut(&key) {
+                    episode.join(&process, false);
+                    episode.oom_victim(at_ns, pid);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn connection(&mut self, at_ns: u64, connection: &Connection) {
+        let cgroup = match connection.cgroup {
+            0 => self
+                .processes
+                .get(connection.pid)
+                .map_or(0, |process| process.cgroup),
+            cgroup => cgroup,
+        };
+        let key = self.find(cgroup, connection.pid, None, None);
+        if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
+            episode.connection(at_ns, connection);
+        }
+    }
+
+    // ---- beginning and merging ----
+
+    fn begin(&mut self, scope: Scope, at_ns: u64, process: &Process) -> u64 {
+        if self.episodes.len() >= EPISODES {
+            let quietest = self
+                .episodes
+                .iter()
+                .min_by_key(|(_, e)| (e.gone_ns.is_none(), e.last_activity_ns));
+            if let Some((&key, _)) = quietest {
+                self.finish(key, self.now_ns);
+            }
+        }
+        let (cgroup, pid) = (process.cgroup, process.pid);
+        let id = self.clock.id(
+            at_ns,
+            &[
+                self.config.node.as_bytes(),
+                &cgroup.to_be_bytes(),
+                &pid.to_be_bytes(),
+                &at_ns.to_be_bytes(),
+                &self.next_episode.to_be_bytes(),
+            ],
+        );
+        let workload = self.names.name(cgroup, process);
+        let key = self.next_episode;
+        self.next_episode += 1;
+        self.episodes
+            .insert(key, Episode::new(scope, at_ns, cgroup, workload, self.clock, id));
+        key
+    }
+
+    /// A whole workload is told to stop, or killed: workers that were just before belong to it.
+    fn begin_workload(&mut self, at_ns: u64, target: &Process) -> u64 {
+        let whole = self.begin(Scope::Workload, at_ns, target);
+        let recent = |e: &Episode| {
+            e.gone_ns
+                .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS)
+        };
+        let workers = self.workers(target.cgroup, recent);
+        self.merge(whole, &workers);
+        whole
+    }
+
+    /// In a shared cgroup, a process is told to stop: children that were told just before belong to it.
+    fn begin_process(&mut self, at_ns: u64, target: &Process) -> u64 {
+        let parent = self.begin(Scope::Process, at_ns, target);
+        let child = |e: &Episode| {
+            let root = e.order.first().and_then(|pid| e.members.get(pid));
+            let recent = e
+                .gone_ns
+                .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS);
+            e.scope == Scope::Process
+                && e.cgroup == target.cgroup
+                && recent
+                && root.is_some_and(|root| root.process.parent == target.pid)
+        };
+        let children: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| child(e))
+            .map(|(&key, _)| key)
+            .collect();
+        self.merge(parent, &children);
+        parent
+    }
+
+    /// A process ended, or was chosen by the OOM killer, unasked. Whether it was the whole workload shows
+    /// when the cgroup empties.
+    fn begin_exited(&mut self, shared: bool, at_ns: u64, process: &Process) -> u64 {
+        self.begin(
+            if shared { Scope::Process } else { Scope::Worker },
+            at_ns,
+            process,
+        )
+    }
+
+    /// Shutdowns of single processes of a workload.
+    fn workers(&self, cgroup: u64, which: impl Fn(&Episode) -> bool) -> Vec<u64> {
+        let worker =
+            |e: &Episode| e.scope == Scope::Worker && self.names.is_within(e.cgroup, cgroup) && which(e);
+        self.episodes
+            .iter()
+            .filter(|(_, e)| worker(e))
+            .map(|(&key, _)| key)
+            .collect()
+    }
+
+    fn merge(&mut self, into: u64, parts: &[u64]) {
+        for part in parts.iter().filter(|&&part| part != into) {
+            let Some(part) = self.episodes.remove(part) else {
+                continue;
+            };
+            if let Some(whole) = self.episodes.get_mut(&into) {
+                whole.absorb(part);
+            }
+        }
+        let Some(whole) = self.episodes.get_mut(&into) else {
+            return;
+        };
+        let superseded = std::mem::take(&mut whole.superseded);
+        self.effects
+            .extend(superseded.into_iter().map(|id| Effect::Discarded { id }));
+    }
+
+    /// When every process that is known to serve was told to stop, so probably was the workload.
+    fn presume(&mut self, key: u64) {
+        let Some(cgroup) = self.episodes.get(&key).map(|e| e.cgroup) else {
+            return;
+        };
+        let workers = self.workers(cgroup, |e| e.gone_ns.is_none());
+        let told = |pid: u32| {
+            let members = workers
+                .iter()
+                .filter_map(|key| self.episodes.get(key)?.members.get(&pid));
+            members
+                .into_iter()
+                .any(|m| m.kill.is_some() || !m.stops.is_empty())
+        };
+        // Without a listener it cannot be told who else serves.
+        let listens = self.listeners.iter().any(|open| open.cgroup == cgroup);
+        if !listens || !self.processes.serving(cgroup).all(|process| told(process.pid)) {
+            return;
+        }
+        let Some(episode) = self.episodes.get_mut(&key) else {
+            return;
+        };
+        episode.scope = Scope::Workload;
+        episode.presumed = true;
+        episode.unmark_ns = None;
+        self.merge(key, &workers);
+    }
+
+    /// Brings back the stop signal that was given up on, when SIGKILL comes after all.
+    fn recall(&mut self, key: u64, target: &Process) {
+        let Some(episode) = self.episodes.get_mut(&key) else {
+            return;
+        };
+        let pid = (episode.scope == Scope::Process).then_some(target.pid);
+        let Some((stop, signal)) = self.given_up.remove(&(target.cgroup, pid)) else {
+            return;
+        };
+        if episode.first_stop.is_some() || self.now_ns.saturating_sub(stop.at_ns) > REMEMBERED_NS {
+            return;
+        }
+        let main = episode.main == Some(signal.target.pid);
+        episode.signal(stop.at_ns, &signal, None, main, 0);
+        episode.started_ns = episode.started_ns.min(stop.at_ns);
+        episode.signals.sort_by_key(|signal| signal.at_ns);
+        episode.timeline.sort_by_key(|moment| moment.at_ns);
+    }
+
+    fn open_listeners(&self, key: u64) -> usize {
+        let Some(episode) = self.episodes.get(&key) else {
+            return 0;
+        };
+        let ours = |open: &&processes::Open| match episode.scope {
+            Scope::Workload => self.names.is_within(open.cgroup, episode.cgroup),
+            Scope::Worker | Scope::Process => episode.holds(open.process.pid, Some(open.process.started_ns)),
+        };
+        self.listeners.iter().filter(ours).count()
+    }
+
+    // ---- telling ----
+
+    /// A workload is known.
+    fn announce(&mut self, cgroup: u64, workload: Workload) {
+        if self.names.is_shared(cgroup) {
+            let key = (cgroup, workload.name.clone());
+            if self.seen_processes.contains(&key) {
+                return;
+            }
+            self.seen_processes.insert(&key, workload.clone());
+        } else {
+            if self.seen.contains(&cgroup) {
+                return;
+            }
+            let removed = self.names.is_removed(cgroup);
+            self.seen.insert(&cgroup, (workload.clone(), removed));
+        }
+        self.effects.push(Effect::WorkloadSeen(workload));
+    }
+
+    /// Says that a removed cgroup's workload is gone, once its shutdown is told.
+    fn retire(&mut self, cgroup: u64) {
+        let under_way = self.episodes.values().any(|e| e.cgroup == cgroup);
+        if self
+            .seen
+            .get(&cgroup)
+            .is_some_and(|(_, removed)| *removed && !under_way)
+            && let Some((workload, _)) = self.seen.remove(&cgroup)
+        {
+            self.effects.push(Effect::WorkloadGone(workload));
+        }
+    }
+
+    /// Gives out what every shutdown has to tell.
+    fn publish(&mut self) {
+        let due: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| e.news > News::None)
+            .map(|(&k, _)| k)
+            .collect();
+        for key in due {
+            self.flush(key);
+            let Some(episode) = self.episodes.get(&key) else {
+                continue;
+            };
+            if !episode.reportable() || self.update_due(episode) > self.now_ns {
+                continue;
+            }
+            self.known(key);
+            if let Some(episode) = self.episodes.get_mut(&key) {
+                episode.news = News::None;
+                episode.updated_ns = Some(self.now_ns);
+                self.effects
+                    .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
+            }
+        }
+        for cgroup in std::mem::take(&mut self.unmark_cgroups) {
+            // Another shutdown still needs the mark.
+            let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
+            if !self.episodes.values().any(needed) {
+                self.effects.push(Effect::StopCgroup { cgroup });
+            }
+        }
+        for pid in std::mem::take(&mut self.unmark_pids) {
+            if !self.episodes.values().any(|e| e.marked_pids.contains(&pid)) {
+                self.effects.push(Effect::StopProcess { pid });
+            }
+        }
+    }
+
+    /// When the next update of a report is due.
+    fn update_due(&self, episode: &Episode) -> u64 {
+        let wait = match episode.news {
+            News::Now => 0,
+            News::Soon => UPDATE_SOON_NS,
+            News::Some | News::None => UPDATE_NS,
+        };
+        episode
+            .updated_ns
+            .map_or(self.now_ns, |updated| updated.saturating_add(wait))
+    }
+
+    /// Counts severed and drained requests outside, once it is certain that this is a shutdown.
+    fn flush(&mut self, key: u64) {
+        let Some(episode) = self.episodes.get_mut(&key).filter(|e| e.confirmed) else {
+            return;
+        };
+        let pending = std::mem::take(&mut episode.tally.pending);
+        if pending.drained == 0 && pending.severed.is_empty() {
+            return;
+        }
+        let workload = episode.workload.clone();
+        self.known(key);
+        for ((cause, class, role), count) in pending.severed {
+            for _ in 0..count {
+                self.effects.push(Effect::Severed {
+                    workload: workload.clone(),
+                    cause,
+                    class: class.to_owned(),
+                    role,
+                });
+            }
+        }
+        for _ in 0..pending.drained {
+            self.effects.push(Effect::Drained {
+                workload: workload.clone(),
+            });
+        }
+    }
+
+    /// Announces the workload of a shutdown before anything else is said of it.
+    fn known(&mut self, key: u64) {
+        if let Some(episode) = self.episodes.get(&key) {
+            let (cgroup, workload) = (episode.cgroup, episode.workload.clone());
+            self.announce(cgroup, workload);
+        }
+    }
+
+    // ---- ending ----
+
+    /// When a shutdown ends if nothing more happens.
+    fn end_due(&self, episode: &Episode) -> u64 {
+        let (from, wait) = match (episode.gone_ns, episode.confirmed) {
+            (Some(gone), _) => (gone, self.config.linger_ns),
+            (None, true) => (episode.last_activity_ns, OVERDUE_NS),
+            (None, false) => {
+                let wait = if episode.mild {
+                    MILD_SIGNAL_NS
+                } else {
+                    STOP_SIGNAL_NS
+                };
+                (episode.last_stop_ns.unwrap_or(episode.started_ns), wait)
+            }
+        };
+        from.saturating_add(wait)
+    }
+
+    fn expire(&mut self) {
+        for (_, episode) in self
+            .episodes
+            .iter_mut()
+            .filter(|(_, e)| e.unmark_ns.is_some_and(|at| at <= self.now_ns))
+        {
+            episode.unmark_ns = None;
+            if episode.scope != Scope::Workload {
+                self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
+            }
+        }
+        let due: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| self.end_due(e) <= self.now_ns)
+            .map(|(&key, _)| key)
+            .collect();
+        for key in due {
+            let Some(episode) = self.episodes.get(&key) else {
+                continue;
+            };
+            if episode.confirmed {
+                self.finish(key, self.now_ns);
+            } else {
+                self.give_up(key);
+            }
+        }
+    }
+
+    /// The end: the final report, and no more marks.
+    fn finish(&mut self, key: u64, at_ns: u64) {
+        if let Some(episode) = self.episodes.get_mut(&key) {
+            episode.confirmed = true;
+        }
+        self.flush(key);
+        if self.episodes.get(&key).is_some_and(Episode::reportable) {
+            self.known(key);
+        }
+        let Some(episode) = self.episodes.remove(&key) else {
+            return;
+        };
+        // The tick that ends the linger may come late; the end does not.
+        let due = episode
+            .gone_ns
+            .map_or(at_ns, |gone| gone.saturating_add(self.config.linger_ns));
+        if episode.reportable() {
+            let report = episode.report(&self.config.node, Some(due.min(at_ns).max(episode.started_ns)));
+            self.effects.push(Effect::Finished(Box::new(report)));
+        } else if episode.updated_ns.is_some() {
+            self.effects.push(Effect::Discarded {
+                id: episode.id.clone(),
+            });
+        }
+        self.let_go(&episode);
+    }
+
+    /// A stop signal stopped nothing.
+    fn give_up(&mut self, key: u64) {
+        let Some(episode) = self.episodes.remove(&key) else {
+            return;
+        };
+        if let (Some(stop), Some(first)) = (episode.first_stop, episode.signals.first()) {
+            let pid = (episode.scope == Scope::Process).then_some(first.signal.target.pid);
+            self.given_up
+                .insert(&(episode.cgroup, pid), (stop, first.signal.clone()));
+        }
+        if episode.updated_ns.is_some() {
+            self.effects.push(Effect::Discarded {
+                id: episode.id.clone(),
+            });
+        }
+        self.let_go(&episode);
+    }
+
+    fn let_go(&mut self, episode: &Episode) {
+        self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
+        self.unmark_pids.extend(episode.marked_pids.iter().copied());
+        self.retire(episode.cgroup);
+        let key = (episode.cgroup, episode.workload.name.clone());
+        if episode.scope == Scope::Process && self.seen_processes.contains(&key) {
+            let listening = self
+                .listeners
+                .iter()
+                .any(|o| o.cgroup == key.0 && o.process.comm == key.1);
+            let under_way = self.episodes.values().any(|e| e.workload == episode.workload);
+            if !listening
+                && !under_way
+                && let Some(workload) = self.seen_processes.remove(&key)
+            {
+                self.effects.push(Effect::WorkloadGone(workload));
+            }
+        }
     }
 }

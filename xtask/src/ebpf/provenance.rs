@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::toolchain::{self, Identity};
+use crate::shell;
 
 const FILE: &str = "provenance.json";
 
@@ -77,13 +78,9 @@ impl Sources {
         let mut files = BTreeMap::new();
         hash_file(root, "drainwatch-ebpf/Cargo.toml", &mut files)?;
         hash_folder(root, "drainwatch-ebpf/src", &mut files)?;
-        let lock = root.join("Cargo.lock");
-        let text = fs::read_to_string(&lock).with_context(|| format!("reading {}", lock.display()))?;
-        let dependencies = locked_dependencies(&text, "drainwatch-ebpf")
-            .with_context(|| format!("reading {}", lock.display()))?;
         Ok(Self {
             recipe: toolchain::recipe(),
-            dependencies,
+            dependencies: dependencies(root)?,
             files,
         })
     }
@@ -150,34 +147,47 @@ struct Package {
     name: String,
     version: String,
     checksum: Option<String>,
-    #[serde(default)]
-    dependencies: Vec<String>,
 }
 
-/// Everything that `package` depends on, directly or not, by the lock file.
-fn locked_dependencies(lock: &str, package: &str) -> Result<BTreeMap<String, String>> {
+/// What the programs and their macros are compiled from, each with the lock's checksum. Not what merely their
+/// build scripts use: those crates come and go with every update and leave no trace in the object.
+fn dependencies(root: &Path) -> Result<BTreeMap<String, String>> {
+    let tree = shell::output(
+        shell::cargo()
+            .args([
+                "tree",
+                "--locked",
+                "--package",
+                "drainwatch-ebpf",
+                "--features",
+                "program",
+                "--target",
+                "all",
+            ])
+            .args(["--edges", "normal", "--prefix", "none", "--no-dedupe"]),
+    )?;
+    let lock = root.join("Cargo.lock");
+    let text = fs::read_to_string(&lock).with_context(|| format!("reading {}", lock.display()))?;
+    checksums(&tree, &text).with_context(|| format!("reading {}", lock.display()))
+}
+
+/// The lock's checksums of the packages that `cargo tree` lists as `name vVERSION`; those in the tree have none.
+fn checksums(tree: &str, lock: &str) -> Result<BTreeMap<String, String>> {
     let lock: Lock = toml::from_str(lock).context("not a lock file")?;
     let mut found = BTreeMap::new();
-    let mut waiting = vec![package.to_owned()];
-    while let Some(wanted) = waiting.pop() {
-        // A lock names a dependency by `name`, and by `name version` where two versions are there.
-        let (name, version) = wanted
-            .split_once(' ')
-            .map_or((wanted.as_str(), None), |(n, v)| (n, Some(v)));
-        let entry = lock
+    for line in tree.lines() {
+        let (name, rest) = line
+            .split_once(" v")
+            .with_context(|| format!("not a package: {line}"))?;
+        let version = rest.split_whitespace().next().unwrap_or_default();
+        let package = lock
             .package
             .iter()
-            .find(|entry| entry.name == name && version.is_none_or(|version| entry.version == version))
-            .with_context(|| format!("no entry for {wanted}"))?;
-        let key = format!("{} {}", entry.name, entry.version);
-        if entry.name != package
-            && found
-                .insert(key, entry.checksum.clone().unwrap_or_default())
-                .is_some()
-        {
-            continue;
+            .find(|package| package.name == name && package.version == version)
+            .with_context(|| format!("no entry for {name} {version}"))?;
+        if let Some(checksum) = &package.checksum {
+            found.insert(format!("{name} {version}"), checksum.clone());
         }
-        waiting.extend(entry.dependencies.iter().cloned());
     }
     Ok(found)
 }
@@ -190,38 +200,26 @@ mod tests {
         [[package]]
         name = "programs"
         version = "0.1.0"
-        dependencies = ["a", "b 2.0.0"]
         [[package]]
-        name = "a"
+        name = "helpers"
         version = "1.0.0"
-        checksum = "aa"
-        dependencies = ["b 2.0.0"]
+        checksum = "a1"
         [[package]]
-        name = "b"
-        version = "1.0.0"
-        checksum = "b1"
-        [[package]]
-        name = "b"
+        name = "helpers"
         version = "2.0.0"
-        checksum = "b2"
-        dependencies = ["a"]
-        [[package]]
-        name = "unrelated"
-        version = "9.0.0"
-        checksum = "cc"
+        checksum = "a2"
     "#;
 
     #[test]
-    fn given_a_lock_with_two_versions_and_a_circle_when_followed_then_only_what_is_used_is_named() {
-        let found = locked_dependencies(LOCK, "programs").expect("the lock is sound");
-        let expected = [("a 1.0.0", "aa"), ("b 2.0.0", "b2")];
-        assert_eq!(found, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    fn given_two_versions_in_the_lock_when_one_is_used_then_its_checksum_is_taken() {
+        let found = checksums("programs v0.1.0 (/work)\nhelpers v2.0.0 (proc-macro)\n", LOCK).expect("sound");
+        assert_eq!(found, [("helpers 2.0.0".to_owned(), "a2".to_owned())].into());
     }
 
     #[test]
-    fn given_a_lock_without_the_package_when_followed_then_the_error_names_it() {
-        let error = locked_dependencies(LOCK, "absent").unwrap_err();
-        assert!(format!("{error:#}").contains("absent"), "{error:#}");
+    fn given_a_package_that_the_lock_lacks_when_looked_up_then_the_error_names_it() {
+        let error = checksums("absent v1.0.0\n", LOCK).unwrap_err();
+        assert!(format!("{error:#}").contains("absent 1.0.0"), "{error:#}");
     }
 
     #[test]
@@ -251,18 +249,17 @@ mod tests {
     #[test]
     fn given_a_source_tree_when_a_nested_file_is_edited_then_its_hash_differs() {
         let tree = tempfile::tempdir().expect("a folder");
-        let file = tree.path().join("drainwatch-ebpf/src/deep/er.rs");
-        fs::create_dir_all(file.parent().expect("it has one")).expect("folders");
-        fs::write(tree.path().join("drainwatch-ebpf/Cargo.toml"), "").expect("manifest");
-        let lock = "[[package]]\nname = \"drainwatch-ebpf\"\nversion = \"0.1.0\"\n";
-        fs::write(tree.path().join("Cargo.lock"), lock).expect("lock");
-        fs::write(&file, "fn a() {}").expect("source");
-        let then = Sources::of(tree.path()).expect("hashed");
-        fs::write(&file, "fn b() {}").expect("source");
-        let now = Sources::of(tree.path()).expect("hashed");
-        assert_eq!(
-            then.differences(&now),
-            ["file drainwatch-ebpf/src/deep/er.rs changed"]
-        );
+        fs::create_dir_all(tree.path().join("src/deep")).expect("folders");
+        fs::write(tree.path().join("src/deep/er.rs"), "fn a() {}").expect("source");
+        fs::write(tree.path().join("src/notes.txt"), "not compiled").expect("notes");
+        let hashed = || {
+            let mut files = BTreeMap::new();
+            hash_folder(tree.path(), "src", &mut files).expect("hashed");
+            files
+        };
+        let then = hashed();
+        fs::write(tree.path().join("src/deep/er.rs"), "fn b() {}").expect("source");
+        assert_eq!(then.keys().collect::<Vec<_>>(), ["src/deep/er.rs"]);
+        assert_ne!(then, hashed());
     }
 }

@@ -1,2 +1,54 @@
-//! The project's tasks.
-fn main() {}
+//! The project's tasks. Each is a file with `Options` and `run`; this one only dispatches.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod deps;
+mod ebpf;
+mod lint;
+mod shell;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_version_flag = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure what the agent costs
+    Bench(bench::Options),
+    /// Say, or install, what the other tasks need
+    Deps(deps::Options),
+    /// Build the BPF object, or check that the one in the tree is not stale
+    Ebpf(ebpf::Options),
+    /// Formatting, clippy and documentation of both sides
+    Lint(lint::Options),
+    /// Everything that must hold: lint, the BPF object, unit tests, the ledger, other kernels
+    Test(test::Options),
+    /// Run a command, or the ledger, on another kernel
+    Vm(vm::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Bench(options) => bench::run(&options),
+        Task::Deps(options) => deps::run(&options),
+        Task::Ebpf(options) => ebpf::run(&options),
+        Task::Lint(options) => lint::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
+    };
+    if let Err(error) = result {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

@@ -97,6 +97,7 @@ proptest! {
             ask_lost: flags[0],
             answer_lost: flags[1],
             interim: flags[2],
+            http: false,
             seeded: flags[3],
             ask_first_ns: times[0],
             ask_last_ns: times[1],

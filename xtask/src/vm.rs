@@ -1,0 +1,224 @@
+//! Other kernels: Debian's and Ubuntu's, in QEMU, with this machine's file system as their root.
+//!
+//! Everything installed here (nginx, node, Go, this workspace's `target`) can be used there; what the guest writes
+//! stays in its memory and vanishes with it.
+
+mod initramfs;
+mod kernel;
+mod machine;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+
+pub use self::kernel::Kernel;
+use self::machine::Outcome;
+use crate::shell;
+use crate::test::Tally;
+
+/// Options of `cargo xtask vm`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask vm 6.1                          the whole ledger on Linux 6.1
+  cargo xtask vm all --ledger -- --only nginx some of the ledger on every kernel
+  cargo xtask vm 6.12 -- uname -a             a command
+  cargo xtask vm 5.15 -- 'nginx -v; id'       one argument is a shell's command line")]
+pub struct Options {
+    /// Which kernel
+    #[arg(value_enum)]
+    kernel: Choice,
+    /// The words after -- are arguments of the ledger, not a command
+    #[arg(long)]
+    ledger: bool,
+    /// Seconds until the guest is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    deadline: u64,
+    /// Look for a newer kernel than the one in target/vm
+    #[arg(long)]
+    refresh: bool,
+    /// Command to run in the guest; without one, the ledger
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Choice {
+    #[value(name = "5.10")]
+    V5_10,
+    #[value(name = "5.15")]
+    V5_15,
+    #[value(name = "6.1")]
+    V6_1,
+    #[value(name = "6.12")]
+    V6_12,
+    #[value(name = "7")]
+    V7,
+    /// One after the other
+    All,
+}
+
+impl Choice {
+    fn kernels(self) -> Vec<&'static Kernel> {
+        let name = self.to_possible_value().map(|value| value.get_name().to_owned());
+        kernel::KERNELS
+            .iter()
+            .filter(|kernel| matches!(self, Self::All) || Some(kernel.name) == name.as_deref())
+            .collect()
+    }
+}
+
+/// Runs the command or the ledger.
+pub fn run(options: &Options) -> Result<()> {
+    let deadline = Duration::from_secs(options.deadline);
+    let is_command = !options.ledger && !options.command.is_empty();
+    if !is_command {
+        build_ledger()?;
+    }
+    let mut failed = Vec::new();
+    for kernel in options.kernel.kernels() {
+        if options.refresh {
+            kernel.forget()?;
+        }
+        let passed = if is_command {
+            let script = match options.command.as_slice() {
+                [line] => line.clone(),
+                words => words
+                    .iter()
+                    .map(|word| shell::quote(word))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            };
+            println!("== Linux {}: {script}", kernel.name);
+            execute(kernel, &script, deadline, |_| ())?.status == 0
+        } else {
+            let tally = ledger(kernel, &options.command, deadline)?;
+            println!("Linux {}: {tally}", kernel.name);
+            tally.failed == 0
+        };
+        if !passed {
+            failed.push(kernel.name);
+        }
+    }
+    ensure!(failed.is_empty(), "failed on Linux {}", failed.join(", "));
+    Ok(())
+}
+
+/// Every kernel, for the test command.
+pub fn kernels() -> &'static [Kernel] {
+    kernel::KERNELS
+}
+
+/// Builds the agent and the ledger as guests run them.
+pub fn build_ledger() -> Result<()> {
+    shell::run(shell::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "drainwatch",
+        "--package",
+        "drainwatch-tests",
+    ]))
+}
+
+/// The ledger on a kernel that is supported; on one that is not, that the agent refuses with a clear message.
+pub fn ledger(kernel: &Kernel, arguments: &[String], deadline: Duration) -> Result<Tally> {
+    let release = shell::target().join("release");
+    let agent = shell::quote(&release.join("drainwatch").to_string_lossy());
+    if !kernel.supported {
+        return refusal(kernel, &agent, deadline);
+    }
+    let ledger = shell::quote(&release.join("drainwatch-tests").to_string_lossy());
+    let arguments: String = arguments
+        .iter()
+        .map(|word| format!(" {}", shell::quote(word)))
+        .collect();
+    println!("== Linux {}: the ledger", kernel.name);
+    let mut tally = None;
+    let outcome = execute(
+        kernel,
+        &format!("{ledger} --drainwatch {agent}{arguments}"),
+        deadline,
+        |line| {
+            tally = Tally::of_line(line).or(tally);
+        },
+    )?;
+    let mut tally = tally.with_context(|| {
+        format!(
+            "the ledger did not end with `N passed, N failed` on Linux {}",
+            kernel.name
+        )
+    })?;
+    // A ledger that fails without naming a case (a crash after the last line) is still a failure.
+    if outcome.status != 0 && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+fn refusal(kernel: &Kernel, agent: &str, deadline: Duration) -> Result<Tally> {
+    println!("== Linux {}: the agent must refuse", kernel.name);
+    let mut lines = Vec::new();
+    let script =
+        format!("timeout 30 {agent} run --state-dir /run/drainwatch --web.listen-address 127.0.0.1:9669");
+    let outcome = execute(kernel, &script, deadline, |line| lines.push(line.to_owned()))?;
+    let refused = is_refusal(outcome.status, &lines);
+    if !refused {
+        println!("FAILED: wanted one line that says what this kernel lacks, and exit status 1 to 123");
+    }
+    Ok(Tally {
+        passed: u64::from(refused),
+        failed: u64::from(!refused),
+    })
+}
+
+/// A refusal is an ordinary error exit (not a signal, nor `timeout`'s 124 and above) after one line about the kernel.
+fn is_refusal(status: i32, lines: &[String]) -> bool {
+    let about_the_kernel = |line: &String| line.to_lowercase().contains("kernel");
+    (1..124).contains(&status) && lines.len() == 1 && lines.iter().all(about_the_kernel)
+}
+
+/// Boots the kernel, runs the script and gives its exit status.
+fn execute(kernel: &Kernel, script: &str, deadline: Duration, each: impl FnMut(&str)) -> Result<Outcome> {
+    if let Some(missing) = crate::deps::missing(&[crate::deps::Use::Vm])? {
+        bail!("cannot start a guest: {missing}");
+    }
+    let image = kernel.fetch()?;
+    let directory = tempfile::Builder::new()
+        .prefix("vm-")
+        .tempdir_in(shell::target())?;
+    let initramfs = initramfs::build(&image, kernel.name, script, directory.path())?;
+    let outcome = machine::run(&image, kernel.name, &initramfs, deadline, each)?;
+    println!(
+        "-- Linux {}: exit status {}, {:.1} s after power-on the command began, {:.1} s in all; kernel's console: {}",
+        outcome.release,
+        outcome.status,
+        outcome.boot.as_secs_f64(),
+        outcome.total.as_secs_f64(),
+        outcome.console.display()
+    );
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_an_agents_end_when_judged_then_only_one_clear_line_and_an_error_exit_are_a_refusal() {
+        let line = || "error: this kernel (5.10) lacks bpf_sk_storage_get for tracing programs".to_owned();
+        assert!(is_refusal(1, &[line()]));
+        assert!(!is_refusal(0, &[line()]), "it ran");
+        assert!(!is_refusal(124, &[line()]), "timeout ended it");
+        assert!(!is_refusal(139, &[line()]), "it crashed");
+        assert!(
+            !is_refusal(1, &[line(), "stack backtrace:".to_owned()]),
+            "more than one line"
+        );
+        assert!(
+            !is_refusal(1, &["error: invalid argument".to_owned()]),
+            "does not say what is missing"
+        );
+    }
+}

@@ -6,7 +6,7 @@
 //!
 //! One thing is taken on trust: each earlier response of a turn came in a system call of its own, as
 //! [`Capture::answers`] counts them. A server that writes several pipelined responses in one call, and
-//! then writes again in the same turn, would be undercounted; none of the servers tried does.
+//! then writes again in the same turn, would be undercounted.
 
 mod chunked;
 mod head;

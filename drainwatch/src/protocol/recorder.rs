@@ -21,7 +21,6 @@ pub(super) struct Recorder {
     ask_lost: bool,
     answer_lost: bool,
     interim: bool,
-    http: false,
     seeded: bool,
     clock: u64,
     ask_first_ns: u64,

@@ -51,5 +51,5 @@ fn tell(kind: u32, cgroup: Ptr, path: Ptr) {
         (*event).path_len = if length > 0 { length as u32 - 1 } else { 0 };
         (*event).reserved = 0;
     }
-    entry.submit(0);
+    emit::submit(entry);
 }

@@ -472,32 +472,30 @@ pub mod setting {
     pub const EXIT_HAS_GROUP_DEAD: usize = 3;
     /// 1: `mark_victim` gets a task (6.8 and later), 0: a pid.
     pub const VICTIM_IS_TASK: usize = 4;
-    /// Index of `tcp_recvmsg`'s `flags` argument (its last but one).
-    pub const RECVMSG_FLAGS: usize = 5;
     /// Index in `pt_regs`, counted in u64, of the system call's number.
-    pub const REG_NUMBER: usize = 6;
+    pub const REG_NUMBER: usize = 5;
     /// Index of its second argument.
-    pub const REG_SECOND: usize = 7;
+    pub const REG_SECOND: usize = 6;
     /// Index of its third argument.
-    pub const REG_THIRD: usize = 8;
+    pub const REG_THIRD: usize = 7;
     /// `read`'s number.
-    pub const SYS_READ: usize = 9;
+    pub const SYS_READ: usize = 8;
     /// `write`'s number.
-    pub const SYS_WRITE: usize = 10;
+    pub const SYS_WRITE: usize = 9;
     /// `readv`'s number.
-    pub const SYS_READV: usize = 11;
+    pub const SYS_READV: usize = 10;
     /// `writev`'s number.
-    pub const SYS_WRITEV: usize = 12;
+    pub const SYS_WRITEV: usize = 11;
     /// `recvfrom`'s number.
-    pub const SYS_RECVFROM: usize = 13;
+    pub const SYS_RECVFROM: usize = 12;
     /// `sendto`'s number.
-    pub const SYS_SENDTO: usize = 14;
+    pub const SYS_SENDTO: usize = 13;
     /// `recvmsg`'s number.
-    pub const SYS_RECVMSG: usize = 15;
+    pub const SYS_RECVMSG: usize = 14;
     /// `sendmsg`'s number.
-    pub const SYS_SENDMSG: usize = 16;
+    pub const SYS_SENDMSG: usize = 15;
     /// How many settings there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 16;
 }
 
 /// Whether anything drains at all: it does while the two values differ.

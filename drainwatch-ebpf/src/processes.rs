@@ -50,7 +50,7 @@ fn exited(task: Ptr) {
             status,
             reserved: 0,
         });
-        entry.submit(0);
+        emit::submit(entry);
     }
     maps::forget_process(process.tgid);
 }
@@ -91,6 +91,6 @@ pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
         status: 0,
         reserved: 0,
     });
-    entry.submit(0);
+    emit::submit(entry);
     0
 }

@@ -116,5 +116,5 @@ fn answered(skb: Ptr, flags: u32) {
         local,
         peer,
     });
-    entry.submit(0);
+    emit::submit(entry);
 }

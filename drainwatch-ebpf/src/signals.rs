@@ -69,7 +69,7 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
             maps::drain_cgroup((*event).target.cgroup, now);
         }
     }
-    entry.submit(0);
+    emit::submit(entry);
 }
 
 #[inline(always)]
@@ -114,7 +114,7 @@ pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         (*event).group = 0;
         (*event).reserved = 0;
     }
-    entry.submit(0);
+    emit::submit(entry);
     0
 }
 

@@ -4,16 +4,14 @@
 //! returned; older kernels have the same at the exits of `tcp_recvmsg` and `tcp_sendmsg`.
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::generated::bpf_skc_to_tcp_sock,
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
-use drainwatch_ebpf::{SocketRecord, offset, process_flag, role, setting};
+use drainwatch_ebpf::{SocketRecord, offset, process_flag, role};
 
 use crate::{
     emit::now,
-    globals::setting,
     kernel::{self, Ptr, load},
     maps, payload, record,
 };
@@ -35,12 +33,20 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// 5.19 and later: `tcp_recvmsg(sk, msg, len, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
-    // tcp_recvmsg(sk, msg, len, [nonblock until 5.18,] flags, addr_len): what it returned comes last.
-    let flags_at = setting(setting::RECVMSG_FLAGS) as usize;
-    if argument(&ctx, flags_at) as u32 & MSG_PEEK == 0 {
-        received(ctx.arg(0), argument(&ctx, flags_at + 2) as i32);
+    if ctx.arg::<u32>(3) & MSG_PEEK == 0 {
+        received(ctx.arg(0), ctx.arg(5));
+    }
+    0
+}
+
+/// Up to 5.18: `tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, then what it returned.
+#[fexit(function = "tcp_recvmsg")]
+pub fn tcp_recvmsg_before_5_19(ctx: FExitContext) -> i32 {
+    if ctx.arg::<u32>(4) & MSG_PEEK == 0 {
+        received(ctx.arg(0), ctx.arg(6));
     }
     0
 }
@@ -50,13 +56,6 @@ pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     // tcp_sendmsg(sk, msg, size)
     sent(ctx.arg(0), ctx.arg(3));
     0
-}
-
-/// Argument at an index that is a setting.
-#[inline(always)]
-fn argument(ctx: &FExitContext, index: usize) -> u64 {
-    // SAFETY: the context is an array of u64; the index is a constant to the verifier, which checks it.
-    unsafe { ctx.as_ptr().cast::<u64>().add(index).read_volatile() }
 }
 
 #[inline(always)]

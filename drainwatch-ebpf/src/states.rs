@@ -262,7 +262,7 @@ pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u
             offset::SOCK_V6_RCV_SADDR,
         );
     }
-    entry.submit(0);
+    emit::submit(entry);
 }
 
 /// Key of a listening socket's port.

@@ -119,10 +119,6 @@ fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
         u64::from(types.tracepoint_arguments("sched_process_exit") == Some(2));
     settings[setting::VICTIM_IS_TASK] =
         u64::from(types.tracepoint_takes_pointer("mark_victim") == Some(true));
-    // flags and addr_len are the last two parameters.
-    settings[setting::RECVMSG_FLAGS] = types
-        .function_parameters("tcp_recvmsg")
-        .map_or(0, |count| count as u64 - 2);
     settings
 }
 

@@ -72,7 +72,16 @@ const PROBES: &[Probe] = &[
         name: "socket_read",
         gives: "who reads from each connection, and the requests' first bytes",
         required: true,
-        ways: &[Way::tracepoint("sock_recv_length"), Way::exit("tcp_recvmsg")],
+        ways: &[
+            Way::tracepoint("sock_recv_length"),
+            Way { program: "tcp_recvmsg", hook: Hook::Exit("tcp_recvmsg"), arguments: Some(5), lacks: None },
+            Way {
+                program: "tcp_recvmsg_before_5_19",
+                hook: Hook::Exit("tcp_recvmsg"),
+                arguments: Some(6),
+                lacks: None,
+            },
+        ],
     },
     Probe {
         name: "socket_write",

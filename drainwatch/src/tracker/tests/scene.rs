@@ -40,42 +40,42 @@ pub fn process(pid: u32) -> Process {
 }
 
 impl Process {
-    pub fn child_of(self, parent: &Self) -> Self {
+    pub(crate) fn child_of(self, parent: &Self) -> Self {
         Self {
             parent: parent.pid,
             parent_in_cgroup: parent.cgroup == self.cgroup,
             ..self
         }
     }
-    pub fn serving(self) -> Self {
+    pub(crate) fn serving(self) -> Self {
         Self { served: true, ..self }
     }
-    pub fn calling(self) -> Self {
+    pub(crate) fn calling(self) -> Self {
         Self { called: true, ..self }
     }
-    pub fn pid1(self) -> Self {
+    pub(crate) fn pid1(self) -> Self {
         Self {
             pid1: true,
             ns_pid: 1,
             ..self
         }
     }
-    pub fn exiting(self) -> Self {
+    pub(crate) fn exiting(self) -> Self {
         Self {
             exiting: true,
             ..self
         }
     }
-    pub fn within(self, cgroup: u64) -> Self {
+    pub(crate) fn within(self, cgroup: u64) -> Self {
         Self { cgroup, ..self }
     }
-    pub fn named(self, comm: &str) -> Self {
+    pub(crate) fn named(self, comm: &str) -> Self {
         Self {
             comm: comm.to_owned(),
             ..self
         }
     }
-    pub fn started(self, ms: u64) -> Self {
+    pub(crate) fn started(self, ms: u64) -> Self {
         Self {
             started_ns: ns(ms),
             ..self

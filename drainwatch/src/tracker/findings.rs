@@ -2,7 +2,8 @@
 
 use super::{
     clock::human,
-    episode::{Episode, KillBy, Member, Scope, signal_name},
+    episode::{Episode, KillBy, Member, SIGKILL, Scope, Stop, signal_name},
+    summary::unasked_trigger,
 };
 use crate::{
     event::Disposition,
@@ -98,8 +99,7 @@ impl<'a> Seen<'a> {
             .members()
             .filter(|m| m.main || m.process.served || no_main)
             .find_map(|member| {
-                let fatal =
-                    |stop: &&super::episode::Stop| stop.disposition == Disposition::Default && !stop.dropped;
+                let fatal = |stop: &&Stop| stop.disposition == Disposition::Default && !stop.dropped;
                 Some((member, member.stops.iter().find(fatal)?))
             })?;
         let name = signal_name(stop.signal);
@@ -446,10 +446,8 @@ impl<'a> Seen<'a> {
             return None;
         }
         let crashed = |member: &&Member| {
-            let died = member
-                .exit
-                .is_some_and(|e| e.code.is_some_and(|c| c != 0) || e.signal.is_some());
-            died && member.kill.is_none()
+            let crash = |exit| unasked_trigger(exit) == Trigger::Crash;
+            member.kill.is_none() && member.exit.is_some_and(crash)
         };
         let main = self
             .episode
@@ -480,9 +478,7 @@ impl<'a> Seen<'a> {
         }
         let killed = self.members().find(|member| match member.kill {
             Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
-            None => member
-                .exit
-                .is_some_and(|exit| exit.signal == Some(super::episode::SIGKILL)),
+            None => member.exit.is_some_and(|exit| exit.signal == Some(SIGKILL)),
         })?;
         let outstanding = self.episode.tally.outcomes.severed;
         finding(

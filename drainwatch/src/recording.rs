@@ -277,7 +277,7 @@ mod tests {
         scene.emptied(201);
         let reports = scene.finish();
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, &Scene::NODE.to_owned()).unwrap();
+        let mut writer = Writer::new(&mut out, Scene::NODE).unwrap();
         for event in &scene.events {
             writer.write(event).unwrap();
         }
@@ -324,7 +324,7 @@ mod tests {
         let (_, file, expected) = recorded();
         let mut file = file;
         file.extend_from_slice(br#"{"at_ns":99,"event":"ti"#);
-        let lines = file.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let lines = String::from_utf8_lossy(&file).lines().count();
         let mut reports = Vec::new();
         let error = replay_each(Reader::new(&file[..]).unwrap(), |report| reports.push(report)).unwrap_err();
         assert_eq!(

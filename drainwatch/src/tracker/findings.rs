@@ -45,6 +45,10 @@ pub(super) fn find(episode: &Episode, trigger: Trigger) -> Vec<Finding> {
     .collect()
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "each finding ends with it, and is there or not"
+)]
 fn finding(code: FindingCode, summary: String, advice: impl Into<String>) -> Option<Finding> {
     Some(Finding {
         code,
@@ -405,14 +409,13 @@ impl<'a> Seen<'a> {
             .iter()
             .rev()
             .filter(|(at_ns, _)| *at_ns <= kill_ns);
-        let &(last_ns, last_us) = before.next()?;
-        let &(first_ns, first_us) =
-            before.find(|(at_ns, _)| last_ns.saturating_sub(*at_ns) >= BUSY_WINDOW_NS)?;
-        if kill_ns - last_ns > BUSY_STALE_NS {
+        let latest = before.next()?;
+        let earlier = before.find(|(at_ns, _)| latest.0.saturating_sub(*at_ns) >= BUSY_WINDOW_NS)?;
+        if kill_ns - latest.0 > BUSY_STALE_NS {
             return None;
         }
-        let wall_us = (last_ns - first_ns) / 1000;
-        let percent = last_us.saturating_sub(first_us).saturating_mul(100) / wall_us.max(1);
+        let wall_us = (latest.0 - earlier.0) / 1000;
+        let percent = latest.1.saturating_sub(earlier.1).saturating_mul(100) / wall_us.max(1);
         if percent < 50 {
             return None;
         }

@@ -177,9 +177,8 @@ pub(super) fn unasked_trigger(ended: Ended) -> Trigger {
     match (ended.signal, ended.code) {
         (Some(SIGKILL), _) => Trigger::Kill,
         (Some(SIGHUP | SIGINT | SIGQUIT | SIGTERM), _) => Trigger::Stop,
-        (Some(_), _) => Trigger::Crash,
         (None, Some(0) | None) => Trigger::Exit,
-        (None, Some(_)) => Trigger::Crash,
+        (Some(_), _) | (None, Some(_)) => Trigger::Crash,
     }
 }
 

@@ -58,7 +58,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
     ];
     (
         any_process(),
-        0u128..40,
+        0u64..40,
         prop::sample::select(vec![Role::Server, Role::Client, Role::Unknown]),
         prop::sample::select(ends),
         prop::collection::vec(any_exchange(), 0..3),
@@ -74,7 +74,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 local: local(80),
                 peer: local(1000 + u16::try_from(id).unwrap()),
                 netns: 1,
-                born_ns: ns(u64::try_from(id).unwrap() * 500),
+                born_ns: ns(id * 500),
                 seeded: aborted,
                 end,
                 unread: 0,
@@ -159,7 +159,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         1 => (1u32..8).prop_map(|pid| EventKind::OomVictim { pid }),
         3 => any_connection().prop_map(EventKind::TurnEnded),
         10 => any_connection().prop_map(EventKind::ConnectionEnded),
-        1 => any_connection().prop_map(EventKind::ResetAfterEnd),
+
         4 => reset,
         1 => any::<u64>().prop_map(|count| EventKind::EventsLost { count }),
     ]

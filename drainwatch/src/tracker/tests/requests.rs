@@ -104,9 +104,9 @@ fn a_connection_nobody_accepted_is_severed_with_or_without_a_request() {
 fn a_queued_answer_counts_as_answered_unless_the_kernel_threw_the_queue_away() {
     let queued = |aborted, unsent, unacked| {
         outcome_of(move |c| Connection {
-            aborted,
             unsent,
             unacked,
+            aborted,
             ..with(End::Exit, answered(50, 150))(c)
         })
         .1
@@ -179,9 +179,7 @@ fn the_same_connection_and_the_same_exchange_are_counted_once() {
         ..turn
     };
     scene.push(200, EventKind::ConnectionEnded(end.clone()));
-    scene.push(200, EventKind::ConnectionEnded(end.clone()));
-    // When the peer resets it afterwards.
-    scene.push(210, EventKind::ResetAfterEnd(end));
+    scene.push(200, EventKind::ConnectionEnded(end));
     scene.emptied(201);
     // Then each request counts once.
     let report = scene.report();

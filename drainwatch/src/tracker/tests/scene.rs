@@ -117,7 +117,7 @@ pub struct Scene {
     pub tracker: Tracker,
     pub events: Vec<Event>,
     pub effects: Vec<Effect>,
-    next_connection: u128,
+    next_connection: u64,
 }
 
 impl Scene {
@@ -205,7 +205,6 @@ impl Scene {
         sender: Sender,
     ) -> Vec<Effect> {
         let dropped = disposition == Disposition::Ignored
-            || target.exiting
             || (disposition == Disposition::Default
                 && target.pid1
                 && !matches!(sender, Sender::Kernel(_))

@@ -64,9 +64,10 @@ fn a_handled_stop_with_a_drain_is_clean() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_way_to_end_has_its_trigger() {
-    let kernel = |context: &Process| Sender::Kernel(context.clone());
     type Given = Box<dyn Fn(&mut Scene)>;
+    let kernel = |context: &Process| Sender::Kernel(context.clone());
     let w = || process(100).serving();
     let cases: Vec<(&str, Given, Trigger)> = vec![
         (
@@ -759,7 +760,7 @@ fn updates_are_few_however_many_requests_drain() {
 #[test]
 fn more_shutdowns_than_are_kept_lose_no_report() {
     let mut scene = Scene::new();
-    let count = u32::try_from(super::super::EPISODES).unwrap() + 10;
+    let count = u32::try_from(super::super::beginnings::EPISODES).unwrap() + 10;
     for pid in 0..count {
         let cgroup = 1000 + u64::from(pid);
         scene.push(

@@ -208,43 +208,167 @@ fn read_line(input: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, Rec
     }
 }
 
-/// Runs the tracker over a recording and returns its reports, oldest first. Shutdowns that the recording
-/// breaks off in are finished as they stand.
+/// Runs the tracker over a recording and returns its reports, in the order in which the shutdowns
+/// ended. Shutdowns that the recording breaks off in are finished as they stand.
 pub fn replay<R: BufRead>(reader: Reader<R>) -> Result<Vec<Report>, RecordingError> {
+    let mut reports = Vec::new();
+    replay_each(reader, |report| reports.push(report))?;
+    Ok(reports)
+}
+
+/// Like [`replay`], but hands over each report as it comes, so that of a damaged recording the reports of
+/// what is whole are not lost: they are handed over before the error is returned.
+pub fn replay_each<R: BufRead>(
+    reader: Reader<R>,
+    mut each: impl FnMut(Report),
+) -> Result<(), RecordingError> {
     let node = reader.header().node.clone();
     let mut tracker = Tracker::new(TrackerConfig {
         node,
         linger_ns: LINGER_NS,
     });
-    let mut reports = Vec::new();
     let mut collect = |effects: Vec<Effect>| {
-        reports.extend(effects.into_iter().filter_map(|effect| match effect {
-            Effect::Finished(report) => Some(*report),
-            _ => None,
-        }));
-    };
-    let (mut last_ns, mut wall) = (0, None);
-    for event in reader {
-        let event = event?;
-        last_ns = last_ns.max(event.at_ns);
-        if let EventKind::Tick { wall_ns } = event.kind {
-            wall = Some((event.at_ns, wall_ns));
+        for effect in effects {
+            if let Effect::Finished(report) = effect {
+                each(*report);
+            }
         }
-        collect(tracker.observe(&event));
+    };
+    let (mut now_ns, mut wall, mut error) = (0, (0, 0), None);
+    for event in reader {
+        match event {
+            Ok(event) => {
+                now_ns = event.at_ns.max(now_ns);
+                if let EventKind::Tick { wall_ns } = event.kind {
+                    wall = (event.at_ns, wall_ns);
+                }
+                collect(tracker.observe(&event));
+            }
+            Err(damage) => error = Some(damage),
+        }
     }
     // Time goes on after the recording, until nothing is under way any more.
-    let mut now_ns = last_ns;
     while let Some(deadline) = tracker.next_deadline() {
         now_ns = deadline.max(now_ns.saturating_add(1));
-        let (at_ns, wall_ns) = wall.unwrap_or_default();
-        let passed = i64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(i64::MAX);
+        let passed = i64::try_from(now_ns.saturating_sub(wall.0)).unwrap_or(i64::MAX);
         let kind = EventKind::Tick {
-            wall_ns: wall_ns.saturating_add(passed),
+            wall_ns: wall.1.saturating_add(passed),
         };
         collect(tracker.observe(&Event { at_ns: now_ns, kind }));
         if now_ns == u64::MAX {
             break;
         }
     }
-    Ok(reports)
+    error.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::tests::scene::{Scene, answered, process};
+
+    fn recorded() -> (Vec<Event>, Vec<u8>, Vec<Report>) {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.listen(1, &web, 80);
+        scene.term(100, &web);
+        scene.exchange(150, &web, answered(90, 150));
+        scene.exit(200, &web, 0);
+        scene.emptied(201);
+        let reports = scene.finish();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Scene::NODE).unwrap();
+        for event in &scene.events {
+            writer.write(event).unwrap();
+        }
+        writer.flush().unwrap();
+        (scene.events, out, reports)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_replays_to_the_same_reports() {
+        let (events, file, reports) = recorded();
+        let read: Result<Vec<_>, _> = Reader::new(&file[..]).unwrap().collect();
+        assert_eq!(read.unwrap(), events);
+        assert_eq!(replay(Reader::new(&file[..]).unwrap()).unwrap(), reports);
+        assert_eq!(reports.len(), 1);
+    }
+
+    #[test]
+    fn a_recording_that_breaks_off_in_a_shutdown_still_gives_its_report() {
+        let (_, file, _) = recorded();
+        let text = String::from_utf8(file).unwrap();
+        let cut: String = text
+            .lines()
+            .take_while(|line| !line.contains("process_exited"))
+            .flat_map(|l| [l, "\n"])
+            .collect();
+        let reports = replay(Reader::new(cut.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            reports.len(),
+            0,
+            "a stop signal that ended nothing is no shutdown"
+        );
+        let cut: String = text
+            .lines()
+            .take_while(|line| !line.contains("cgroup_emptied"))
+            .flat_map(|l| [l, "\n"])
+            .collect();
+        let reports = replay(Reader::new(cut.as_bytes()).unwrap()).unwrap();
+        assert_eq!(reports.len(), 1);
+        assert!(reports[0].ended_at.is_some());
+    }
+
+    #[test]
+    fn a_cut_last_line_is_named_and_what_came_before_it_is_not_lost() {
+        let (_, file, expected) = recorded();
+        let mut file = file;
+        file.extend_from_slice(br#"{"at_ns":99,"event":"ti"#);
+        let lines = String::from_utf8_lossy(&file).lines().count();
+        let mut reports = Vec::new();
+        let error = replay_each(Reader::new(&file[..]).unwrap(), |report| reports.push(report)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "line {lines}: the recording ends in the middle of an event; the lines before it are whole"
+            )
+        );
+        assert_eq!(reports, expected);
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_by_its_number() {
+        let header = r#"{"drainwatch_recording":1,"node":"n","version":"0"}"#;
+        let file = format!("{header}\n\n{{\"at_ns\":1,\"event\":\"no_such\"}}\n");
+        let mut reader = Reader::new(file.as_bytes()).unwrap();
+        let error = reader.next().unwrap().unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 3: not an event: unknown variant `no_such`"),
+            "{error}"
+        );
+        assert!(reader.next().is_none(), "it ends after an error");
+    }
+
+    #[test]
+    fn other_files_and_other_formats_are_refused() {
+        for other in [
+            "",
+            "\n",
+            "hello\n",
+            "{}\n",
+            "[1]\n",
+            "{\"drainwatch_recording\":\"1\"}\n",
+        ] {
+            let error = Reader::new(other.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, RecordingError::NotARecording),
+                "{other:?}: {error}"
+            );
+        }
+        let newer = "{\"drainwatch_recording\":2}\n";
+        assert_eq!(
+            Reader::new(newer.as_bytes()).unwrap_err().to_string(),
+            "the recording has format 2, this drainwatch reads format 1"
+        );
+    }
 }

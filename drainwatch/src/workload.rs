@@ -114,19 +114,19 @@ impl Names {
 }
 
 /// Whether a cgroup of this path holds unrelated processes: the root, slices, the init scope, login
-/// sessions, user managers, terminal tabs. systemd names them (systemd.slice(5), pam_systemd(8), user@.service(5)).
+/// sessions, user managers, terminal tabs. systemd names them: `systemd.slice(5)`, `pam_systemd(8)`, `user@.service(5)`.
 pub fn is_shared(path: &str) -> bool {
     let leaf = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let scope = leaf.strip_suffix(".scope");
     leaf.is_empty()
-        || leaf.ends_with(".slice")
+        || leaf.strip_suffix(".slice").is_some()
         || scope.is_some_and(|name| {
             name == "init"
                 || ["session-", "vte-spawn-", "tmux-spawn-"]
                     .iter()
                     .any(|prefix| name.starts_with(prefix))
         })
-        || (leaf.starts_with("user@") && leaf.ends_with(".service"))
+        || (leaf.starts_with("user@") && leaf.strip_suffix(".service").is_some())
 }
 
 #[cfg(test)]

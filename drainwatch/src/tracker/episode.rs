@@ -134,6 +134,10 @@ pub(super) enum News {
 
 /// One shutdown under way.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts seen one by one, each independent of the others"
+)]
 pub(super) struct Episode {
     pub id: String,
     pub clock: Clock,
@@ -303,6 +307,16 @@ impl Episode {
             self.moment(MomentAt {
                 at_ns,
                 what: "kill",
+                detail: Some(detail),
+                pid,
+            });
+            return;
+        }
+        // Its process was ending already: it changed nothing, and what it met there says nothing.
+        if signal.target.exiting {
+            self.moment(MomentAt {
+                at_ns,
+                what: "stop_signal",
                 detail: Some(detail),
                 pid,
             });

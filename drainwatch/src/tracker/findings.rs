@@ -2,7 +2,8 @@
 
 use super::{
     clock::human,
-    episode::{Episode, KillBy, Member, Scope, signal_name},
+    episode::{Episode, KillBy, Member, SIGKILL, Scope, Stop, signal_name},
+    summary::unasked_trigger,
 };
 use crate::{
     event::Disposition,
@@ -44,6 +45,10 @@ pub(super) fn find(episode: &Episode, trigger: Trigger) -> Vec<Finding> {
     .collect()
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "each finding ends with it, and is there or not"
+)]
 fn finding(code: FindingCode, summary: String, advice: impl Into<String>) -> Option<Finding> {
     Some(Finding {
         code,
@@ -98,8 +103,7 @@ impl<'a> Seen<'a> {
             .members()
             .filter(|m| m.main || m.process.served || no_main)
             .find_map(|member| {
-                let fatal =
-                    |stop: &&super::episode::Stop| stop.disposition == Disposition::Default && !stop.dropped;
+                let fatal = |stop: &&Stop| stop.disposition == Disposition::Default && !stop.dropped;
                 Some((member, member.stops.iter().find(fatal)?))
             })?;
         let name = signal_name(stop.signal);
@@ -405,14 +409,13 @@ impl<'a> Seen<'a> {
             .iter()
             .rev()
             .filter(|(at_ns, _)| *at_ns <= kill_ns);
-        let &(last_ns, last_us) = before.next()?;
-        let &(first_ns, first_us) =
-            before.find(|(at_ns, _)| last_ns.saturating_sub(*at_ns) >= BUSY_WINDOW_NS)?;
-        if kill_ns - last_ns > BUSY_STALE_NS {
+        let latest = before.next()?;
+        let earlier = before.find(|(at_ns, _)| latest.0.saturating_sub(*at_ns) >= BUSY_WINDOW_NS)?;
+        if kill_ns - latest.0 > BUSY_STALE_NS {
             return None;
         }
-        let wall_us = (last_ns - first_ns) / 1000;
-        let percent = last_us.saturating_sub(first_us).saturating_mul(100) / wall_us.max(1);
+        let wall_us = (latest.0 - earlier.0) / 1000;
+        let percent = latest.1.saturating_sub(earlier.1).saturating_mul(100) / wall_us.max(1);
         if percent < 50 {
             return None;
         }
@@ -446,10 +449,8 @@ impl<'a> Seen<'a> {
             return None;
         }
         let crashed = |member: &&Member| {
-            let died = member
-                .exit
-                .is_some_and(|e| e.code.is_some_and(|c| c != 0) || e.signal.is_some());
-            died && member.kill.is_none()
+            let crash = |exit| unasked_trigger(exit) == Trigger::Crash;
+            member.kill.is_none() && member.exit.is_some_and(crash)
         };
         let main = self
             .episode
@@ -480,9 +481,7 @@ impl<'a> Seen<'a> {
         }
         let killed = self.members().find(|member| match member.kill {
             Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
-            None => member
-                .exit
-                .is_some_and(|exit| exit.signal == Some(super::episode::SIGKILL)),
+            None => member.exit.is_some_and(|exit| exit.signal == Some(SIGKILL)),
         })?;
         let outstanding = self.episode.tally.outcomes.severed;
         finding(

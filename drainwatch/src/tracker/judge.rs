@@ -82,13 +82,13 @@ fn server<'a>(
             Cause::Truncated
         }
         (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
-        // Whether it had been complete or not when the peer left, we did not sever it.
-        (Unknown, End::Peer) => return None,
-        (Unknown, _) => return Some(Judged::Unknown),
-        // The connection goes on, so nothing that is incomplete is settled.
-        (_, End::Open) => return None,
+        // Whether it had been complete or not when the peer left, we did not sever it. And where the
+        // connection goes on, nothing that is incomplete is settled.
+        (Unknown, End::Peer) | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {
+            return None;
+        }
+        (Unknown, _) | (_, End::Unknown) => return Some(Judged::Unknown),
         (_, End::Peer) => return Some(Judged::Aborted),
-        (_, End::Unknown) => return Some(Judged::Unknown),
         (Unanswered, _) => Cause::Unanswered,
         (ResponseIncomplete, _) => Cause::Truncated,
         (RequestIncomplete, _) => Cause::Upload,

@@ -6,14 +6,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mod` | which event belongs to which shutdown; when one begins and ends |
+//! | `mod` | events in: which shutdown each belongs to |
+//! | `beginnings`, `endings` | when a shutdown begins, what it is of; what is told of it, when it ends |
 //! | `episode` | one shutdown under way |
 //! | `judge`, `tally` | what became of each request; counts and lists |
 //! | `summary`, `findings` | the report |
 //! | `processes` | living processes and open listeners, before anything is stopped |
 
+mod beginnings;
 mod bounded;
 mod clock;
+mod endings;
 mod episode;
 mod findings;
 mod judge;
@@ -21,7 +24,7 @@ mod processes;
 mod summary;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,27 +43,9 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3600 * SECOND;
 
-/// Most shutdowns under way at once; beyond, the one that was quiet for longest is finished early.
-const EPISODES: usize = 512;
-/// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
-/// for other things (a JVM's thread dump) …
-const MILD_SIGNAL_NS: u64 = 120 * SECOND;
-/// … and all others.
-const STOP_SIGNAL_NS: u64 = HOUR;
-/// How long a stop signal is remembered after it was given up, counted from the signal, for a SIGKILL that comes after all.
-const REMEMBERED_NS: u64 = 2 * HOUR;
-/// A shutdown that began but never ends (a child lives on in its cgroup) is reported as it stands after
-/// this long without anything new.
-const OVERDUE_NS: u64 = 24 * HOUR;
-/// A worker's shutdown that is over for longer than this when the whole workload is told to stop was a
-/// shutdown of its own.
-const SAME_STOP_NS: u64 = SECOND;
 /// After a stop signal to one worker the rest of the cgroup stops reporting, but not before the other
 /// signals of the same stop (`cgroup.kill`, `kill` to a process group) had time to arrive.
 const UNMARK_NS: u64 = SECOND / 4;
-/// Least time between two updates of a report, for urgent and for other news.
-const UPDATE_SOON_NS: u64 = SECOND / 20;
-const UPDATE_NS: u64 = SECOND / 10;
 /// cgroups whose last unremarkable exit is remembered until they are empty or not.
 const QUIET_EXITS: usize = 1024;
 /// Most announced workloads that are remembered: those with a cgroup of their own …
@@ -281,8 +266,6 @@ impl Tracker {
         cgroups.into_iter().collect()
     }
 
-    // ---- which shutdown an event belongs to ----
-
     /// The shutdown that a process of this cgroup belongs to.
     fn find(&self, cgroup: u64, pid: u32, started_ns: Option<u64>, parent: Option<u32>) -> Option<u64> {
         let parent = parent.or_else(|| {
@@ -354,8 +337,6 @@ impl Tracker {
         }
     }
 
-    // ---- events ----
-
     fn signal(&mut self, at_ns: u64, signal: &Signal) {
         if let Sender::Process(sender) | Sender::CgroupKill(sender) = &signal.sender {
             self.processes.note(sender);
@@ -415,7 +396,7 @@ impl Tracker {
 
     /// Whether this is a SIGKILL that kills, and who is behind it.
     fn killer(&self, signal: &Signal) -> Option<KillBy> {
-        if signal.signal != SIGKILL || signal.dropped {
+        if signal.signal != SIGKILL || signal.dropped || signal.target.exiting {
             return None;
         }
         Some(match &signal.sender {
@@ -571,400 +552,6 @@ impl Tracker {
         let key = self.find(cgroup, connection.pid, None, None);
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
             episode.connection(at_ns, connection);
-        }
-    }
-
-    // ---- beginning and merging ----
-
-    fn begin(&mut self, scope: Scope, at_ns: u64, process: &Process) -> u64 {
-        if self.episodes.len() >= EPISODES {
-            let quietest = self
-                .episodes
-                .iter()
-                .min_by_key(|(_, e)| (e.gone_ns.is_none(), e.last_activity_ns));
-            if let Some((&key, _)) = quietest {
-                self.finish(key, self.now_ns);
-            }
-        }
-        let (cgroup, pid) = (process.cgroup, process.pid);
-        let id = self.clock.id(
-            at_ns,
-            &[
-                self.config.node.as_bytes(),
-                &cgroup.to_be_bytes(),
-                &pid.to_be_bytes(),
-                &at_ns.to_be_bytes(),
-                &self.next_episode.to_be_bytes(),
-            ],
-        );
-        let workload = self.names.name(cgroup, process);
-        let key = self.next_episode;
-        self.next_episode += 1;
-        self.episodes
-            .insert(key, Episode::new(scope, at_ns, cgroup, workload, self.clock, id));
-        key
-    }
-
-    /// A whole workload is told to stop, or killed: workers that were just before belong to it.
-    fn begin_workload(&mut self, at_ns: u64, target: &Process) -> u64 {
-        let whole = self.begin(Scope::Workload, at_ns, target);
-        let recent = |e: &Episode| {
-            e.gone_ns
-                .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS)
-        };
-        let workers = self.workers(target.cgroup, recent);
-        self.merge(whole, &workers);
-        whole
-    }
-
-    /// In a shared cgroup, a process is told to stop: children that were told just before belong to it.
-    fn begin_process(&mut self, at_ns: u64, target: &Process) -> u64 {
-        let parent = self.begin(Scope::Process, at_ns, target);
-        let child = |e: &Episode| {
-            let root = e.order.first().and_then(|pid| e.members.get(pid));
-            let recent = e
-                .gone_ns
-                .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS);
-            e.scope == Scope::Process
-                && e.cgroup == target.cgroup
-                && recent
-                && root.is_some_and(|root| root.process.parent == target.pid)
-        };
-        let children: Vec<u64> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| child(e))
-            .map(|(&key, _)| key)
-            .collect();
-        self.merge(parent, &children);
-        parent
-    }
-
-    /// A process ended, or was chosen by the OOM killer, unasked. Whether it was the whole workload shows
-    /// when the cgroup empties.
-    fn begin_exited(&mut self, shared: bool, at_ns: u64, process: &Process) -> u64 {
-        self.begin(
-            if shared { Scope::Process } else { Scope::Worker },
-            at_ns,
-            process,
-        )
-    }
-
-    /// Shutdowns of single processes of a workload.
-    fn workers(&self, cgroup: u64, which: impl Fn(&Episode) -> bool) -> Vec<u64> {
-        let worker =
-            |e: &Episode| e.scope == Scope::Worker && self.names.is_within(e.cgroup, cgroup) && which(e);
-        self.episodes
-            .iter()
-            .filter(|(_, e)| worker(e))
-            .map(|(&key, _)| key)
-            .collect()
-    }
-
-    fn merge(&mut self, into: u64, parts: &[u64]) {
-        for part in parts.iter().filter(|&&part| part != into) {
-            let Some(part) = self.episodes.remove(part) else {
-                continue;
-            };
-            if let Some(whole) = self.episodes.get_mut(&into) {
-                whole.absorb(part);
-            }
-        }
-        let Some(whole) = self.episodes.get_mut(&into) else {
-            return;
-        };
-        let superseded = std::mem::take(&mut whole.superseded);
-        self.effects
-            .extend(superseded.into_iter().map(|id| Effect::Discarded { id }));
-    }
-
-    /// When every process that is known to serve was told to stop, so probably was the workload.
-    fn presume(&mut self, key: u64) {
-        let Some(cgroup) = self.episodes.get(&key).map(|e| e.cgroup) else {
-            return;
-        };
-        let workers = self.workers(cgroup, |e| e.gone_ns.is_none());
-        let told = |pid: u32| {
-            let members = workers
-                .iter()
-                .filter_map(|key| self.episodes.get(key)?.members.get(&pid));
-            members
-                .into_iter()
-                .any(|m| m.kill.is_some() || !m.stops.is_empty())
-        };
-        // Without a listener it cannot be told who else serves.
-        let listens = self.listeners.iter().any(|open| open.cgroup == cgroup);
-        if !listens || !self.processes.serving(cgroup).all(|process| told(process.pid)) {
-            return;
-        }
-        let Some(episode) = self.episodes.get_mut(&key) else {
-            return;
-        };
-        episode.scope = Scope::Workload;
-        episode.presumed = true;
-        episode.unmark_ns = None;
-        self.merge(key, &workers);
-    }
-
-    /// Brings back the stop signal that was given up on, when SIGKILL comes after all.
-    fn recall(&mut self, key: u64, target: &Process) {
-        let Some(episode) = self.episodes.get_mut(&key) else {
-            return;
-        };
-        let pid = (episode.scope == Scope::Process).then_some(target.pid);
-        let Some((stop, signal)) = self.given_up.remove(&(target.cgroup, pid)) else {
-            return;
-        };
-        if episode.first_stop.is_some() || self.now_ns.saturating_sub(stop.at_ns) > REMEMBERED_NS {
-            return;
-        }
-        let main = episode.main == Some(signal.target.pid);
-        episode.signal(stop.at_ns, &signal, None, main, 0);
-        episode.started_ns = episode.started_ns.min(stop.at_ns);
-        episode.signals.sort_by_key(|signal| signal.at_ns);
-        episode.timeline.sort_by_key(|moment| moment.at_ns);
-    }
-
-    fn open_listeners(&self, key: u64) -> usize {
-        let Some(episode) = self.episodes.get(&key) else {
-            return 0;
-        };
-        let ours = |open: &&processes::Open| match episode.scope {
-            Scope::Workload => self.names.is_within(open.cgroup, episode.cgroup),
-            Scope::Worker | Scope::Process => episode.holds(open.process.pid, Some(open.process.started_ns)),
-        };
-        self.listeners.iter().filter(ours).count()
-    }
-
-    // ---- telling ----
-
-    /// A workload is known.
-    fn announce(&mut self, cgroup: u64, workload: Workload) {
-        if self.names.is_shared(cgroup) {
-            let key = (cgroup, workload.name.clone());
-            if self.seen_processes.contains(&key) {
-                return;
-            }
-            self.seen_processes.insert(&key, workload.clone());
-        } else {
-            if self.seen.contains(&cgroup) {
-                return;
-            }
-            let removed = self.names.is_removed(cgroup);
-            self.seen.insert(&cgroup, (workload.clone(), removed));
-        }
-        self.effects.push(Effect::WorkloadSeen(workload));
-    }
-
-    /// Says that a removed cgroup's workload is gone, once its shutdown is told.
-    fn retire(&mut self, cgroup: u64) {
-        let under_way = self.episodes.values().any(|e| e.cgroup == cgroup);
-        if self
-            .seen
-            .get(&cgroup)
-            .is_some_and(|(_, removed)| *removed && !under_way)
-            && let Some((workload, _)) = self.seen.remove(&cgroup)
-        {
-            self.effects.push(Effect::WorkloadGone(workload));
-        }
-    }
-
-    /// Gives out what every shutdown has to tell.
-    fn publish(&mut self) {
-        let due: Vec<u64> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| e.news > News::None)
-            .map(|(&k, _)| k)
-            .collect();
-        for key in due {
-            self.flush(key);
-            let Some(episode) = self.episodes.get(&key) else {
-                continue;
-            };
-            if !episode.reportable() || self.update_due(episode) > self.now_ns {
-                continue;
-            }
-            self.known(key);
-            if let Some(episode) = self.episodes.get_mut(&key) {
-                episode.news = News::None;
-                episode.updated_ns = Some(self.now_ns);
-                self.effects
-                    .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
-            }
-        }
-        for cgroup in std::mem::take(&mut self.unmark_cgroups) {
-            // Another shutdown still needs the mark.
-            let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
-            if !self.episodes.values().any(needed) {
-                self.effects.push(Effect::StopCgroup { cgroup });
-            }
-        }
-        for pid in std::mem::take(&mut self.unmark_pids) {
-            if !self.episodes.values().any(|e| e.marked_pids.contains(&pid)) {
-                self.effects.push(Effect::StopProcess { pid });
-            }
-        }
-    }
-
-    /// When the next update of a report is due.
-    fn update_due(&self, episode: &Episode) -> u64 {
-        let wait = match episode.news {
-            News::Now => 0,
-            News::Soon => UPDATE_SOON_NS,
-            News::Some | News::None => UPDATE_NS,
-        };
-        episode
-            .updated_ns
-            .map_or(self.now_ns, |updated| updated.saturating_add(wait))
-    }
-
-    /// Counts severed and drained requests outside, once it is certain that this is a shutdown.
-    fn flush(&mut self, key: u64) {
-        let Some(episode) = self.episodes.get_mut(&key).filter(|e| e.confirmed) else {
-            return;
-        };
-        let pending = std::mem::take(&mut episode.tally.pending);
-        if pending.drained == 0 && pending.severed.is_empty() {
-            return;
-        }
-        let workload = episode.workload.clone();
-        self.known(key);
-        for ((cause, class, role), count) in pending.severed {
-            for _ in 0..count {
-                self.effects.push(Effect::Severed {
-                    workload: workload.clone(),
-                    cause,
-                    class: class.to_owned(),
-                    role,
-                });
-            }
-        }
-        for _ in 0..pending.drained {
-            self.effects.push(Effect::Drained {
-                workload: workload.clone(),
-            });
-        }
-    }
-
-    /// Announces the workload of a shutdown before anything else is said of it.
-    fn known(&mut self, key: u64) {
-        if let Some(episode) = self.episodes.get(&key) {
-            let (cgroup, workload) = (episode.cgroup, episode.workload.clone());
-            self.announce(cgroup, workload);
-        }
-    }
-
-    // ---- ending ----
-
-    /// When a shutdown ends if nothing more happens.
-    fn end_due(&self, episode: &Episode) -> u64 {
-        let (from, wait) = match (episode.gone_ns, episode.confirmed) {
-            (Some(gone), _) => (gone, self.config.linger_ns),
-            (None, true) => (episode.last_activity_ns, OVERDUE_NS),
-            (None, false) => {
-                let wait = if episode.mild {
-                    MILD_SIGNAL_NS
-                } else {
-                    STOP_SIGNAL_NS
-                };
-                (episode.last_stop_ns.unwrap_or(episode.started_ns), wait)
-            }
-        };
-        from.saturating_add(wait)
-    }
-
-    fn expire(&mut self) {
-        for (_, episode) in self
-            .episodes
-            .iter_mut()
-            .filter(|(_, e)| e.unmark_ns.is_some_and(|at| at <= self.now_ns))
-        {
-            episode.unmark_ns = None;
-            if episode.scope != Scope::Workload {
-                self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
-            }
-        }
-        let due: Vec<u64> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| self.end_due(e) <= self.now_ns)
-            .map(|(&key, _)| key)
-            .collect();
-        for key in due {
-            let Some(episode) = self.episodes.get(&key) else {
-                continue;
-            };
-            if episode.confirmed {
-                self.finish(key, self.now_ns);
-            } else {
-                self.give_up(key);
-            }
-        }
-    }
-
-    /// The end: the final report, and no more marks.
-    fn finish(&mut self, key: u64, at_ns: u64) {
-        if let Some(episode) = self.episodes.get_mut(&key) {
-            episode.confirmed = true;
-        }
-        self.flush(key);
-        if self.episodes.get(&key).is_some_and(Episode::reportable) {
-            self.known(key);
-        }
-        let Some(episode) = self.episodes.remove(&key) else {
-            return;
-        };
-        // The tick that ends the linger may come late; the end does not.
-        let due = episode
-            .gone_ns
-            .map_or(at_ns, |gone| gone.saturating_add(self.config.linger_ns));
-        if episode.reportable() {
-            let report = episode.report(&self.config.node, Some(due.min(at_ns).max(episode.started_ns)));
-            self.effects.push(Effect::Finished(Box::new(report)));
-        } else if episode.updated_ns.is_some() {
-            self.effects.push(Effect::Discarded {
-                id: episode.id.clone(),
-            });
-        }
-        self.let_go(&episode);
-    }
-
-    /// A stop signal stopped nothing.
-    fn give_up(&mut self, key: u64) {
-        let Some(episode) = self.episodes.remove(&key) else {
-            return;
-        };
-        if let (Some(stop), Some(first)) = (episode.first_stop, episode.signals.first()) {
-            let pid = (episode.scope == Scope::Process).then_some(first.signal.target.pid);
-            self.given_up
-                .insert(&(episode.cgroup, pid), (stop, first.signal.clone()));
-        }
-        if episode.updated_ns.is_some() {
-            self.effects.push(Effect::Discarded {
-                id: episode.id.clone(),
-            });
-        }
-        self.let_go(&episode);
-    }
-
-    fn let_go(&mut self, episode: &Episode) {
-        self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
-        self.unmark_pids.extend(episode.marked_pids.iter().copied());
-        self.retire(episode.cgroup);
-        let key = (episode.cgroup, episode.workload.name.clone());
-        if episode.scope == Scope::Process && self.seen_processes.contains(&key) {
-            let listening = self
-                .listeners
-                .iter()
-                .any(|o| o.cgroup == key.0 && o.process.comm == key.1);
-            let under_way = self.episodes.values().any(|e| e.workload == episode.workload);
-            if !listening
-                && !under_way
-                && let Some(workload) = self.seen_processes.remove(&key)
-            {
-                self.effects.push(Effect::WorkloadGone(workload));
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     clock::ms,
     episode::{
-        Ended, Episode, KillBy, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Scope, SignalAt, signal_name,
+        Ended, Episode, Kill, KillBy, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Scope, SignalAt, signal_name,
     },
     findings,
     tally::{Drained, Severed},
@@ -126,7 +126,7 @@ impl Episode {
     }
 
     /// The first SIGKILL from outside, or by the OOM killer.
-    fn outside_kill(&self) -> Option<super::episode::Kill> {
+    fn outside_kill(&self) -> Option<Kill> {
         let kills = self.members.values().filter_map(|member| member.kill);
         kills
             .filter(|kill| matches!(kill.by, KillBy::Outside | KillBy::Oom))
@@ -173,13 +173,12 @@ impl Episode {
 
 /// What an end that nobody asked for (as far as was seen) says. A fatal stop signal or SIGKILL whose
 /// generation was not seen was sent all the same: the process did not do that to itself.
-fn unasked_trigger(ended: Ended) -> Trigger {
+pub(super) fn unasked_trigger(ended: Ended) -> Trigger {
     match (ended.signal, ended.code) {
         (Some(SIGKILL), _) => Trigger::Kill,
         (Some(SIGHUP | SIGINT | SIGQUIT | SIGTERM), _) => Trigger::Stop,
-        (Some(_), _) => Trigger::Crash,
         (None, Some(0) | None) => Trigger::Exit,
-        (None, Some(_)) => Trigger::Crash,
+        (Some(_), _) | (None, Some(_)) => Trigger::Crash,
     }
 }
 

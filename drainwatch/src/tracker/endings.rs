@@ -1,0 +1,249 @@
+//! What is told of a shutdown while it goes on, and how it ends.
+
+use super::{
+    Effect, HOUR, SECOND, Tracker,
+    episode::{Episode, News, Scope},
+};
+use crate::report::Workload;
+
+/// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
+/// for other things (a JVM's thread dump) …
+const MILD_SIGNAL_NS: u64 = 120 * SECOND;
+/// … and all others.
+const STOP_SIGNAL_NS: u64 = HOUR;
+/// A shutdown that began but never ends (a child lives on in its cgroup) is reported as it stands after
+/// this long without anything new.
+const OVERDUE_NS: u64 = 24 * HOUR;
+/// Least time between two updates of a report, for urgent and for other news.
+const UPDATE_SOON_NS: u64 = SECOND / 20;
+const UPDATE_NS: u64 = SECOND / 10;
+
+impl Tracker {
+    /// A workload is known.
+    pub(super) fn announce(&mut self, cgroup: u64, workload: Workload) {
+        if self.names.is_shared(cgroup) {
+            let key = (cgroup, workload.name.clone());
+            if self.seen_processes.contains(&key) {
+                return;
+            }
+            self.seen_processes.insert(&key, workload.clone());
+        } else {
+            if self.seen.contains(&cgroup) {
+                return;
+            }
+            let removed = self.names.is_removed(cgroup);
+            self.seen.insert(&cgroup, (workload.clone(), removed));
+        }
+        self.effects.push(Effect::WorkloadSeen(workload));
+    }
+
+    /// Says that a removed cgroup's workload is gone, once its shutdown is told.
+    pub(super) fn retire(&mut self, cgroup: u64) {
+        let under_way = self.episodes.values().any(|e| e.cgroup == cgroup);
+        if self
+            .seen
+            .get(&cgroup)
+            .is_some_and(|(_, removed)| *removed && !under_way)
+            && let Some((workload, _)) = self.seen.remove(&cgroup)
+        {
+            self.effects.push(Effect::WorkloadGone(workload));
+        }
+    }
+
+    /// Gives out what every shutdown has to tell.
+    pub(super) fn publish(&mut self) {
+        let due: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| e.news > News::None)
+            .map(|(&k, _)| k)
+            .collect();
+        for key in due {
+            self.flush(key);
+            let Some(episode) = self.episodes.get(&key) else {
+                continue;
+            };
+            if !episode.reportable() || self.update_due(episode) > self.now_ns {
+                continue;
+            }
+            self.known(key);
+            if let Some(episode) = self.episodes.get_mut(&key) {
+                episode.news = News::None;
+                episode.updated_ns = Some(self.now_ns);
+                self.effects
+                    .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
+            }
+        }
+        for cgroup in std::mem::take(&mut self.unmark_cgroups) {
+            // Another shutdown still needs the mark.
+            let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
+            if !self.episodes.values().any(needed) {
+                self.effects.push(Effect::StopCgroup { cgroup });
+            }
+        }
+        for pid in std::mem::take(&mut self.unmark_pids) {
+            if !self.episodes.values().any(|e| e.marked_pids.contains(&pid)) {
+                self.effects.push(Effect::StopProcess { pid });
+            }
+        }
+    }
+
+    /// When the next update of a report is due.
+    pub(super) fn update_due(&self, episode: &Episode) -> u64 {
+        let wait = match episode.news {
+            News::Now => 0,
+            News::Soon => UPDATE_SOON_NS,
+            News::Some | News::None => UPDATE_NS,
+        };
+        episode
+            .updated_ns
+            .map_or(self.now_ns, |updated| updated.saturating_add(wait))
+    }
+
+    /// Counts severed and drained requests outside, once it is certain that this is a shutdown.
+    pub(super) fn flush(&mut self, key: u64) {
+        let Some(episode) = self.episodes.get_mut(&key).filter(|e| e.confirmed) else {
+            return;
+        };
+        let pending = std::mem::take(&mut episode.tally.pending);
+        if pending.drained == 0 && pending.severed.is_empty() {
+            return;
+        }
+        let workload = episode.workload.clone();
+        self.known(key);
+        for ((cause, class, role), count) in pending.severed {
+            for _ in 0..count {
+                self.effects.push(Effect::Severed {
+                    workload: workload.clone(),
+                    cause,
+                    class: class.to_owned(),
+                    role,
+                });
+            }
+        }
+        for _ in 0..pending.drained {
+            self.effects.push(Effect::Drained {
+                workload: workload.clone(),
+            });
+        }
+    }
+
+    /// Announces the workload of a shutdown before anything else is said of it.
+    pub(super) fn known(&mut self, key: u64) {
+        if let Some(episode) = self.episodes.get(&key) {
+            let (cgroup, workload) = (episode.cgroup, episode.workload.clone());
+            self.announce(cgroup, workload);
+        }
+    }
+
+    /// When a shutdown ends if nothing more happens.
+    pub(super) fn end_due(&self, episode: &Episode) -> u64 {
+        let (from, wait) = match (episode.gone_ns, episode.confirmed) {
+            (Some(gone), _) => (gone, self.config.linger_ns),
+            (None, true) => (episode.last_activity_ns, OVERDUE_NS),
+            (None, false) => {
+                let wait = if episode.mild {
+                    MILD_SIGNAL_NS
+                } else {
+                    STOP_SIGNAL_NS
+                };
+                (episode.last_stop_ns.unwrap_or(episode.started_ns), wait)
+            }
+        };
+        from.saturating_add(wait)
+    }
+
+    pub(super) fn expire(&mut self) {
+        for (_, episode) in self
+            .episodes
+            .iter_mut()
+            .filter(|(_, e)| e.unmark_ns.is_some_and(|at| at <= self.now_ns))
+        {
+            episode.unmark_ns = None;
+            if episode.scope != Scope::Workload {
+                self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
+            }
+        }
+        let due: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| self.end_due(e) <= self.now_ns)
+            .map(|(&key, _)| key)
+            .collect();
+        for key in due {
+            let Some(episode) = self.episodes.get(&key) else {
+                continue;
+            };
+            if episode.confirmed {
+                self.finish(key, self.now_ns);
+            } else {
+                self.give_up(key);
+            }
+        }
+    }
+
+    /// The end: the final report, and no more marks.
+    pub(super) fn finish(&mut self, key: u64, at_ns: u64) {
+        if let Some(episode) = self.episodes.get_mut(&key) {
+            episode.confirmed = true;
+        }
+        self.flush(key);
+        if self.episodes.get(&key).is_some_and(Episode::reportable) {
+            self.known(key);
+        }
+        let Some(episode) = self.episodes.remove(&key) else {
+            return;
+        };
+        // The tick that ends the linger may come late; the end does not.
+        let due = episode
+            .gone_ns
+            .map_or(at_ns, |gone| gone.saturating_add(self.config.linger_ns));
+        if episode.reportable() {
+            let report = episode.report(&self.config.node, Some(due.min(at_ns).max(episode.started_ns)));
+            self.effects.push(Effect::Finished(Box::new(report)));
+        } else if episode.updated_ns.is_some() {
+            self.effects.push(Effect::Discarded {
+                id: episode.id.clone(),
+            });
+        }
+        self.let_go(&episode);
+    }
+
+    /// A stop signal stopped nothing.
+    pub(super) fn give_up(&mut self, key: u64) {
+        let Some(episode) = self.episodes.remove(&key) else {
+            return;
+        };
+        if let (Some(stop), Some(first)) = (episode.first_stop, episode.signals.first()) {
+            let pid = (episode.scope == Scope::Process).then_some(first.signal.target.pid);
+            self.given_up
+                .insert(&(episode.cgroup, pid), (stop, first.signal.clone()));
+        }
+        if episode.updated_ns.is_some() {
+            self.effects.push(Effect::Discarded {
+                id: episode.id.clone(),
+            });
+        }
+        self.let_go(&episode);
+    }
+
+    pub(super) fn let_go(&mut self, episode: &Episode) {
+        self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
+        self.unmark_pids.extend(episode.marked_pids.iter().copied());
+        self.retire(episode.cgroup);
+        let key = (episode.cgroup, episode.workload.name.clone());
+        if episode.scope == Scope::Process && self.seen_processes.contains(&key) {
+            let listening = self
+                .listeners
+                .iter()
+                .any(|o| o.cgroup == key.0 && o.process.comm == key.1);
+            let under_way = self.episodes.values().any(|e| e.workload == episode.workload);
+            if !listening
+                && !under_way
+                && let Some(workload) = self.seen_processes.remove(&key)
+            {
+                self.effects.push(Effect::WorkloadGone(workload));
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What holds for any sequence of events, possible or not.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::scene::{SESSION, Scene, WEB, get, local, ns, process};
+use crate::{
+    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    protocol::{Exchange, ExchangeState},
+    report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict},
+    tracker::{Effect, Tracker, TrackerConfig},
+};
+
+fn any_process() -> impl Strategy<Value = Process> {
+    let cgroup = prop_oneof![6 => Just(WEB), 2 => Just(8), 2 => Just(SESSION), 1 => Just(1), 1 => Just(4711)];
+    (1u32..8, 0u32..8, cgroup, any::<[bool; 6]>(), 0u64..3).prop_map(|(pid, parent, cgroup, flags, life)| {
+        let [pid1, served, called, exiting, signalled, parent_in_cgroup] = flags;
+        Process {
+            parent,
+            cgroup,
+            pid1: pid1 && signalled,
+            served,
+            called,
+            exiting: exiting && pid1,
+            signalled,
+            parent_in_cgroup,
+            started_ns: ns(life * 3000),
+            ..process(pid)
+        }
+    })
+}
+
+fn any_state() -> impl Strategy<Value = ExchangeState> {
+    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    prop::sample::select(vec![
+        RequestIncomplete,
+        Unanswered,
+        ResponseIncomplete,
+        Complete,
+        Stream,
+        Unknown,
+    ])
+}
+
+fn any_exchange() -> impl Strategy<Value = Exchange> {
+    (any_state(), 0u64..20_000, 0u64..20_000).prop_map(|(state, a, b)| get(state, a.min(b), a.max(b)))
+}
+
+fn any_connection() -> impl Strategy<Value = Connection> {
+    let ends = vec![
+        End::Open,
+        End::Exit,
+        End::Close,
+        End::Unaccepted,
+        End::Peer,
+        End::Unknown,
+    ];
+    (
+        any_process(),
+        0u64..40,
+        prop::sample::select(vec![Role::Server, Role::Client, Role::Unknown]),
+        prop::sample::select(ends),
+        prop::collection::vec(any_exchange(), 0..3),
+        any::<bool>(),
+        (0u32..2, 0u32..2),
+    )
+        .prop_map(
+            |(process, id, role, end, exchanges, aborted, (unsent, unacked))| Connection {
+                id,
+                role,
+                pid: process.pid,
+                cgroup: process.cgroup,
+                local: local(80),
+                peer: local(1000 + u16::try_from(id).unwrap()),
+                netns: 1,
+                born_ns: ns(id * 500),
+                seeded: aborted,
+                end,
+                unread: 0,
+                unsent,
+                unacked,
+                aborted,
+                exchanges,
+            },
+        )
+}
+
+fn any_signal() -> impl Strategy<Value = Signal> {
+    let dispositions = vec![
+        Disposition::Default,
+        Disposition::Handled,
+        Disposition::Ignored,
+        Disposition::Blocked,
+    ];
+    let sender = (any_process(), 0..6).prop_map(|(process, kind)| match kind {
+        0 => Sender::CgroupKill(process),
+        1 => Sender::Kernel(process),
+        _ => Sender::Process(process),
+    });
+    let signals = vec![2, 3, 9, 9, 15, 15, 15, 40, 4000];
+    (
+        prop::sample::select(signals),
+        any_process(),
+        sender,
+        prop::sample::select(dispositions),
+        0..4,
+    )
+        .prop_map(|(signal, target, sender, disposition, dropped)| Signal {
+            signal,
+            target,
+            sender,
+            disposition,
+            dropped: dropped == 0,
+            group: true,
+        })
+}
+
+fn any_listener() -> impl Strategy<Value = Listener> {
+    (any_process(), 80u16..83, 0u32..2).prop_map(|(process, port, still_open)| Listener {
+        process,
+        local: local(port),
+        netns: 1,
+        backlog: 0,
+        still_open,
+    })
+}
+
+fn any_kind() -> impl Strategy<Value = EventKind> {
+    let cgroup = prop::sample::select(vec![WEB, 8, SESSION, 1, 4711]);
+    let exit = (any_process(), 0..3, 0u32..20).prop_map(|(process, code, signal)| EventKind::ProcessExited {
+        process,
+        code: (signal > 9).then_some(code),
+        signal: (signal <= 9).then_some(signal),
+    });
+    let reset =
+        (any_process(), any::<bool>(), 0u32..2, 0u16..40).prop_map(|(process, syn, payload, peer)| {
+            EventKind::ResetSent {
+                cgroup: process.cgroup,
+                pid: process.pid,
+                syn,
+                payload,
+                local: local(80),
+                peer: local(1000 + peer),
+                netns: 1,
+            }
+        });
+    prop_oneof![
+        2 => any::<i64>().prop_map(|wall_ns| EventKind::Tick { wall_ns }),
+        1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupRemoved { cgroup }),
+        2 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupEmptied { cgroup }),
+        1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
+        1 => (cgroup, any::<u64>()).prop_map(|(cgroup, usage_us)| EventKind::CpuUsed { cgroup, usage_us }),
+        2 => any_listener().prop_map(EventKind::ListenerOpened),
+        2 => any_listener().prop_map(EventKind::ListenerClosed),
+        6 => any_signal().prop_map(EventKind::Signal),
+        1 => (any_process(), 0u32..20).prop_map(|(target, signal)| EventKind::SignalDelivered { target, signal }),
+        5 => exit,
+        1 => (1u32..8).prop_map(|pid| EventKind::OomVictim { pid }),
+        3 => any_connection().prop_map(EventKind::TurnEnded),
+        10 => any_connection().prop_map(EventKind::ConnectionEnded),
+
+        4 => reset,
+        1 => any::<u64>().prop_map(|count| EventKind::EventsLost { count }),
+    ]
+}
+
+/// Steps of up to `most` ms, now and then one back.
+fn any_events(most: u64) -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec((any_kind(), 0..most, 0..10u8), 0..120).prop_map(|kinds| {
+        let mut at = 10u64;
+        let step = |(kind, ms, back): (EventKind, u64, u8)| {
+            at = if back == 0 {
+                at.saturating_sub(ms / 10)
+            } else {
+                at + ms
+            };
+            Event { at_ns: ns(at), kind }
+        };
+        kinds.into_iter().map(step).collect()
+    })
+}
+
+/// Everything that the tracker makes of these events and of the time after them.
+fn run(events: &[Event]) -> Vec<Effect> {
+    let mut scene = Scene::new();
+    let mut effects: Vec<_> = events
+        .iter()
+        .flat_map(|event| scene.tracker.observe(event))
+        .collect();
+    scene.effects.clear();
+    scene.finish();
+    effects.append(&mut scene.effects);
+    effects
+}
+
+fn consistent(report: &Report) {
+    let severed: u64 = report.severed.values().sum();
+    assert_eq!(severed, report.requests.severed);
+    assert_eq!(
+        severed,
+        report.severed_requests.len() as u64 + report.severed_requests_omitted
+    );
+    assert!(report.severed_requests.len() <= SEVERED_LISTED && report.timeline.len() <= TIMELINE_LISTED);
+    assert_eq!(report.verdict == Verdict::Severed, severed > 0);
+    let clean = severed == 0 && report.requests.unknown == 0 && report.events_lost == 0;
+    assert_eq!(report.verdict == Verdict::Clean, clean);
+    assert!(report.timeline.is_sorted_by(|a, b| a.at_ms <= b.at_ms));
+    assert!(report.timeline.iter().all(|moment| moment.at_ms >= 0.0));
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|finding| !finding.summary.is_empty() && !finding.advice.is_empty())
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn counters_agree_with_each_other_and_with_what_was_told(
+        events in prop_oneof![any_events(50), any_events(2000), any_events(600_000)]
+    ) {
+        let (mut told, mut reported): (BTreeMap<Cause, u64>, BTreeMap<Cause, u64>) = Default::default();
+        let (mut drained, mut drained_reported) = (0, 0);
+        let mut open: BTreeMap<String, bool> = BTreeMap::new();
+        for effect in run(&events) {
+            match effect {
+                Effect::Severed { cause, .. } => *told.entry(cause).or_default() += 1,
+                Effect::Drained { .. } => drained += 1,
+                Effect::Updated(report) => {
+                    consistent(&report);
+                    prop_assert_eq!(&report.ended_at, &None);
+                    prop_assert!(!open.get(&report.id).is_some_and(|over| *over), "updated after its end");
+                    open.insert(report.id, false);
+                }
+                Effect::Finished(report) => {
+                    consistent(&report);
+                    prop_assert!(report.ended_at.is_some());
+                    prop_assert!(!open.get(&report.id).is_some_and(|over| *over), "finished twice");
+                    for (cause, count) in report.severed {
+                        *reported.entry(cause).or_default() += count;
+                    }
+                    drained_reported += report.requests.drained;
+                    open.insert(report.id, true);
+                }
+                Effect::Discarded { id } => {
+                    prop_assert_eq!(open.insert(id, true), Some(false), "only what was told is taken back");
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(told, reported);
+        prop_assert_eq!(drained, drained_reported);
+        prop_assert!(open.values().all(|over| *over), "every report ends: {:?}", open);
+    }
+
+    #[test]
+    fn the_same_events_have_the_same_effects(events in any_events(2000)) {
+        prop_assert_eq!(run(&events), run(&events));
+    }
+
+    #[test]
+    fn every_mark_is_taken_back(events in any_events(2000)) {
+        let signalled = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Signal(signal) => Some(signal),
+            _ => None,
+        });
+        let effects = run(&events);
+        let stopped: Vec<u64> = effects.iter().filter_map(|effect| match effect {
+            Effect::StopCgroup { cgroup } => Some(*cgroup),
+            _ => None,
+        }).collect();
+        for signal in signalled {
+            let begins = !signal.target.exiting && signal.signal != 9;
+            prop_assert!(!begins || stopped.contains(&signal.target.cgroup), "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_recorded(events in any_events(2000)) {
+        let text: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+        let read: Vec<Event> = text.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        prop_assert_eq!(read, events);
+    }
+
+    #[test]
+    fn extreme_times_do_no_harm(kinds in prop::collection::vec((any_kind(), any::<u64>()), 0..20)) {
+        let config = TrackerConfig { node: String::new(), linger_ns: u64::MAX };
+        let mut tracker = Tracker::new(config);
+        for (kind, at_ns) in kinds {
+            tracker.observe(&Event { at_ns, kind });
+            let _ = (tracker.next_deadline(), tracker.draining_cgroups());
+        }
+    }
+}

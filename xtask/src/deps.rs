@@ -1,10 +1,8 @@
 //! What the tasks need from the system, in one list.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::shell;
 
@@ -68,19 +66,23 @@ const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 /// Prints or installs what is missing.
 pub fn run(options: &Options) -> Result<()> {
-    if options.install { install() } else { print() }
+    if options.install {
+        return install();
+    }
+    print();
+    Ok(())
 }
 
 /// What is missing for some uses and how to get it; `None` when nothing is.
-pub fn missing(uses: &[Use]) -> Result<Option<String>> {
+pub fn missing(uses: &[Use]) -> Option<String> {
     let packages = missing_packages(uses);
     if packages.is_empty() {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(format!(
+    Some(format!(
         "these packages are missing, run `cargo xtask deps --install` or\n  {}",
         apt_line(&packages)
-    )))
+    ))
 }
 
 fn missing_packages(uses: &[Use]) -> Vec<&'static str> {
@@ -120,12 +122,12 @@ fn linker_command() -> Command {
 
 const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger];
 
-fn print() -> Result<()> {
+fn print() {
     let packages = missing_packages(ALL);
     let linker = shell::find_program("bpf-linker").is_none();
-    if packages.is_empty() && !linker && requirements()?.is_none() {
+    if packages.is_empty() && !linker {
         println!("nothing is missing");
-        return Ok(());
+        return;
     }
     if !packages.is_empty() {
         println!("apt-get update && {}", apt_line(&packages));
@@ -133,13 +135,6 @@ fn print() -> Result<()> {
     if linker {
         println!("LLVM_PREFIX={LLVM_PREFIX} {}", shell::line(&linker_command()));
     }
-    if let Some(text) = requirements()? {
-        println!(
-            "a virtual environment in target/venv with {}",
-            text.split_whitespace().collect::<Vec<_>>().join(" ")
-        );
-    }
-    Ok(())
 }
 
 fn install() -> Result<()> {
@@ -159,28 +154,5 @@ fn install() -> Result<()> {
         println!("installing bpf-linker {BPF_LINKER_VERSION}");
         shell::run(&mut linker_command())?;
     }
-    if let Some(text) = requirements()? {
-        println!("installing tests/requirements.txt into target/venv");
-        let venv = shell::target().join("venv");
-        shell::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let list = shell::root().join("tests/requirements.txt");
-        shell::run(
-            Command::new(venv.join("bin/pip"))
-                .args(["install", "--quiet", "-r"])
-                .arg(list),
-        )?;
-        fs::write(venv.join("requirements.txt"), text).context("noting what was installed")?;
-    }
     Ok(())
-}
-
-/// The Python packages that the ledger asks for, if they are not the ones that were installed last.
-fn requirements() -> Result<Option<String>> {
-    let list = shell::root().join("tests/requirements.txt");
-    if !Path::new(&list).exists() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
-    let installed = fs::read_to_string(shell::target().join("venv/requirements.txt")).unwrap_or_default();
-    Ok((installed != text).then_some(text))
 }

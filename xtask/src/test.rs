@@ -1,8 +1,159 @@
-//! t
+//! The project's one test command: every stage, timed, and a plain last line.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+
+use crate::deps::Use;
+use crate::{deps, ebpf, lint, shell, vm};
+
+/// Options of `cargo xtask test`.
 #[derive(clap::Args)]
-pub struct Options {}
-pub fn run(_: &Options) -> anyhow::Result<()> {
+#[command(after_help = "\
+Examples:
+  cargo xtask test                   everything; ends with `N passed, N failed`
+  cargo xtask test --only lint,unit  what a change of pure code needs
+  cargo xtask test --only ledger     real servers on this machine's kernel")]
+pub struct Options {
+    /// Only these stages
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGE")]
+    only: Vec<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Formatting, clippy, documentation, leftovers
+    Lint,
+    /// The BPF object in the tree comes from the sources in the tree
+    Ebpf,
+    /// `cargo test --workspace`
+    Unit,
+    /// Real servers, request by request, on this machine's kernel
+    Ledger,
+    /// A part of the ledger on other kernels, in QEMU
+    Vm,
+}
+
+impl Stage {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn uses(self) -> &'static [Use] {
+        match self {
+            Self::Lint | Self::Ebpf => &[Use::Bpf],
+            Self::Unit => &[],
+            Self::Ledger => &[Use::Ledger],
+            Self::Vm => &[Use::Vm, Use::Ledger],
+        }
+    }
+
+    fn run(self) -> Result<Tally> {
+        match self {
+            Self::Lint => Ok(lint::checks()),
+            Self::Ebpf => ebpf::check().map(|_| Tally { passed: 1, failed: 0 }),
+            Self::Unit => unit(),
+            Self::Ledger => ledger(),
+            Self::Vm => Ok(guests()),
+        }
+    }
+}
+
+/// How long one guest may take; a hung one must not eat the time of the others.
+const GUEST_DEADLINE: Duration = Duration::from_mins(5);
+
+/// What guests run. Emulated CPUs are about five times slower than real ones: deadlines are stretched, few cases run
+/// at a time, and only those of servers that start fast, which among them meet every hook and every cause.
+const GUEST_ARGUMENTS: &[&str] = &[
+    "--slow", "5", "--jobs", "2", "--filter", "raw/", "--filter", "hyper/", "--filter", "nginx", "--filter",
+    "oom",
+];
+
+/// Runs the stages, all of them even if one fails.
+pub fn run(options: &Options) -> Result<()> {
+    let stages: Vec<Stage> = Stage::value_variants()
+        .iter()
+        .copied()
+        .filter(|stage| options.wants(*stage))
+        .collect();
+    let mut uses: Vec<Use> = stages.iter().flat_map(|stage| stage.uses()).copied().collect();
+    uses.dedup();
+    if let Some(missing) = deps::missing(&uses) {
+        bail!("{missing}");
+    }
+    let mut total = Tally::default();
+    let mut lines = Vec::new();
+    for stage in stages {
+        println!("== {}", stage.name());
+        let start = Instant::now();
+        let tally = stage.run().unwrap_or_else(|error| {
+            println!("FAILED  {}: {error:#}", stage.name());
+            Tally { passed: 0, failed: 1 }
+        });
+        total = total.plus(tally);
+        lines.push(format!(
+            "{:7} {tally} in {:.0} s",
+            stage.name(),
+            start.elapsed().as_secs_f64()
+        ));
+    }
+    println!("== summary\n{}", lines.join("\n"));
+    println!("{total}");
+    ensure!(total.failed == 0, "tests failed");
     Ok(())
+}
+
+impl Options {
+    fn wants(&self, stage: Stage) -> bool {
+        self.only.is_empty() || self.only.contains(&stage)
+    }
+}
+
+fn unit() -> Result<Tally> {
+    let mut tally = Tally::default();
+    let success = shell::run_with_lines(
+        shell::cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]),
+        |line| tally = tally.plus(Tally::of_line(line).unwrap_or_default()),
+    )?;
+    Ok(tally.ended(success))
+}
+
+fn ledger() -> Result<Tally> {
+    vm::build_ledger()?;
+    let release = shell::target().join("release");
+    let mut ledger = std::process::Command::new(release.join("drainwatch-tests"));
+    ledger
+        .arg("--drainwatch")
+        .arg(release.join("drainwatch"))
+        .current_dir(shell::root());
+    let mut last = None;
+    let success = shell::run_with_lines(&mut ledger, |line| last = Tally::of_line(line).or(last))?;
+    let Some(tally) = last else {
+        bail!("the ledger did not end with `N passed, N failed`")
+    };
+    Ok(tally.ended(success))
+}
+
+fn guests() -> Tally {
+    if let Err(error) = vm::build_ledger() {
+        println!("FAILED  building the ledger: {error:#}");
+        return Tally { passed: 0, failed: 1 };
+    }
+    let arguments: Vec<String> = GUEST_ARGUMENTS
+        .iter()
+        .map(|&argument| argument.to_owned())
+        .collect();
+    vm::kernels().iter().fold(Tally::default(), |total, kernel| {
+        let tally = vm::ledger(kernel, &arguments, GUEST_DEADLINE).unwrap_or_else(|error| {
+            println!("FAILED  Linux {}: {error:#}", kernel.name);
+            Tally { passed: 0, failed: 1 }
+        });
+        total.plus(tally)
+    })
 }
 
 /// How many cases passed and failed.
@@ -15,12 +166,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Of a line `N passed, N failed`, whatever comes before or after it.
+    /// Of a line `N passed, N failed`, whatever comes before or after it; cargo's own summaries are such lines too.
     pub fn of_line(line: &str) -> Option<Self> {
-        let words: Vec<&str> = line
-            .split(|c: char| c.is_whitespace() || ",;".contains(c))
-            .filter(|word| !word.is_empty())
-            .collect();
+        let separator = |c: char| c.is_whitespace() || ",;".contains(c);
+        let words: Vec<&str> = line.split(separator).filter(|word| !word.is_empty()).collect();
         words.windows(4).find_map(|window| match window {
             [passed, "passed", failed, "failed"] => Some(Self {
                 passed: passed.parse().ok()?,
@@ -29,10 +178,60 @@ impl Tally {
             _ => None,
         })
     }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+        }
+    }
+
+    /// A program that failed without naming a case (it did not compile, it crashed) is one failure.
+    pub fn ended(self, success: bool) -> Self {
+        Self {
+            failed: if success { self.failed } else { self.failed.max(1) },
+            ..self
+        }
+    }
 }
 
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_summaries_of_cargo_and_the_ledger_when_read_then_their_numbers_are_found() {
+        let cargo = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(
+            Tally::of_line(cargo),
+            Some(Tally {
+                passed: 12,
+                failed: 3
+            })
+        );
+        assert_eq!(
+            Tally::of_line("60 passed, 0 failed"),
+            Some(Tally {
+                passed: 60,
+                failed: 0
+            })
+        );
+        assert_eq!(Tally::of_line("some passed, none failed"), None);
+        assert_eq!(Tally::of_line("60 passed"), None);
+    }
+
+    #[test]
+    fn given_a_program_that_fails_without_a_failed_case_when_tallied_then_it_counts_as_one() {
+        let tally = Tally { passed: 4, failed: 0 };
+        assert_eq!(tally.ended(false), Tally { passed: 4, failed: 1 });
+        assert_eq!(tally.ended(true), tally);
+        assert_eq!(Tally { passed: 4, failed: 2 }.ended(false).failed, 2);
     }
 }

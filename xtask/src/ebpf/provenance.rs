@@ -112,8 +112,7 @@ impl Sources {
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn hash_file(root: &Path, name: &str, into: &mut BTreeMap<String, String>) -> Result<()> {
@@ -130,7 +129,11 @@ fn hash_folder(root: &Path, folder: &str, into: &mut BTreeMap<String, String>) -
         let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
             hash_folder(root, &name, into)?;
-        } else if name.ends_with(".rs") {
+        } else if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
             hash_file(root, &name, into)?;
         }
     }

@@ -34,6 +34,10 @@ for controller in cpu memory pids; do busybox echo +$controller > /root/sys/fs/c
 busybox mount -t bpf bpf /root/sys/fs/bpf
 busybox mount -t tracefs tracefs /root/sys/kernel/tracing
 busybox ln -sfn "$MODULES" "/root/lib/modules/$(busybox uname -r)"
+# The kernel asks for modules (veth, say) by a program of this first file system, not of the host's.
+busybox printf '#!/bin/busybox sh\nexec busybox chroot /root /bin/busybox modprobe "$@"\n' > /modprobe
+busybox chmod +x /modprobe
+busybox echo /modprobe > /root/proc/sys/kernel/modprobe
 busybox hostname "$GUEST_NAME"
 need busybox ip link set lo up
 busybox cp /command.sh /root/run/command.sh

@@ -25,20 +25,20 @@ pub fn build(image: &Image, kernel: &str, script: &str, directory: &Path) -> Res
     fs::copy(&busybox, root.join("bin/busybox")).with_context(|| format!("copying {}", busybox.display()))?;
     let table = image.modules.join("modules.dep");
     let table = fs::read_to_string(&table).with_context(|| format!("reading {}", table.display()))?;
-    let mut order = String::new();
+    let mut order = Vec::new();
     for path in load_order(&table, MODULES) {
         let name = Path::new(path)
             .file_name()
             .context("a module has a name")?
             .to_string_lossy();
         let source = image.modules.join(path);
-        fs::copy(&source, root.join("modules").join(&*name))
+        fs::copy(&source, root.join("modules").join(name.as_ref()))
             .with_context(|| format!("copying {}", source.display()))?;
-        order += &format!("{name}\n");
+        order.push(name.into_owned());
     }
     let init = root.join("init");
     let files = [
-        (root.join("modules/order"), order),
+        (root.join("modules/order"), order.join("\n")),
         (root.join("settings.sh"), settings(image, kernel)),
         (root.join("command.sh"), command(script)),
         (init.clone(), include_str!("init.sh").to_owned()),
@@ -71,16 +71,17 @@ fn settings(image: &Image, kernel: &str) -> String {
 
 /// The command as the guest's shell runs it: in the workspace, with our own search path.
 fn command(script: &str) -> String {
-    let mut text = String::new();
-    for name in ["PATH", "HOME", "LANG"] {
-        if let Ok(value) = std::env::var(name) {
-            text += &format!("export {name}={}\n", shell::quote(&value));
-        }
-    }
-    text + &format!(
-        "cd {}\n{script}\n",
-        shell::quote(&shell::root().to_string_lossy())
-    )
+    let exports = ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| {
+        Some(format!(
+            "export {name}={}",
+            shell::quote(&std::env::var(name).ok()?)
+        ))
+    });
+    let lines = exports.chain([
+        format!("cd {}", shell::quote(&shell::root().to_string_lossy())),
+        script.to_owned(),
+    ]);
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 /// Modules and all that they need, in an order in which they can be loaded, by `modules.dep`.

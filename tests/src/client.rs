@@ -36,8 +36,6 @@ pub struct Request {
     pub path: String,
     /// What the handler is asked to do.
     pub act: Act,
-    /// It was sent (at least its head).
-    pub sent: bool,
 }
 
 /// One client connection.
@@ -46,7 +44,6 @@ pub struct Connection {
     stream: Option<TcpStream>,
     /// The client's own address: what the server's side calls its peer.
     pub local: SocketAddr,
-    server: SocketAddr,
     requests: Vec<Request>,
     received: Vec<u8>,
     end: Option<End>,
@@ -98,7 +95,7 @@ impl Connection {
         socket.bind(&SocketAddr::new(any, 0).into())?;
         let local = socket.local_addr()?.as_socket().context("no local address")?;
         let mut connection =
-            Self { stream: None, local, server, requests: vec![], received: vec![], end: None };
+            Self { stream: None, local, requests: vec![], received: vec![], end: None };
         match socket.connect_timeout(&server.into(), patience) {
             Ok(()) => {
                 let stream = TcpStream::from(socket);
@@ -133,8 +130,7 @@ impl Connection {
     }
 
     fn push(&mut self, requests: &[Request], bytes: &[u8]) {
-        let sent = self.end.is_none();
-        self.requests.extend(requests.iter().cloned().map(|request| Request { sent, ..request }));
+        self.requests.extend_from_slice(requests);
         self.write(bytes);
     }
 
@@ -266,16 +262,6 @@ impl Connection {
     /// Shuts the sending side down.
     pub fn half_close(&mut self) -> io::Result<()> {
         self.stream.as_ref().map_or(Ok(()), |stream| stream.shutdown(Shutdown::Write))
-    }
-
-    /// The server's address, as this client dialled it.
-    pub fn server(&self) -> SocketAddr {
-        self.server
-    }
-
-    /// The requests of this connection.
-    pub fn requests(&self) -> &[Request] {
-        &self.requests
     }
 
     /// Notes requests that were never to be sent (a silent connection, a refused one).

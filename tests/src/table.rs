@@ -21,8 +21,8 @@ pub struct Case {
     pub peers_unknown: bool,
     /// SIGSTOP the server's processes before the ways that need a server that does not read.
     pub freeze: bool,
-    /// Wait for the listener and for a first answer before the case begins.
-    pub warm: bool,
+    /// What is waited for before the case begins.
+    pub from: From,
     /// Limit of the cgroup's memory.
     pub memory_max: Option<u64>,
     /// Connections.
@@ -31,6 +31,17 @@ pub struct Case {
     pub ending: &'static [Step],
     /// What must be reported.
     pub expect: Expect,
+}
+
+/// What is waited for before a case begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The process has reported that it runs.
+    Running,
+    /// It listens.
+    Listening,
+    /// It has answered a first request.
+    Answering,
 }
 
 /// A server of the ledger.
@@ -365,7 +376,7 @@ pub fn case(name: &'static str, server: Server, ending: &'static [Step], expect:
         behind_nginx: false,
         peers_unknown: false,
         freeze: false,
-        warm: true,
+        from: From::Answering,
         memory_max: None,
         rows: vec![],
         ending,
@@ -424,9 +435,9 @@ impl Case {
         self
     }
 
-    /// Does not wait for a first answer.
-    pub fn cold(mut self) -> Self {
-        self.warm = false;
+    /// Sets what is waited for before the case begins.
+    pub fn from(mut self, from: From) -> Self {
+        self.from = from;
         self
     }
 

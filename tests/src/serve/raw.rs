@@ -55,14 +55,14 @@ pub fn run() -> anyhow::Result<()> {
         let _ = accepting.join();
         return Ok(());
     };
-    runtime.block_on(async {
-        stop.recv().await;
+    runtime.block_on(stop.recv());
+    if told.on_term == "ignore" {
         told.event("stopping", "");
-        if told.on_term == "ignore" {
-            std::future::pending::<()>().await;
-        }
-    });
+        wait(|| false);
+    }
+    // Before the event: whoever has read it may rely on it.
     shared.stopping.store(true, Ordering::SeqCst);
+    told.event("stopping", "");
     if told.on_term == "wait-all" {
         wait(|| shared.open.load(Ordering::SeqCst) == 0);
     } else {
@@ -103,7 +103,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Waits for `ready`; with `linger0` and `close` SIGTERM comes first and the error tells to give up.
 fn hold(shared: &Shared, stream: &TcpStream, ready: impl Fn() -> bool) -> io::Result<()> {
-    while !ready() {
+    loop {
         if shared.stopping.load(Ordering::SeqCst) {
             match shared.told.on_term.as_str() {
                 "linger0" => {
@@ -114,9 +114,11 @@ fn hold(shared: &Shared, stream: &TcpStream, ready: impl Fn() -> bool) -> io::Re
                 _ => {}
             }
         }
+        if ready() {
+            return Ok(());
+        }
         thread::sleep(LOOK);
     }
-    Ok(())
 }
 
 /// Serves one connection, one request at a time; never reads ahead of the request in hand.

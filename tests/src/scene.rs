@@ -98,7 +98,7 @@ pub fn run(world: &World, case: &Case, number: usize) -> Outcome {
         let root = world.cgroups.display();
         return Outcome::Skipped(format!("no memory controller in {root}/cgroup.controllers"));
     }
-    let directory = world.out.join(case.name.replace('/', "_"));
+    let directory = world.out.join(format!("{number}-{}", case.name.replace('/', "_")));
     match perform(world, case, number, &directory) {
         Ok(entries) => {
             // Kept only for failures; a leftover in the temporary directory harms nobody.
@@ -284,6 +284,8 @@ impl<'c> Scene<'c> {
         if self.case.freeze {
             for pid in self.cgroup.processes()? {
                 kill(pid, Signal::SIGSTOP)?;
+                // The threads stop one by one, some time after the signal was sent.
+                self.until("every thread to stop", || server::is_stopped(pid))?;
             }
         }
         for index in 0..self.played.len() {

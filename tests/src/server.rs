@@ -269,6 +269,16 @@ pub fn is_listening(pid: Pid, port: u16) -> bool {
     sockets(pid).iter().any(|s| s.state == TcpState::Listen && s.local_address.port() == port)
 }
 
+/// Every thread of a process is stopped.
+pub fn is_stopped(pid: Pid) -> anyhow::Result<bool> {
+    for thread in Process::new(pid.as_raw())?.tasks()? {
+        if thread?.stat()?.state != 'T' {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Bytes that nobody has read at the server's end of the connection from `client`; `None` when the
 /// server's kernel has no such connection (any more). `pid` is any process of the network namespace.
 pub fn unread(pid: Pid, port: u16, client: SocketAddr) -> Option<u32> {

@@ -1,2 +1,135 @@
-//! The ledger.
-fn main() {}
+//! The ledger: real servers, real clients, and drainwatch's report compared request by request.
+//!
+//! Each case starts a server in a cgroup of its own, brings requests to a defined point of their
+//! lives by observation, ends the server, and records what every client saw. That record is the
+//! oracle: the report must list every request that the clients lost to the server, once, with its
+//! cause, and nothing else.
+#![forbid(unsafe_code)]
+
+use std::{env, fs, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod agent;
+mod cases;
+mod cgroup;
+mod client;
+mod clock;
+mod compare;
+mod enter;
+mod prepare;
+mod runner;
+mod scene;
+mod serve;
+mod server;
+mod table;
+
+use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
+
+/// Compares drainwatch's reports with what clients saw.
+#[derive(Debug, Parser)]
+#[command(name = "drainwatch-tests", args_conflicts_with_subcommands = true)]
+struct Options {
+    /// The agent's binary.
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["no_agent", "list", "prepare"])]
+    drainwatch: Option<PathBuf>,
+    /// Run the cases and check what the clients see, without an agent.
+    #[arg(long, conflicts_with = "drainwatch")]
+    no_agent: bool,
+    /// Only cases whose name contains this; may be given several times.
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Vec<String>,
+    /// Print the cases' names and end.
+    #[arg(long)]
+    list: bool,
+    /// Build what the cases need (Go server, Python environment) and end. Needs a network.
+    #[arg(long)]
+    prepare: bool,
+    /// Cases at a time.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// How many times over to run the cases.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: usize,
+    /// Factor on every deadline and grace period, for slow machines.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    slow: f64,
+    /// Servers that may be missing: their cases are skipped instead of failing. May be given several times.
+    #[arg(long, value_name = "PROGRAM")]
+    may_miss: Vec<String>,
+    /// Afterwards print what clients saw on this kernel, as a table.
+    #[arg(long)]
+    kernel_notes: bool,
+    /// Where files and reports of failed cases are left.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// Parts that the harness plays in processes of their own.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Joins a cgroup and becomes a server.
+    #[command(name = "__enter", hide = true)]
+    Enter(enter::Options),
+    /// The hyper server.
+    #[command(name = "__hyper", hide = true)]
+    Hyper,
+    /// The server on bare sockets.
+    #[command(name = "__raw", hide = true)]
+    Raw,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    match &options.part {
+        Some(Part::Enter(enter)) => enter::run(enter).map(|()| ExitCode::SUCCESS),
+        Some(Part::Hyper) => serve::hyper::run().map(|()| ExitCode::SUCCESS),
+        Some(Part::Raw) => serve::raw::run().map(|()| ExitCode::SUCCESS),
+        None => ledger(&options),
+    }
+}
+
+fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
+    let artefacts = Artefacts::locate();
+    let mut cases = cases::all();
+    cases.retain(|case| options.filter.is_empty() || options.filter.iter().any(|f| case.name.contains(f)));
+    if options.list {
+        for case in &cases {
+            println!("{}", case.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.prepare {
+        artefacts.prepare()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| env::temp_dir().join(format!("drainwatch-ledger-{}", std::process::id())));
+    fs::create_dir_all(&out)?;
+    let clock = Clock { slow: options.slow };
+    let agent = options.drainwatch.as_ref().map(|binary| Agent::start(binary, &out, clock)).transpose()?;
+    if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
+        println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
+    }
+    let mut world = World { artefacts, cgroups: cgroup::unified_root()?, out, clock, agent };
+    let tally = runner::run(&world, &cases, options)?;
+    if options.kernel_notes {
+        runner::kernel_notes(&cases, &tally)?;
+    }
+    let stopped = world.agent.take().map_or(Ok(()), Agent::stop);
+    if let Err(error) = &stopped {
+        println!("FAIL agent: {error:#}");
+    }
+    let failed = tally.failed + usize::from(stopped.is_err());
+    if failed == 0 {
+        // Nothing to look at; a leftover in the temporary directory harms nobody.
+        let _ = fs::remove_dir_all(&world.out);
+    }
+    let skipped = if tally.skipped > 0 { format!(", {} skipped", tally.skipped) } else { String::new() };
+    println!("{} passed, {failed} failed{skipped}", tally.passed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,89 @@
+// Node's own http server, as people run it.
+'use strict';
+const fs = require('node:fs');
+const http = require('node:http');
+
+const DIR = process.env.LEDGER_DIR;
+const ON_TERM = process.env.LEDGER_ON_TERM || 'default';
+const PART = 'p'.repeat(1000);
+
+// One write with O_APPEND, so that lines of several processes never mix.
+const event = (word, what = '') => fs.appendFileSync(`${DIR}/events`, `${word} ${what}\n`);
+const released = () => fs.existsSync(`${DIR}/release`);
+const whenReleased = (then) => {
+  if (released()) then();
+  else setTimeout(() => whenReleased(then), 5);
+};
+
+const server = http.createServer((request, response) => {
+  const url = new URL(request.url, 'http://localhost');
+  const path = url.pathname;
+  const act = url.searchParams.get('do') || 'ok';
+  event('got', path);
+  response.on('finish', () => event('sent', path));
+  const ok = () => {
+    response.setHeader('Content-Length', 2);
+    response.end('ok');
+  };
+  const answer = () => {
+    switch (act) {
+      case 'exit0': process.exit(0); break;
+      case 'exit1': process.exit(1); break;
+      case 'throw': setImmediate(() => { throw new Error('unhandled'); }); break;
+      case 'abort': process.abort(); break;
+      case 'hang': whenReleased(ok); break;
+      case 'block': while (!released()); ok(); break; // the event loop is stuck
+      case 'part':
+        response.setHeader('Content-Length', 2 * PART.length);
+        response.write(PART);
+        whenReleased(() => response.end(PART));
+        break;
+      case 'chunk':
+        response.write(PART);
+        whenReleased(() => response.end(PART));
+        break;
+      case 'sse':
+        response.setHeader('Content-Type', 'text/event-stream');
+        response.write('data: 1\n\n');
+        whenReleased(() => response.end('data: 2\n\n'));
+        break;
+      case 'big': {
+        const body = Buffer.alloc(Number(url.searchParams.get('n')), 'b');
+        response.setHeader('Content-Length', body.length);
+        response.end(body);
+        break;
+      }
+      case 'none': response.statusCode = 204; response.end(); break;
+      case 'same': response.statusCode = 304; response.end(); break;
+      default: ok();
+    }
+  };
+  if (request.method === 'POST') {
+    request.resume();
+    request.on('end', () => { event('body', path); answer(); });
+    request.on('error', () => {});
+  } else {
+    answer();
+  }
+});
+server.on('upgrade', (request, socket) => {
+  event('got', new URL(request.url, 'http://localhost').pathname);
+  socket.on('error', () => {});
+  socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+  socket.write('\x81\x05hello');
+});
+server.keepAliveTimeout = 600000; // the harness decides when idle connections end
+server.requestTimeout = 0;
+
+if (ON_TERM === 'exit') {
+  process.on('SIGTERM', () => { event('stopping'); process.exit(0); });
+} else if (ON_TERM === 'drain') {
+  process.on('SIGTERM', () => {
+    event('stopping');
+    server.close(() => process.exit(0));
+  });
+} else if (ON_TERM === 'drain-then-int') {
+  process.on('SIGTERM', () => { event('stopping'); server.close(() => process.exit(0)); });
+  process.on('SIGINT', () => process.exit(0));
+}
+server.listen(Number(process.env.LEDGER_PORT), process.env.LEDGER_HOST, () => event('listening'));

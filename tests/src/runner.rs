@@ -1,0 +1,115 @@
+//! Runs the cases, several at a time, and counts.
+
+use std::{
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    Options,
+    compare::Entry,
+    scene::{self, Outcome, World},
+    server,
+    table::{Case, Server},
+};
+
+/// How it went.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// As the table says.
+    pub passed: usize,
+    /// Not so.
+    pub failed: usize,
+    /// Could not run here, with leave.
+    pub skipped: usize,
+    /// What the clients saw: index of the case, its requests.
+    pub seen: Vec<(usize, Vec<Entry>)>,
+}
+
+/// Runs every case.
+pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<Tally> {
+    let runs = cases.len() * options.repeat;
+    let next = AtomicUsize::new(0);
+    let tally = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        return;
+                    }
+                    let index = number % cases.len();
+                    let begun = Instant::now();
+                    let outcome = missing(world, &cases[index], options)
+                        .unwrap_or_else(|| scene::run(world, &cases[index], number + 1));
+                    let mut tally = tally.lock().expect("no thread panics while it holds the tally");
+                    let name = cases[index].name;
+                    match outcome {
+                        Outcome::Passed(entries) => {
+                            println!("ok   {name} ({} requests, {:.1?})", entries.len(), begun.elapsed());
+                            tally.passed += 1;
+                            tally.seen.push((index, entries));
+                        }
+                        Outcome::Failed(why) => {
+                            println!("FAIL {name}: {why}");
+                            tally.failed += 1;
+                        }
+                        Outcome::Skipped(why) => {
+                            println!("skip {name}: {why}");
+                            tally.skipped += 1;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    Ok(tally.into_inner()?)
+}
+
+/// Fails a case whose server is not there, or skips it where that was allowed.
+fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
+    let go = world.artefacts.go.display().to_string();
+    let python = world.artefacts.venv.join("bin/python").display().to_string();
+    let mut needs = match case.server {
+        Server::Hyper(_) | Server::Raw(_) => vec![],
+        Server::Node(_) => vec![("node", "node".to_owned())],
+        Server::Go(_) => vec![("go", go)],
+        Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],
+        Server::Nginx { .. } => vec![("nginx", "nginx".to_owned()), ("python", python)],
+    };
+    if case.behind_nginx {
+        needs.push(("nginx", "nginx".to_owned()));
+    }
+    let (name, program) = needs.into_iter().find(|(_, program)| !server::runnable(program))?;
+    if options.may_miss.iter().any(|allowed| allowed == name) {
+        return Some(Outcome::Skipped(format!("{program} is missing (--may-miss {name})")));
+    }
+    Some(Outcome::Failed(format!(
+        "{program} is missing: install it, run `drainwatch-tests --prepare`, or allow it with `--may-miss {name}`"
+    )))
+}
+
+/// Prints what the clients saw on this kernel.
+pub fn kernel_notes(cases: &[Case], tally: &Tally) -> anyhow::Result<()> {
+    println!("\nWhat clients saw on {}:\n", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim());
+    println!("| case | way | asked | client saw |\n|---|---|---|---|");
+    let mut seen: Vec<_> = tally.seen.iter().collect();
+    seen.sort_by_key(|(index, _)| *index);
+    for (index, entries) in seen {
+        let case = &cases[*index];
+        let asks = case.rows.iter().flat_map(|row| {
+            let asks = row.asks.iter().map(move |ask| (row.way, ask.act));
+            std::iter::repeat_n(asks, row.times).flatten()
+        });
+        for ((way, act), entry) in asks.zip(entries) {
+            println!("| {} | {way:?} | {act:?} | {} |", case.name, entry.saw);
+        }
+    }
+    Ok(())
+}

@@ -808,3 +808,25 @@ fn a_process_of_the_last_life_whose_end_was_not_seen_is_not_taken_for_the_main_o
     scene.emptied(201);
     assert_eq!(scene.report().trigger, Trigger::Stop);
 }
+
+#[test]
+fn once_the_main_process_is_told_too_the_shutdown_lasts_until_the_cgroup_is_empty() {
+    let mut scene = Scene::new();
+    let supervisor = process(100).named("supervisord");
+    let server = process(101).child_of(&supervisor).serving();
+    scene.listen(1, &server, 80);
+    scene.term(100, &server);
+    scene.term(200, &supervisor);
+    let logger = process(102).child_of(&supervisor);
+    scene.exit(300, &server, 0);
+    scene.exit(301, &supervisor, 0);
+    scene.tick(20_000);
+    assert_eq!(scene.reports(), []);
+    scene.exit(30_000, &logger, 0);
+    scene.emptied(30_001);
+    let report = scene.report();
+    assert_eq!(
+        (report.trigger, report.ended_at.as_deref()),
+        (Trigger::Stop, Some("2026-01-01T00:00:35.001Z"))
+    );
+}

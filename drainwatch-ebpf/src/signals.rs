@@ -4,6 +4,7 @@
 //! really shuts down is judged by the agent, which takes out what need not report.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::warn;
 use drainwatch_ebpf::{
     ProcessInfo, SignalEvent, disposition, event_kind, offset, process_flag, sender_kind, setting,
 };
@@ -36,16 +37,19 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     // Never followed: 0 and 1 are marks of kernel senders, not addresses.
     let info: u64 = ctx.arg(1);
     let target: Ptr = ctx.arg(2);
-    generated(signal, info, target, ctx.arg(3), ctx.arg(4));
+    if !generated(signal, info, target, ctx.arg(3), ctx.arg(4)) {
+        // The counter says how many were lost; which one is worth a line, for it begins a shutdown.
+        let tgid: u32 = read(target, offset::TASK_TGID);
+        warn!(&ctx, "the ring is full: signal {} to process {} is not reported", signal, tgid);
+    }
     0
 }
 
+/// Reports a signal and marks its target; false when there is no room for the report.
 #[inline(always)]
-fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
+fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bool {
     let now = now();
-    let Some(mut entry) = emit::reserve::<SignalEvent>() else {
-        return;
-    };
+    let Some(mut entry) = emit::reserve::<SignalEvent>() else { return false };
     let event = entry.as_mut_ptr();
     // SAFETY: every field of the reserved event is written.
     unsafe {
@@ -70,6 +74,7 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
         }
     }
     emit::submit(entry);
+    true
 }
 
 #[inline(always)]

@@ -5,10 +5,22 @@
 //! `ARCHITECTURE.md` has the map.
 #![deny(unsafe_code)]
 
+pub mod agent;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod demo;
 pub mod event;
+pub mod failure;
+pub mod history;
 pub mod kernel;
+pub mod metrics;
 pub mod protocol;
 pub mod recording;
+pub mod render;
 pub mod report;
+pub mod source;
+pub mod store;
 pub mod tracker;
+pub mod web;
 pub mod workload;

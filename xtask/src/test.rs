@@ -64,7 +64,7 @@ impl Stage {
 }
 
 /// How long one guest may take; a hung one must not eat the time of the others.
-const GUEST_DEADLINE: Duration = Duration::from_mins(5);
+const GUEST_DEADLINE: Duration = Duration::from_mins(8);
 
 /// What guests run. Emulated CPUs are about five times slower than real ones: deadlines are stretched, few cases run
 /// at a time, and only those of servers that start fast, which among them meet every hook and every cause.

@@ -3,6 +3,7 @@
 use std::{io::Read as _, path::Path};
 
 use aya::{Btf, Ebpf, EbpfLoader, maps::RingBuf, programs::Iter};
+use aya_log::EbpfLogger;
 use drainwatch_ebpf::{offset, setting};
 use nix::{sys::utsname::uname, unistd::getpid};
 use tokio::io::unix::AsyncFd;
@@ -41,6 +42,9 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         .find(|probe| probe.required && probe.error.is_some())
     {
         return Err(KernelError::Refused(refusal(probe)));
+    }
+    if let Err(why) = carry_log(&mut loaded.ebpf) {
+        warn!(%why, "the BPF programs' log lines are not shown");
     }
     let mut seeded = seed_cgroups(&cgroup_root);
     loaded.probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
@@ -101,6 +105,20 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
         .map_err(|error| failed("loading the BPF maps", &explain(error)))?;
     let probes = probes::attach_all(&mut ebpf, &btf, &types);
     Ok(Loaded { ebpf, btf, probes })
+}
+
+/// Carries the programs' own log lines into the agent's log. They write only when an event is lost.
+fn carry_log(ebpf: &mut Ebpf) -> Result<(), String> {
+    let logger = EbpfLogger::init(ebpf).map_err(explain)?;
+    // SAFETY: the logger owns its ring's descriptor and keeps it open as long as it lives, in the AsyncFd.
+    let mut logger = unsafe { AsyncFd::register(logger) }.map_err(explain)?;
+    tokio::spawn(async move {
+        while let Ok(mut guard) = logger.readable_mut().await {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    });
+    Ok(())
 }
 
 fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {

@@ -9,7 +9,8 @@ use crate::{event::Process, tracker::Effect};
 
 /// Most shutdowns under way at once; beyond, the one that was quiet for longest is finished early.
 pub(super) const EPISODES: usize = 512;
-/// How long a stop signal is remembered after it was given up, counted from the signal, for a SIGKILL that comes after all.
+/// How long a stop signal is remembered after it was given up, counted from the signal, for a SIGKILL
+/// that comes after all.
 const REMEMBERED_NS: u64 = 2 * HOUR;
 /// A worker's shutdown that is over for longer than this when the whole workload is told to stop was a
 /// shutdown of its own.
@@ -77,6 +78,14 @@ impl Tracker {
             .map(|(&key, _)| key)
             .collect();
         self.merge(parent, &children);
+        // Each was the main process of its own shutdown; of this one the parent is.
+        if let Some(episode) = self.episodes.get_mut(&parent) {
+            episode.main = None;
+            episode
+                .members
+                .values_mut()
+                .for_each(|member| member.main = false);
+        }
         parent
     }
 

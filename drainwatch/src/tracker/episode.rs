@@ -236,6 +236,11 @@ impl Episode {
             .is_some_and(|member| member.process.pid1 || member.is_ending())
     }
 
+    /// In a shared cgroup the process that was stopped is the main one: its children come after it.
+    pub fn wants_main(&self) -> bool {
+        self.scope == Scope::Process && self.main.is_none()
+    }
+
     pub fn touch(&mut self, at_ns: u64, news: News) {
         self.last_activity_ns = self.last_activity_ns.max(at_ns);
         self.news = self.news.max(news);

@@ -158,8 +158,10 @@ impl<'a> Seen<'a> {
         let mut untold = self.members().filter(|member| {
             // Another way of telling it (a pipe, its own process's patience) shows as an orderly exit, or as
             // a kill by the workload itself.
-            let cut = member.kill.is_some_and(|kill| kill.by != KillBy::Own)
-                || member.exit.is_some_and(|exit| exit.signal.is_some());
+            let cut = match member.kill {
+                Some(kill) => kill.by != KillBy::Own,
+                None => member.exit.is_some_and(|exit| exit.signal.is_some()),
+            };
             !member.main && member.process.served && member.stops.is_empty() && cut
         });
         let first = untold.next()?;

@@ -375,6 +375,7 @@ impl Tracker {
             return;
         };
         let new = episode.signals.is_empty();
+        let main = main || episode.wants_main();
         episode.signal(at_ns, &signal, kill, main, open);
         if new && signal.signal == SIGKILL {
             self.recall(key, target);
@@ -445,11 +446,13 @@ impl Tracker {
             }
         };
         if let Some(episode) = self.episodes.get_mut(&key) {
+            let main = main || episode.wants_main();
             episode.exited(process, ended, main);
         }
     }
 
     fn cgroup_emptied(&mut self, at_ns: u64, cgroup: u64) {
+        self.processes.cgroup_emptied(cgroup);
         let quiet = self.quiet_exits.remove(&cgroup);
         let quiet = quiet.filter(|quiet| at_ns.saturating_sub(quiet.ended.at_ns) <= self.config.linger_ns);
         if self.whole_workload(cgroup).is_none() && !self.names.is_shared(cgroup) {

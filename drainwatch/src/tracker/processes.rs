@@ -63,6 +63,19 @@ impl Processes {
         }
     }
 
+    /// Nobody lives in this cgroup any more, whatever was seen of their ends.
+    pub fn cgroup_emptied(&mut self, cgroup: u64) {
+        let gone: Vec<u32> = self
+            .living
+            .iter()
+            .filter(|(_, p)| p.cgroup == cgroup)
+            .map(|(&pid, _)| pid)
+            .collect();
+        for pid in gone {
+            self.living.remove(&pid);
+        }
+    }
+
     /// A living process, by id.
     pub fn get(&self, pid: u32) -> Option<&Process> {
         self.living.get(&pid)

@@ -95,7 +95,7 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => bail!(
                 "the guest died before the command ended; its console ({}) ends with\n{}",
                 console.display(),
-                last_lines(&console, 20)
+                last_lines(&console, 40)
             ),
         };
         writeln!(log_file, "{line}").with_context(|| format!("writing {}", log.display()))?;
@@ -121,7 +121,7 @@ pub fn run(
             Some(Report::Failed(text)) => {
                 bail!(
                     "the guest could not be set up: {text}\n{}",
-                    last_lines(&console, 20)
+                    last_lines(&console, 40)
                 )
             }
         }

@@ -334,3 +334,18 @@ fn a_whole_report() {
     scene.emptied(2_104);
     insta::assert_json_snapshot!(scene.report());
 }
+
+#[test]
+fn a_master_that_kills_the_worker_it_told_by_a_pipe_did_forward() {
+    let mut scene = Scene::new();
+    let master = process(100);
+    let worker = process(101).child_of(&master).serving();
+    scene.term(100, &master);
+    let sender = crate::event::Sender::Process(master.clone());
+    scene.send_from(1_100, SIGKILL, &worker, Disposition::Default, sender);
+    scene.died(1_101, &worker, SIGKILL);
+    scene.ended(1_102, &worker, End::Exit, vec![unanswered(50)]);
+    scene.exit(1_200, &master, 0);
+    scene.emptied(1_201);
+    assert_eq!(codes(&scene.report()), [FindingCode::KilledMidDrain]);
+}

@@ -370,3 +370,15 @@ fn severed_requests_are_told_at_once_and_before_the_report() {
         "{effects:#?}"
     );
 }
+
+#[test]
+fn a_connection_ends_once_even_where_nothing_tells_its_exchanges_apart() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let queued = scene.ended(150, &web, End::Unaccepted, vec![]);
+    scene.push(151, EventKind::ConnectionEnded(queued));
+    scene.exit(200, &web, 0);
+    scene.emptied(201);
+    assert_eq!(causes(&scene.report()), [(Cause::Unaccepted, 1)]);
+}

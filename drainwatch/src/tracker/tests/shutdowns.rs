@@ -775,3 +775,58 @@ fn more_shutdowns_than_are_kept_lose_no_report() {
     }
     assert_eq!(scene.reports().len(), 10);
 }
+
+#[test]
+fn in_a_login_session_the_end_of_the_process_that_was_stopped_is_the_end_that_counts() {
+    let mut scene = Scene::new();
+    let server = process(100).within(SESSION).named("server").serving();
+    let child = process(101).within(SESSION).child_of(&server).serving();
+    // When the child is told first, and ends last.
+    scene.send(100, SIGINT, &child, Disposition::Handled);
+    scene.send(100, SIGINT, &server, Disposition::Handled);
+    scene.exit(120, &server, 3);
+    scene.exit(130, &child, 0);
+    assert_eq!(
+        scene.report().exit,
+        Some(Exit {
+            pid: 100,
+            code: Some(3),
+            signal: None
+        })
+    );
+}
+
+#[test]
+fn a_process_of_the_last_life_whose_end_was_not_seen_is_not_taken_for_the_main_one() {
+    let mut scene = Scene::new();
+    scene.listen(1, &process(100).serving(), 80); // its exit is lost
+    scene.emptied(50);
+    let second = process(200).serving().started(60);
+    scene.term(100, &second);
+    assert_eq!(scene.tracker.draining_cgroups(), [WEB]);
+    scene.exit(200, &second, 0);
+    scene.emptied(201);
+    assert_eq!(scene.report().trigger, Trigger::Stop);
+}
+
+#[test]
+fn once_the_main_process_is_told_too_the_shutdown_lasts_until_the_cgroup_is_empty() {
+    let mut scene = Scene::new();
+    let supervisor = process(100).named("supervisord");
+    let server = process(101).child_of(&supervisor).serving();
+    scene.listen(1, &server, 80);
+    scene.term(100, &server);
+    scene.term(200, &supervisor);
+    let logger = process(102).child_of(&supervisor);
+    scene.exit(300, &server, 0);
+    scene.exit(301, &supervisor, 0);
+    scene.tick(20_000);
+    assert_eq!(scene.reports(), []);
+    scene.exit(30_000, &logger, 0);
+    scene.emptied(30_001);
+    let report = scene.report();
+    assert_eq!(
+        (report.trigger, report.ended_at.as_deref()),
+        (Trigger::Stop, Some("2026-01-01T00:00:35.001Z"))
+    );
+}

@@ -1,0 +1,450 @@
+//! The one loop: kernel → recording → tracker → effects → sinks.
+//!
+//! It owns all state. Everything else (the web server, the demo) asks it through a bounded channel
+//! with a [`Handle`]. While nothing is under way it has no timer: it sleeps until the kernel, a
+//! question or a stop signal wakes it.
+
+mod pacer;
+
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    event::{Event, EventKind},
+    history::{Filter, History, Matches},
+    kernel::Losses,
+    metrics::{Metrics, Scrape},
+    report::Report,
+    source::Source,
+    store::Store,
+    tracker::{Effect, Tracker, TrackerConfig},
+};
+use pacer::Pacer;
+
+/// Questions that may wait for the loop.
+const QUESTIONS: usize = 64;
+/// How long the loop may take for an answer before it counts as stuck.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How long the store may take at the end.
+const FLUSH_WITHIN: Duration = Duration::from_millis(600);
+/// Most ids named when a prefix is ambiguous.
+const IDS_NAMED: usize = 5;
+
+/// Where events are recorded to (`--record`).
+pub trait Tape {
+    /// Appends one event.
+    fn write(&mut self, event: &Event) -> io::Result<()>;
+    /// Hands over what is buffered.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// What to run with.
+#[derive(Default)]
+pub struct Options {
+    /// Name of this host.
+    pub node: String,
+    /// How long after a workload's end late arrivals are still counted.
+    pub linger: Duration,
+    /// Most ended reports in memory.
+    pub memory_reports: usize,
+    /// Where all reports go.
+    pub store: Option<Arc<Store>>,
+    /// Where events are recorded to.
+    pub tape: Option<Box<dyn Tape>>,
+}
+
+/// The loop did not answer in time, or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent's loop does not answer")]
+pub struct Stuck;
+
+/// Why a question about reports has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The loop.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    /// The store.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// What an id, or the beginning of one, stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// This report, as JSON.
+    Found(Arc<str>),
+    /// Nothing.
+    Missing,
+    /// Several; some of them.
+    Ambiguous(Vec<String>),
+}
+
+enum Question {
+    Beat(oneshot::Sender<()>),
+    Metrics(oneshot::Sender<String>),
+    List(Filter, oneshot::Sender<(Matches, HashSet<String>)>),
+    Ids(String, oneshot::Sender<Vec<String>>),
+    Get(String, oneshot::Sender<Option<Arc<str>>>),
+}
+
+/// Asks the loop, and the store behind it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    questions: mpsc::Sender<Question>,
+    store: Option<Arc<Store>>,
+}
+
+impl Handle {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Stuck> {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.questions.send(question(answer)).await.map_err(|_| Stuck)?;
+            answered.await.map_err(|_| Stuck)
+        };
+        tokio::time::timeout(ANSWER_WITHIN, asked)
+            .await
+            .map_err(|_| Stuck)?
+    }
+
+    /// The loop turns: it has answered within a second. It answers only once the kernel side is
+    /// attached and its seed is read, so this is readiness as well.
+    pub async fn beat(&self) -> Result<(), Stuck> {
+        self.ask(Question::Beat).await
+    }
+
+    /// The exposition of all metrics.
+    pub async fn metrics(&self) -> Result<String, Stuck> {
+        self.ask(Question::Metrics).await
+    }
+
+    /// Reports: under way first, then newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Matches, Unanswered> {
+        let (mut matches, known) = self.ask(|answer| Question::List(filter.clone(), answer)).await?;
+        if matches.more() {
+            return Ok(matches);
+        }
+        self.in_store(move |store| {
+            let Some(store) = store else { return Ok(matches) };
+            store.list(&filter, &known, &mut matches)?;
+            Ok(matches)
+        })
+        .await
+    }
+
+    /// The report with this id, or with the only id that begins so.
+    pub async fn get(&self, id: &str) -> Result<Lookup, Unanswered> {
+        if let Some(json) = self.ask(|answer| Question::Get(id.into(), answer)).await? {
+            return Ok(Lookup::Found(json));
+        }
+        let mut ids = self.ask(|answer| Question::Ids(id.into(), answer)).await?;
+        let prefix = id.to_owned();
+        let stored = self
+            .in_store(move |store| store.map_or(Ok(vec![]), |store| store.ids(&prefix, IDS_NAMED)))
+            .await?;
+        ids.extend(stored);
+        ids.sort();
+        ids.dedup();
+        ids.truncate(IDS_NAMED);
+        let one = match (ids.iter().find(|known| *known == id), ids.as_slice()) {
+            (Some(exact), _) => exact.clone(),
+            (None, []) => return Ok(Lookup::Missing),
+            (None, [one]) => one.clone(),
+            (None, _) => return Ok(Lookup::Ambiguous(ids)),
+        };
+        if let Some(json) = self.ask(|answer| Question::Get(one.clone(), answer)).await? {
+            return Ok(Lookup::Found(json));
+        }
+        let json = self
+            .in_store(move |store| store.map_or(Ok(None), |store| store.get(&one)))
+            .await?;
+        Ok(json.map_or(Lookup::Missing, Lookup::Found))
+    }
+
+    /// Reads the store on a thread of its own, so that a slow disk does not hold up the loop.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Option<&Store>) -> Result<T, crate::store::StoreError> + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let Some(store) = self.store.clone() else {
+            return read(None).map_err(|error| Unanswered::Store(error.to_string()));
+        };
+        tokio::task::spawn_blocking(move || read(Some(&store)))
+            .await
+            .map_err(|error| Unanswered::Store(error.to_string()))?
+            .map_err(|error| Unanswered::Store(error.to_string()))
+    }
+}
+
+/// The loop and what it owns.
+pub struct Agent<S> {
+    source: S,
+    tracker: Tracker,
+    metrics: Metrics,
+    history: History,
+    tape: Option<Box<dyn Tape>>,
+    questions: mpsc::Receiver<Question>,
+    pacer: Pacer,
+}
+
+impl<S: Source> Agent<S> {
+    /// An agent on this source, and the handle to ask it with.
+    pub fn new(source: S, options: Options) -> Result<(Self, Handle), prometheus::Error> {
+        let Options {
+            node,
+            linger,
+            memory_reports,
+            store,
+            tape,
+        } = options;
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
+        let agent = Self {
+            source,
+            tracker: Tracker::new(TrackerConfig { node, linger_ns }),
+            metrics: Metrics::new()?,
+            history: History::new(memory_reports, store.clone()),
+            tape,
+            questions,
+            pacer: Pacer::default(),
+        };
+        Ok((
+            agent,
+            Handle {
+                questions: sender,
+                store,
+            },
+        ))
+    }
+
+    /// Runs until `stop` is ready, then takes in what the ring still holds.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let (now_ns, wall_ns) = self.source.clocks();
+        self.pacer.ticked(now_ns);
+        self.observe(&Event {
+            at_ns: now_ns,
+            kind: EventKind::Tick { wall_ns },
+        });
+        let seed = self.source.drain();
+        self.take(&seed);
+        loop {
+            let (now_ns, _) = self.source.clocks();
+            let timeout = self.pacer.timeout(now_ns, &self.under_way());
+            tokio::select! {
+                () = &mut stop => break,
+                Some(question) = self.questions.recv() => self.answer(question),
+                events = self.source.next_events(timeout) => self.take(&events),
+            }
+            self.tick_when_due();
+        }
+        let last = self.source.drain();
+        self.take(&last);
+    }
+
+    /// Ends: stores what is under way as it stands, goes on answering until `others` (the web
+    /// server) is ready, and returns `false` when the store did not get everything in time.
+    pub async fn close(&mut self, others: impl Future<Output = ()>) -> bool {
+        let mut others = std::pin::pin!(others);
+        loop {
+            tokio::select! {
+                () = &mut others => break,
+                Some(question) = self.questions.recv() => self.answer(question),
+            }
+        }
+        self.flush_tape();
+        let now_ms = self.wall_ms();
+        self.history.close(now_ms, FLUSH_WITHIN)
+    }
+
+    fn under_way(&self) -> pacer::UnderWay {
+        pacer::UnderWay {
+            deadline_ns: self.tracker.next_deadline(),
+            sampling: !self.tracker.draining_cgroups().is_empty(),
+        }
+    }
+
+    /// Events of the ring, and then what the kernel could not deliver.
+    fn take(&mut self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        let before = self.under_way().any();
+        for event in events {
+            self.observe(event);
+        }
+        if self.under_way().any() {
+            self.count_losses(!before);
+            self.flush_tape();
+        }
+    }
+
+    /// Samples, losses and the tick, in the order of their times with what the ring holds.
+    fn tick_when_due(&mut self) {
+        let under_way = self.under_way();
+        let (now_ns, wall_ns) = self.source.clocks();
+        let due = self.pacer.due(now_ns, &under_way);
+        if !due.sample && !due.tick {
+            return;
+        }
+        // The clock was read first: what the ring holds up to then comes before the tick.
+        let (earlier, later): (Vec<_>, Vec<_>) = self
+            .source
+            .drain()
+            .into_iter()
+            .partition(|event| event.at_ns <= now_ns);
+        self.take(&earlier);
+        if due.sample {
+            for cgroup in self.tracker.draining_cgroups() {
+                if let Some(usage_us) = self.source.cpu_used_us(cgroup) {
+                    self.observe(&Event {
+                        at_ns: now_ns,
+                        kind: EventKind::CpuUsed { cgroup, usage_us },
+                    });
+                }
+            }
+        }
+        if due.tick {
+            self.count_losses(false);
+            self.observe(&Event {
+                at_ns: now_ns,
+                kind: EventKind::Tick { wall_ns },
+            });
+            self.flush_tape();
+        }
+        self.take(&later);
+    }
+
+    /// Tells the tracker what was lost since the last time. Where a shutdown has only just begun,
+    /// what the counters grew by while nothing was under way is not its loss; except ring entries,
+    /// which exist only around shutdowns, so that one missing may well be its own.
+    fn count_losses(&mut self, just_begun: bool) {
+        let (now_ns, _) = self.source.clocks();
+        let count = self.pacer.lost(&self.source.losses(), just_begun);
+        if count > 0 {
+            tracing::warn!(count, "evidence was lost on its way from the kernel");
+            self.observe(&Event {
+                at_ns: now_ns,
+                kind: EventKind::EventsLost { count },
+            });
+        }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        if let Some(tape) = &mut self.tape
+            && let Err(error) = tape.write(event)
+        {
+            tracing::error!(%error, "the recording ends here; the agent goes on");
+            self.tape = None;
+        }
+        self.metrics.observe(event);
+        for effect in self.tracker.observe(event) {
+            self.apply(effect, event.at_ns);
+        }
+    }
+
+    fn flush_tape(&mut self) {
+        if let Some(tape) = &mut self.tape
+            && let Err(error) = tape.flush()
+        {
+            tracing::error!(%error, "the recording ends here; the agent goes on");
+            self.tape = None;
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, at_ns: u64) {
+        self.metrics.apply(&effect, at_ns);
+        match effect {
+            Effect::Updated(report) => {
+                let now_ms = self.wall_ms();
+                self.history.update(report, now_ms);
+            }
+            Effect::Finished(report) => {
+                log(&report);
+                let now_ms = self.wall_ms();
+                self.history.finish(&report, now_ms);
+            }
+            Effect::Discarded { id } => {
+                let now_ms = self.wall_ms();
+                self.history.discard(&id, now_ms);
+            }
+            Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup),
+            Effect::StopProcess { pid } => self.source.stop_process(pid),
+            Effect::WorkloadSeen(_)
+            | Effect::WorkloadGone(_)
+            | Effect::Severed { .. }
+            | Effect::Drained { .. } => {}
+        }
+    }
+
+    /// An asker that has gone meanwhile is no error.
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Beat(answer) => drop(answer.send(())),
+            Question::Metrics(answer) => drop(answer.send(self.expose())),
+            Question::List(filter, answer) => drop(answer.send(self.history.list(&filter))),
+            Question::Ids(prefix, answer) => drop(answer.send(self.history.ids(&prefix, IDS_NAMED))),
+            Question::Get(id, answer) => drop(answer.send(self.history.get(&id))),
+        }
+    }
+
+    fn expose(&mut self) -> String {
+        let (now_ns, _) = self.source.clocks();
+        let scrape = Scrape {
+            now_ns,
+            losses: self.source.losses(),
+            resets: &self.source.resets(),
+            probes: &self.source.probes(),
+            store_errors: self.history.store_errors(),
+            under_way: self.history.under_way(),
+        };
+        self.metrics.expose(&scrape).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics could not be encoded");
+            String::new()
+        })
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.source.clocks().1.div_euclid(1_000_000)
+    }
+}
+
+/// One line per shutdown.
+fn log(report: &Report) {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| finding.code.as_str())
+        .collect();
+    tracing::info!(
+        id = report.id,
+        workload = report.workload.name,
+        trigger = %report.trigger,
+        verdict = %report.verdict,
+        severed = report.requests.severed,
+        drained = report.requests.drained,
+        unknown = report.requests.unknown,
+        lost = report.events_lost,
+        findings = findings.join(","),
+        "shutdown"
+    );
+}
+
+/// What is lost, of the counters that mean missing evidence. (`payload` is not among them: its
+/// record says so itself, and is judged without it.)
+fn evidence_lost(losses: &Losses) -> (u64, u64) {
+    let Losses {
+        events: _,
+        ring_full,
+        no_storage,
+        map_full,
+        payload: _,
+        skipped_runs,
+        undecodable,
+    } = losses;
+    (ring_full + undecodable, no_storage + map_full + skipped_runs)
+}
+
+#[cfg(test)]
+mod tests;

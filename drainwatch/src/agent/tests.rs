@@ -1,0 +1,232 @@
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+
+use super::*;
+use crate::{
+    history::tests::report,
+    kernel::{ProbeStatus, Resets},
+    report::Verdict,
+};
+
+/// A source that plays a script and remembers what it was told.
+#[derive(Debug, Default)]
+struct Script {
+    batches: VecDeque<Vec<Event>>,
+    told: Rc<RefCell<Vec<String>>>,
+    losses: u64,
+}
+
+impl Source for Script {
+    async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
+        self.told.borrow_mut().push(format!("wait {timeout:?}"));
+        match self.batches.pop_front() {
+            Some(events) => events,
+            None => std::future::pending().await,
+        }
+    }
+    fn drain(&mut self) -> Vec<Event> {
+        self.told.borrow_mut().push("drain".into());
+        Vec::new()
+    }
+    fn probes(&self) -> Vec<ProbeStatus> {
+        vec![ProbeStatus {
+            probe: "signals",
+            ok: true,
+            gives: "",
+            error: None,
+            required: true,
+        }]
+    }
+    fn losses(&mut self) -> Losses {
+        Losses {
+            events: 3,
+            ring_full: self.losses,
+            no_storage: 0,
+            map_full: 0,
+            payload: 0,
+            skipped_runs: 0,
+            undecodable: 0,
+        }
+    }
+    fn resets(&mut self) -> Vec<Resets> {
+        Vec::new()
+    }
+    fn stop_cgroup(&mut self, cgroup: u64) {
+        self.told.borrow_mut().push(format!("stop cgroup {cgroup}"));
+    }
+    fn stop_process(&mut self, pid: u32) {
+        self.told.borrow_mut().push(format!("stop process {pid}"));
+    }
+    fn cpu_used_us(&self, _: u64) -> Option<u64> {
+        None
+    }
+    fn clocks(&self) -> (u64, i64) {
+        (5_000_000_000, 1_767_225_600_000_000_000)
+    }
+}
+
+#[derive(Default, Clone)]
+struct Written(Rc<RefCell<Vec<Event>>>);
+
+impl Tape for Written {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        if self.0.borrow().len() == 3 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.borrow_mut().push(event.clone());
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn cgroup(id: u64) -> Event {
+    let kind = EventKind::CgroupCreated {
+        cgroup: id,
+        path: format!("/c{id}"),
+        seeded: true,
+    };
+    Event { at_ns: id, kind }
+}
+
+fn agent(script: Script) -> (Agent<Script>, Handle) {
+    Agent::new(
+        script,
+        Options {
+            node: "n".into(),
+            memory_reports: 10,
+            ..Options::default()
+        },
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn given_an_idle_node_when_run_then_the_loop_waits_without_a_timeout() {
+    let script = Script::default();
+    let told = script.told.clone();
+    let (mut agent, handle) = agent(script);
+    let asked = async {
+        handle.beat().await.unwrap();
+        handle.beat().await.unwrap();
+    };
+    agent.run(asked).await;
+    let told = told.borrow();
+    assert!(told.iter().any(|call| call == "wait None"));
+    assert!(!told.iter().any(|call| call.starts_with("wait Some")), "{told:?}");
+    assert_eq!(told.last().unwrap(), "drain", "the ring is emptied at the end");
+}
+
+#[tokio::test]
+async fn given_a_tape_when_events_come_then_the_tick_is_first_and_a_full_disk_does_not_stop_the_agent() {
+    let tape = Written::default();
+    let batches = VecDeque::from([vec![cgroup(1), cgroup(2)], vec![cgroup(3)]]);
+    let script = Script {
+        batches,
+        ..Script::default()
+    };
+    let options = Options {
+        tape: Some(Box::new(tape.clone())),
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(script, options).unwrap();
+    let stop = async {
+        // Each answer lets the loop turn once more at least; the script is played when none is left.
+        for _ in 0..20 {
+            handle.beat().await.unwrap();
+        }
+    };
+    agent.run(stop).await;
+    let written = tape.0.borrow();
+    assert!(matches!(
+        written[0].kind,
+        EventKind::Tick {
+            wall_ns: 1_767_225_600_000_000_000
+        }
+    ));
+    assert_eq!(&written[1..], [cgroup(1), cgroup(2)]);
+    assert!(agent.tape.is_none());
+    assert!(
+        agent.source.batches.is_empty(),
+        "what came after the full disk was still taken in"
+    );
+}
+
+#[tokio::test]
+async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_theirs() {
+    let script = Script::default();
+    let told = script.told.clone();
+    let (mut agent, handle) = agent(script);
+    let mut open = report("r1", "/svc", Verdict::Clean);
+    open.ended_at = None;
+    agent.apply(Effect::WorkloadSeen(open.workload.clone()), 1);
+    agent.apply(Effect::Updated(Box::new(open.clone())), 1);
+    agent.apply(
+        Effect::Updated(Box::new(Report {
+            id: "r2".into(),
+            ..open
+        })),
+        1,
+    );
+    agent.apply(Effect::Discarded { id: "r2".into() }, 1);
+    agent.apply(
+        Effect::Finished(Box::new(report("r3", "/svc", Verdict::Severed))),
+        1,
+    );
+    agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
+    agent.apply(Effect::StopProcess { pid: 8 }, 1);
+    let asked = async {
+        assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);
+        assert!(matches!(handle.get("r3").await.unwrap(), Lookup::Found(json) if json.contains("severed")));
+        assert_eq!(
+            handle.get("r").await.unwrap(),
+            Lookup::Ambiguous(vec!["r1".into(), "r3".into()])
+        );
+        assert_eq!(handle.get("x").await.unwrap(), Lookup::Missing);
+        let text = handle.metrics().await.unwrap();
+        assert!(text.contains("drainwatch_shutdowns_under_way 1"), "{text}");
+        assert!(text.contains("drainwatch_probe_status{probe=\"signals\"} 1"));
+    };
+    agent.run(asked).await;
+    let told = told.borrow();
+    assert!(told.contains(&"stop cgroup 7".into()) && told.contains(&"stop process 8".into()));
+}
+
+#[tokio::test]
+async fn given_reports_in_memory_and_in_the_store_when_asked_then_each_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = crate::store::Retention {
+        reports: 10,
+        age: Duration::from_hours(24),
+    };
+    let now_ms = Script::default().clocks().1 / 1_000_000;
+    let store = Arc::new(Store::open(dir.path(), keep, now_ms).unwrap().store);
+    let options = Options {
+        memory_reports: 1,
+        store: Some(store),
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(Script::default(), options).unwrap();
+    for (id, second) in [("r1", 1), ("r2", 2)] {
+        let mut done = report(id, "/svc", Verdict::Clean);
+        done.ended_at = Some(format!("2026-01-01T00:00:0{second}.000Z"));
+        agent.apply(Effect::Finished(Box::new(done)), 1);
+    }
+    assert!(agent.close(async {}).await, "everything is on disk");
+    let asked = async {
+        assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r2", "r1"]);
+        assert!(
+            matches!(handle.get("r1").await.unwrap(), Lookup::Found(_)),
+            "only in the store"
+        );
+        assert!(matches!(handle.get("r").await.unwrap(), Lookup::Ambiguous(_)));
+    };
+    agent.run(asked).await;
+}
+
+#[tokio::test]
+async fn given_no_loop_when_asked_then_it_is_stuck() {
+    let (agent, handle) = agent(Script::default());
+    drop(agent);
+    assert_eq!(handle.beat().await, Err(Stuck));
+}

@@ -1,0 +1,308 @@
+//! What the command line takes.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    client, config,
+    config::{Capture, Layer, LogFormat, LogLevel},
+    failure::EXIT_CODES,
+    report::Verdict,
+};
+
+/// Finds the requests that a deploy silently kills.
+#[derive(Debug, Parser)]
+#[command(name = "drainwatch", version, max_term_width = 100, after_help = EXIT_CODES,
+    subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The agent: watches every workload of this node
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Shows on this kernel what drainwatch finds: stops a bad and a good server under traffic
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// Past shutdowns, newest first
+    #[command(after_help = SHUTDOWNS_EXAMPLES)]
+    Shutdowns(ShutdownsArgs),
+    /// One shutdown with its timeline
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// One line per shutdown as it ends
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchArgs),
+    /// Reports from a recording
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// What this kernel and these privileges allow, and what is lost without the rest
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// One of the two servers of the demo
+    #[command(hide = true)]
+    DemoServer(DemoServerArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Every flag is also an environment variable, and a key of the file (a dot is a table):
+--web.listen-address, DRAINWATCH_WEB_LISTEN_ADDRESS, listen-address in [web].
+A flag goes before the environment, that before the file, that before the default.
+Keys of the file alone: [history] max-reports, max-age, memory-reports; [shutdown] linger, stop-signals.
+
+Examples:
+  sudo drainwatch run
+  sudo drainwatch run --state-dir /var/lib/drainwatch --web.listen-address :9669
+  sudo drainwatch run --record shutdowns.jsonl --log.level debug";
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  sudo drainwatch demo
+  sudo drainwatch demo --format json | jq '.shutdowns[].verdict'";
+const SHUTDOWNS_EXAMPLES: &str = "\
+Examples:
+  drainwatch shutdowns
+  drainwatch shutdowns --since 1h --verdict severed
+  drainwatch shutdowns --workload shop.service --format json";
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  drainwatch show 01hx        the beginning of an id does where it is unique
+  drainwatch show 01hx --format json";
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  drainwatch watch
+  drainwatch watch --format json | jq -r .workload.name";
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  drainwatch replay shutdowns.jsonl
+  drainwatch replay shutdowns.jsonl --format json";
+const DOCTOR_EXAMPLES: &str = "\
+Exits 0 when the agent can run here, 77 when a privilege is missing, 69 when the kernel cannot.
+
+Examples:
+  sudo drainwatch doctor
+  drainwatch doctor --format json";
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  drainwatch completions bash > /etc/bash_completion.d/drainwatch
+  drainwatch completions zsh > ~/.zfunc/_drainwatch";
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Address of /metrics, the API and the page [default: 127.0.0.1:9669]
+    #[arg(long = "web.listen-address", env = "DRAINWATCH_WEB_LISTEN_ADDRESS", value_name = "ADDRESS:PORT",
+        value_parser = config::listen_address)]
+    listen: Option<SocketAddr>,
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", env = "DRAINWATCH_WEB_TELEMETRY_PATH", value_name = "PATH",
+        value_parser = config::telemetry_path)]
+    telemetry_path: Option<String>,
+    /// Requests answered at the same time; more get 503 [default: 40]
+    #[arg(long = "web.max-requests", env = "DRAINWATCH_WEB_MAX_REQUESTS", value_name = "N",
+        value_parser = config::max_requests)]
+    max_requests: Option<usize>,
+    /// Directory in which reports outlive the agent [default: none, the last reports are in memory only]
+    #[arg(long, env = "DRAINWATCH_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Configuration in TOML; an unknown key is an error
+    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Payload to look at: the first bytes of requests and responses, or none at all [default: heads]
+    #[arg(long, env = "DRAINWATCH_CAPTURE", value_name = "WHAT")]
+    capture: Option<Capture>,
+    /// Record every event, for `drainwatch replay` and for bug reports
+    #[arg(long, env = "DRAINWATCH_RECORD", value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// What to log [default: info]
+    #[arg(long = "log.level", env = "DRAINWATCH_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
+    /// How to log [default: text]
+    #[arg(long = "log.format", env = "DRAINWATCH_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl RunArgs {
+    /// The flags as a layer of settings.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            listen: self.listen,
+            telemetry_path: self.telemetry_path.clone(),
+            max_requests: self.max_requests,
+            log_level: self.log_level,
+            log_format: self.log_format,
+            state_dir: self.state_dir.clone(),
+            capture: self.capture,
+            record: self.record.clone(),
+            ..Layer::default()
+        }
+    }
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Where the agent is, and how results are printed.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Address of the agent
+    #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL)]
+    pub url: String,
+    /// How to print
+    #[arg(long, env = "DRAINWATCH_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// How results are printed, of commands that ask no agent.
+#[derive(Debug, Args)]
+pub struct FormatArgs {
+    /// How to print
+    #[arg(long, env = "DRAINWATCH_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Flags of `shutdowns`.
+#[derive(Debug, Args)]
+pub struct ShutdownsArgs {
+    /// Ended since then (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<String>,
+    /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Only this verdict: clean, severed or unknown
+    #[arg(long)]
+    pub verdict: Option<Verdict>,
+    /// At most so many, up to 1000
+    #[arg(long, default_value = "50", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Where, and how to print.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+fn since(text: &str) -> Result<String, String> {
+    crate::web::since(text, jiff::Timestamp::now()).map(|_| text.into())
+}
+
+/// Flags of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Id of a shutdown, or its beginning
+    pub id: String,
+    /// Where, and how to print.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Flags of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Where, and how to print.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Flags of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A recording of `drainwatch run --record`
+    pub file: PathBuf,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Flags of `demo-server`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct DemoServerKind {
+    /// SIGTERM ends it at once, whatever it is doing
+    #[arg(long)]
+    pub bad: bool,
+    /// SIGTERM lets it finish what it is doing
+    #[arg(long)]
+    pub good: bool,
+}
+
+/// Flags of `demo-server`.
+#[derive(Debug, Args)]
+pub struct DemoServerArgs {
+    /// Which of the two.
+    #[command(flatten)]
+    pub kind: DemoServerKind,
+    /// Directory of the cgroup to move into before anything else
+    #[arg(long)]
+    pub cgroup: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn given_the_command_line_then_it_is_consistent_and_every_command_has_examples() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Examples:"), "{help}");
+        }
+    }
+
+    #[test]
+    fn given_the_flags_of_run_then_each_has_its_environment_variable_and_its_key_in_the_file() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        for flag in run
+            .get_arguments()
+            .filter_map(|argument| argument.get_long().zip(argument.get_env()))
+        {
+            let (long, env) = (flag.0, flag.1.to_string_lossy());
+            assert_eq!(
+                env,
+                format!("DRAINWATCH_{}", long.to_uppercase().replace(['.', '-'], "_"))
+            );
+            assert!(long == "config" || config::KEYS.contains(&long), "{long}");
+        }
+        let with_env = run
+            .get_arguments()
+            .filter(|argument| argument.get_env().is_some())
+            .count();
+        assert_eq!(with_env, 9);
+    }
+}

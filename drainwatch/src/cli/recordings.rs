@@ -1,0 +1,80 @@
+//! `drainwatch replay`, and the file of `run --record`.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter},
+    path::Path,
+};
+
+use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
+use crate::{
+    agent::Tape,
+    event::Event,
+    failure::{Exit, Failure},
+    recording::{self, Reader, RecordingError, Writer},
+    render,
+};
+
+/// Prints the reports of a recording.
+pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
+    let path = args.file.display();
+    let file = File::open(&args.file).map_err(|why| {
+        Failure::data(format!(
+            "cannot read the recording {path}: {why}; give a file that `drainwatch run --record` wrote"
+        ))
+    })?;
+    let reports = Reader::new(BufReader::new(file)).and_then(recording::replay);
+    let reports = reports.map_err(|error| {
+        let advice = match &error {
+            RecordingError::Truncated { line } => {
+                format!(
+                    "`head -n {} FILE` makes a recording of the whole lines",
+                    line.saturating_sub(1)
+                )
+            }
+            RecordingError::Version { .. } => "use the drainwatch that recorded it".into(),
+            _ => "give a file that `drainwatch run --record` wrote".into(),
+        };
+        Failure::data(format!("cannot replay {path}: {error}; {advice}"))
+    })?;
+    if !is_table(args.format.format) {
+        return print_json(&serde_json::json!({ "shutdowns": reports }), true);
+    }
+    match reports.as_slice() {
+        [] => print("no shutdowns\n"),
+        [one] => print(&render::report(one, width(), colour(&io::stdout()))),
+        many => print(&render::table(many, width())),
+    }
+}
+
+/// Begins a recording. An existing file is not overwritten: it may be the evidence of a bug.
+pub fn create(path: &Path) -> Result<Box<dyn Tape>, Failure> {
+    let failed = |why: &dyn std::fmt::Display, exit| {
+        let path = path.display();
+        Failure::new(
+            exit,
+            format!("cannot record to {path}: {why}; give --record a file that does not exist yet"),
+        )
+    };
+    let file = File::create_new(path).map_err(|why| {
+        let exit = match why.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Privilege,
+            _ => Exit::Unavailable,
+        };
+        failed(&why, exit)
+    })?;
+    let writer = Writer::new(BufWriter::new(file), &node()).map_err(|why| failed(&why, Exit::Unavailable))?;
+    Ok(Box::new(Recording(writer)))
+}
+
+struct Recording(Writer<BufWriter<File>>);
+
+impl Tape for Recording {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        self.0.write(event).map_err(io::Error::other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(io::Error::other)
+    }
+}

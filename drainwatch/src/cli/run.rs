@@ -1,0 +1,164 @@
+//! `drainwatch run`.
+
+use std::{io, path::Path, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{args::RunArgs, colour, recordings, start_kernel};
+use crate::{
+    agent::{self, Agent},
+    config::{self, LogFormat, Settings},
+    failure::{Exit, Failure},
+    kernel::{Kernel, KernelOptions},
+    render::text::Colour,
+    store::{Retention, Store, StoreError},
+    web,
+};
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let file = match &args.config {
+        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
+        None => config::Layer::default(),
+    };
+    let settings = Settings::resolve(args.layer(), file);
+    start_log(&settings);
+    runtime()?.block_on(serve(&settings))
+}
+
+/// One thread for everything: the agent waits far more than it works.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::internal("the runtime did not start", why))
+}
+
+/// Name of this host, as reports spell it.
+pub fn node() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn start_log(settings: &Settings) {
+    let ansi = colour(&io::stderr()) == Colour::Always;
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::from(settings.log_level))
+        .with_target(false)
+        .with_writer(io::stderr)
+        .with_ansi(ansi);
+    match settings.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+async fn serve(settings: &Settings) -> Result<(), Failure> {
+    // In this order, so that what fails has changed nothing: the port first, the kernel last.
+    let listener = web::bind(settings.listen).await?;
+    let stop = stop_signal()?;
+    let store = settings
+        .state_dir
+        .as_deref()
+        .map(|dir| open_store(dir, settings))
+        .transpose()?;
+    let tape = settings.record.as_deref().map(recordings::create).transpose()?;
+    let kernel = start_kernel(&KernelOptions {
+        capture: settings.capture.into(),
+        stop_signals: settings.stop_signals.clone(),
+    })?;
+    announce(&kernel, &listener, store.is_some());
+
+    let options = agent::Options {
+        node: node(),
+        linger: settings.linger,
+        memory_reports: settings.memory_reports,
+        store,
+        tape,
+    };
+    let (mut agent, handle) =
+        Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
+    let (stop_web, web_stopped) = watch::channel(false);
+    let web_options = web::Options {
+        telemetry_path: settings.telemetry_path.clone(),
+        max_requests: settings.max_requests,
+    };
+    let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
+
+    agent.run(stop).await;
+    tracing::info!("stopping");
+    // The web server may have ended by itself only through a panic, which its task has reported.
+    let _ = stop_web.send(true);
+    let stored = agent.close(async { drop(web.await) }).await;
+    if !stored {
+        tracing::error!("the store was too slow: the last reports may be missing in it");
+    }
+    Ok(())
+}
+
+/// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|why| Failure::internal("signals cannot be handled", why));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
+    let retention = Retention {
+        reports: settings.max_reports,
+        age: settings.max_age,
+    };
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let opened = Store::open(dir, retention, now_ms).map_err(|error| {
+        let exit = match &error {
+            StoreError::Io { why, .. } if why.kind() == io::ErrorKind::PermissionDenied => Exit::Privilege,
+            StoreError::InUse { .. } | StoreError::Io { .. } => Exit::Unavailable,
+            StoreError::Corrupt(_) | StoreError::Database(_) => Exit::Data,
+        };
+        Failure::new(exit, error.to_string())
+    })?;
+    if let Some((aside, why)) = opened.quarantined {
+        tracing::error!(
+            kept = %aside.display(), why,
+            "the store was damaged: it is kept aside and a fresh one begins"
+        );
+    }
+    if opened.unfinished > 0 {
+        tracing::warn!(
+            reports = opened.unfinished,
+            "shutdowns were going on when the last agent stopped; their reports say that their end was not seen"
+        );
+    }
+    Ok(Arc::new(opened.store))
+}
+
+fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
+    for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
+        let why = probe.error.as_deref().unwrap_or("unknown");
+        tracing::warn!(
+            probe = probe.probe,
+            why,
+            lost = probe.gives,
+            "a probe does not work"
+        );
+    }
+    let address = listener
+        .local_addr()
+        .map_or_else(|why| why.to_string(), |address| address.to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address,
+        "watching every workload of this node"
+    );
+    if !stores {
+        tracing::info!("reports are in memory only; --state-dir keeps them");
+    }
+}

@@ -1,0 +1,555 @@
+//! Which shutdowns there are: those under way, the last ones in memory, and the store behind them.
+//!
+//! The agent's loop owns the [`History`]; disk writes happen on a thread of their own, so that a
+//! slow disk never holds up an event.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    report::{Report, Verdict},
+    store::{Entry, Store},
+};
+
+/// Most bytes of reports kept in memory, whatever their number.
+const MEMORY_BYTES: usize = 4 << 20;
+/// Most bytes of one listing; the rest is left to a narrower question.
+const LISTING_BYTES: usize = 8 << 20;
+/// Writes that may wait for the disk. Beyond it they are dropped and counted; memory still has them.
+const QUEUE: usize = 256;
+
+/// What a listing asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Ended at this time (ms since the epoch) or later, or still under way.
+    pub since_ms: Option<i64>,
+    /// Name, `namespace/name`, cgroup path, or the last part of the name.
+    pub workload: Option<String>,
+    /// Verdict.
+    pub verdict: Option<Verdict>,
+    /// Most reports.
+    pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            since_ms: None,
+            workload: None,
+            verdict: None,
+            limit: 100,
+        }
+    }
+}
+
+impl Filter {
+    /// The report with this head is asked for, as far as workload and verdict go.
+    pub fn takes(&self, head: &Head) -> bool {
+        self.verdict.is_none_or(|verdict| verdict == head.verdict)
+            && self
+                .workload
+                .as_ref()
+                .is_none_or(|wanted| head.workload.is(wanted))
+    }
+}
+
+/// The fields of a report that a [`Filter`] looks at.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Head {
+    /// Verdict.
+    pub verdict: Verdict,
+    /// Workload.
+    pub workload: HeadWorkload,
+}
+
+/// The fields of a workload that a [`Filter`] looks at.
+#[derive(Debug, Clone, Deserialize)]
+pub struct HeadWorkload {
+    namespace: Option<String>,
+    name: String,
+    cgroup: String,
+}
+
+impl HeadWorkload {
+    fn is(&self, wanted: &str) -> bool {
+        let qualified = || {
+            let (namespace, name) = wanted.split_once('/')?;
+            Some(self.namespace.as_deref() == Some(namespace) && self.name == name)
+        };
+        self.name == wanted
+            || self.cgroup == wanted
+            || self.name.rsplit('/').next() == Some(wanted)
+            || qualified() == Some(true)
+    }
+}
+
+impl From<&Report> for Head {
+    fn from(report: &Report) -> Self {
+        let workload = &report.workload;
+        Self {
+            verdict: report.verdict,
+            workload: HeadWorkload {
+                namespace: workload.namespace.clone(),
+                name: workload.name.clone(),
+                cgroup: workload.cgroup.clone(),
+            },
+        }
+    }
+}
+
+/// Reports found, bounded in number and bytes.
+#[derive(Debug)]
+pub struct Matches {
+    found: Vec<Arc<str>>,
+    bytes: usize,
+    limit: usize,
+    more: bool,
+}
+
+impl Matches {
+    /// None yet, at most `limit`.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            bytes: 0,
+            limit,
+            more: false,
+        }
+    }
+
+    /// Takes one in; `false` when there is no room, and the search may stop.
+    pub fn push(&mut self, json: Arc<str>) -> bool {
+        if self.found.len() >= self.limit || self.bytes.saturating_add(json.len()) > LISTING_BYTES {
+            self.more = true;
+            return false;
+        }
+        self.bytes += json.len();
+        self.found.push(json);
+        true
+    }
+
+    /// There was no room for all.
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// The reports, as JSON.
+    pub fn found(&self) -> &[Arc<str>] {
+        &self.found
+    }
+
+    #[cfg(test)]
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.found
+            .iter()
+            .map(|json| serde_json::from_str::<Report>(json).unwrap().id)
+            .collect()
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    head: Head,
+    json: Arc<str>,
+}
+
+/// Shutdowns under way and the last ones that ended.
+#[derive(Debug)]
+pub struct History {
+    open: BTreeMap<String, Box<Report>>,
+    /// By time of end and id.
+    recent: BTreeMap<(i64, String), Kept>,
+    ended: HashMap<String, i64>,
+    bytes: usize,
+    most: usize,
+    writer: Option<Writer>,
+}
+
+impl History {
+    /// Keeps at most `most` ended reports in memory, and all of them in `store` if there is one.
+    pub fn new(most: usize, store: Option<Arc<Store>>) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            ended: HashMap::new(),
+            bytes: 0,
+            most,
+            writer: store.map(Writer::start),
+        }
+    }
+
+    /// A shutdown goes on. Its first report is stored at once, so that a crash of the agent leaves a trace.
+    pub fn update(&mut self, report: Box<Report>, now_ms: i64) {
+        let id = report.id.clone();
+        if self.open.insert(id.clone(), report).is_none() {
+            self.store_open(&id, now_ms);
+        }
+    }
+
+    /// A shutdown ended.
+    pub fn finish(&mut self, report: &Report, now_ms: i64) {
+        self.open.remove(&report.id);
+        let json: Arc<str> = to_json(report).into();
+        let ended_ms = report
+            .ended_at
+            .as_ref()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .map_or(now_ms, jiff::Timestamp::as_millisecond);
+        if let Some(writer) = &self.writer {
+            writer.put(
+                Entry {
+                    id: report.id.clone(),
+                    ended_ms,
+                    open: false,
+                    json: json.clone(),
+                },
+                now_ms,
+            );
+        }
+        self.bytes += json.len();
+        self.ended.insert(report.id.clone(), ended_ms);
+        self.recent.insert(
+            (ended_ms, report.id.clone()),
+            Kept {
+                head: report.into(),
+                json,
+            },
+        );
+        while self.recent.len() > self.most || self.bytes > MEMORY_BYTES {
+            let Some(((_, id), gone)) = self.recent.pop_first() else {
+                break;
+            };
+            self.bytes -= gone.json.len();
+            self.ended.remove(&id);
+        }
+    }
+
+    /// It was no shutdown.
+    pub fn discard(&mut self, id: &str, now_ms: i64) {
+        self.open.remove(id);
+        if let Some(writer) = &self.writer {
+            writer.send(Write::Remove(id.into(), now_ms));
+        }
+    }
+
+    /// How many shutdowns are under way.
+    pub fn under_way(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What `filter` asks for of those in memory: under way first, then newest first; with the ids
+    /// of all that are in memory, for the search in the store.
+    pub fn list(&self, filter: &Filter) -> (Matches, HashSet<String>) {
+        let mut matches = Matches::new(filter.limit);
+        let open = self
+            .open
+            .values()
+            .rev()
+            .filter(|report| filter.takes(&Head::from(&***report)));
+        let from = filter.since_ms.unwrap_or(i64::MIN);
+        let ended = self
+            .recent
+            .range((from, String::new())..)
+            .rev()
+            .filter(|(_, kept)| filter.takes(&kept.head));
+        let all = open
+            .map(|report| to_json(report).into())
+            .chain(ended.map(|(_, kept)| kept.json.clone()));
+        for json in all {
+            if !matches.push(json) {
+                break;
+            }
+        }
+        let known = self.open.keys().chain(self.ended.keys()).cloned().collect();
+        (matches, known)
+    }
+
+    /// Ids in memory that begin with `prefix`, at most `most`.
+    pub fn ids(&self, prefix: &str, most: usize) -> Vec<String> {
+        let all = self.open.keys().chain(self.ended.keys());
+        all.filter(|id| id.starts_with(prefix))
+            .take(most)
+            .cloned()
+            .collect()
+    }
+
+    /// The report with this id, if it is in memory.
+    pub fn get(&self, id: &str) -> Option<Arc<str>> {
+        if let Some(report) = self.open.get(id) {
+            return Some(to_json(report).into());
+        }
+        let ended_ms = *self.ended.get(id)?;
+        self.recent
+            .get(&(ended_ms, id.into()))
+            .map(|kept| kept.json.clone())
+    }
+
+    /// Writes that failed or found no room in the queue.
+    pub fn store_errors(&self) -> u64 {
+        self.writer
+            .as_ref()
+            .map_or(0, |writer| writer.errors.load(Ordering::Relaxed))
+    }
+
+    /// Stores what is under way as it stands and waits until everything is on disk, at most `most`.
+    /// `false` when the disk was too slow for that.
+    pub fn close(&mut self, now_ms: i64, most: Duration) -> bool {
+        let ids: Vec<_> = self.open.keys().cloned().collect();
+        for id in ids {
+            self.store_open(&id, now_ms);
+        }
+        self.writer.take().is_none_or(|writer| writer.finish(most))
+    }
+
+    fn store_open(&self, id: &str, now_ms: i64) {
+        if let (Some(writer), Some(report)) = (&self.writer, self.open.get(id)) {
+            let json = to_json(report).into();
+            writer.put(
+                Entry {
+                    id: id.into(),
+                    ended_ms: now_ms,
+                    open: true,
+                    json,
+                },
+                now_ms,
+            );
+        }
+    }
+}
+
+/// A report has string keys and finite numbers only, so this cannot fail; if it ever did, the
+/// reader would see an empty object instead of a stopped agent.
+fn to_json(report: &Report) -> String {
+    serde_json::to_string(report).unwrap_or_else(|_| "{}".into())
+}
+
+#[derive(Debug)]
+enum Write {
+    Put(Entry, i64),
+    Remove(String, i64),
+}
+
+/// The thread that writes to the store.
+#[derive(Debug)]
+struct Writer {
+    queue: mpsc::SyncSender<Write>,
+    done: mpsc::Receiver<()>,
+    errors: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn start(store: Arc<Store>) -> Self {
+        let (queue, waiting) = mpsc::sync_channel(QUEUE);
+        let (finished, done) = mpsc::channel();
+        let errors = Arc::new(AtomicU64::new(0));
+        let counted = errors.clone();
+        thread::spawn(move || {
+            write_all(&store, &waiting, &counted);
+            // The store is closed before the end is announced.
+            drop(store);
+            let _ = finished.send(());
+        });
+        Self { queue, done, errors }
+    }
+
+    fn put(&self, entry: Entry, now_ms: i64) {
+        self.send(Write::Put(entry, now_ms));
+    }
+
+    fn send(&self, write: Write) {
+        if self.queue.try_send(write).is_err() && self.errors.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::error!(
+                "the store is too slow: a report was not stored; it is in memory and in the log only"
+            );
+        }
+    }
+
+    fn finish(self, most: Duration) -> bool {
+        drop(self.queue);
+        self.done.recv_timeout(most).is_ok()
+    }
+}
+
+/// Writes what comes until the queue's other end is gone; what waits together goes in one transaction.
+fn write_all(store: &Store, waiting: &mpsc::Receiver<Write>, errors: &AtomicU64) {
+    while let Ok(first) = waiting.recv() {
+        let (mut entries, mut removed, mut now_ms) = (HashMap::new(), Vec::new(), i64::MIN);
+        for write in std::iter::once(first).chain(waiting.try_iter()) {
+            match write {
+                Write::Put(entry, at_ms) => {
+                    now_ms = now_ms.max(at_ms);
+                    entries.insert(entry.id.clone(), entry);
+                }
+                Write::Remove(id, at_ms) => {
+                    now_ms = now_ms.max(at_ms);
+                    entries.remove(&id);
+                    removed.push(id);
+                }
+            }
+        }
+        let entries: Vec<_> = entries.into_values().collect();
+        if let Err(error) = store.write(&entries, &removed, now_ms) {
+            let lost = entries.len() as u64;
+            errors.fetch_add(lost.max(1), Ordering::Relaxed);
+            tracing::error!(reports = lost, %error, "reports could not be stored");
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{
+        report::{Outcomes, Trigger, Workload},
+        store::Retention,
+    };
+
+    /// A report of a shutdown that ended, with nothing in it.
+    pub(crate) fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
+        Report {
+            id: id.into(),
+            node: "n1".into(),
+            workload: Workload {
+                kind: "cgroup".into(),
+                namespace: None,
+                name: workload.into(),
+                pod: None,
+                container: None,
+                container_id: None,
+                cgroup: workload.into(),
+            },
+            trigger: Trigger::Stop,
+            verdict,
+            started_at: "2026-01-01T00:00:00.000Z".into(),
+            ended_at: Some("2026-01-01T00:00:01.000Z".into()),
+            exit: None,
+            signals: vec![],
+            requests: Outcomes::default(),
+            severed: BTreeMap::new(),
+            severed_requests: vec![],
+            severed_requests_omitted: 0,
+            timeline: vec![],
+            drained_requests: vec![],
+            drain_ms: None,
+            endpoint_lag_ms: None,
+            findings: vec![],
+            events_lost: 0,
+        }
+    }
+
+    fn ended(id: &str, second: u32) -> Report {
+        let mut report = report(id, "/svc/a", Verdict::Clean);
+        report.ended_at = Some(format!("2026-01-01T00:00:{second:02}.000Z"));
+        report
+    }
+
+    fn going_on(id: &str) -> Box<Report> {
+        Box::new(Report {
+            ended_at: None,
+            ..report(id, "/svc/a", Verdict::Clean)
+        })
+    }
+
+    #[test]
+    fn given_open_and_ended_ones_when_listed_then_open_come_first_then_newest() {
+        let mut history = History::new(10, None);
+        history.finish(&ended("x", 5), 0);
+        history.finish(&ended("y", 9), 0);
+        history.update(going_on("o"), 0);
+        let (matches, known) = history.list(&Filter::default());
+        assert_eq!(matches.ids(), ["o", "y", "x"]);
+        assert_eq!(known.len(), 3);
+        assert!(!matches.more());
+        let since = "2026-01-01T00:00:09Z"
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            .as_millisecond();
+        let filter = Filter {
+            since_ms: Some(since),
+            ..Filter::default()
+        };
+        assert_eq!(history.list(&filter).0.ids(), ["o", "y"]);
+        let (two, _) = history.list(&Filter {
+            limit: 2,
+            ..Filter::default()
+        });
+        assert_eq!((two.ids().len(), two.more()), (2, true));
+    }
+
+    #[test]
+    fn given_a_filter_when_listed_then_workload_and_verdict_both_count() {
+        let mut history = History::new(10, None);
+        history.finish(&report("a", "/svc/a", Verdict::Severed), 0);
+        history.finish(&report("b", "/svc/b", Verdict::Clean), 0);
+        let ids = |workload: Option<&str>, verdict| {
+            let filter = Filter {
+                workload: workload.map(Into::into),
+                verdict,
+                ..Filter::default()
+            };
+            history.list(&filter).0.ids()
+        };
+        assert_eq!(ids(Some("/svc/a"), None), ["a"]);
+        assert_eq!(ids(Some("b"), None), ["b"]);
+        assert_eq!(ids(None, Some(Verdict::Severed)), ["a"]);
+        assert!(ids(Some("b"), Some(Verdict::Severed)).is_empty());
+    }
+
+    #[test]
+    fn given_more_than_fit_in_memory_when_finished_then_the_oldest_goes_and_discarded_ones_too() {
+        let mut history = History::new(2, None);
+        for (id, second) in [("a", 1), ("b", 2), ("c", 3)] {
+            history.finish(&ended(id, second), 0);
+        }
+        history.update(going_on("d"), 0);
+        history.discard("d", 0);
+        assert_eq!(history.list(&Filter::default()).0.ids(), ["c", "b"]);
+        assert!(history.get("a").is_none() && history.get("d").is_none() && history.get("b").is_some());
+        assert_eq!(history.ids("c", 5), ["c"]);
+    }
+
+    #[test]
+    fn given_huge_reports_when_finished_then_memory_is_bounded_in_bytes() {
+        let mut history = History::new(1000, None);
+        for second in 0..5 {
+            let mut report = ended(&format!("r{second}"), second);
+            report.workload.name = "x".repeat(1 << 20);
+            history.finish(&report, 0);
+        }
+        assert_eq!(history.list(&Filter::default()).0.ids(), ["r4", "r3", "r2"]);
+    }
+
+    #[test]
+    fn given_a_store_when_closed_then_ended_and_open_reports_are_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = Retention {
+            reports: 10,
+            age: Duration::from_hours(24),
+        };
+        let now_ms = "2026-01-01T00:00:09Z"
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            .as_millisecond();
+        let store = Arc::new(Store::open(dir.path(), keep, now_ms).unwrap().store);
+        let mut history = History::new(10, Some(store));
+        history.finish(&ended("a", 5), now_ms);
+        history.update(going_on("b"), now_ms);
+        history.update(going_on("c"), now_ms);
+        history.discard("c", now_ms);
+        assert!(history.close(now_ms, Duration::from_secs(10)));
+        assert_eq!(history.store_errors(), 0);
+        let opened = Store::open(dir.path(), keep, now_ms).unwrap();
+        assert_eq!(opened.unfinished, 1);
+        assert_eq!(opened.store.ids("", 9).unwrap(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Strings for a terminal: escaped, measured, cut, wrapped, coloured.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Whether to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Escape sequences.
+    Always,
+    /// Plain text.
+    Never,
+}
+
+/// What a piece of text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    /// Severed, killed.
+    Bad,
+    /// Drained, clean.
+    Good,
+    /// Unknown, advice.
+    Doubt,
+    /// Less important.
+    Faint,
+    /// A heading.
+    Strong,
+    /// As it is.
+    Plain,
+}
+
+impl Colour {
+    /// `text` in this ink.
+    pub fn paint(self, ink: Ink, text: &str) -> String {
+        let style = match ink {
+            Ink::Bad => AnsiColor::Red.on_default(),
+            Ink::Good => AnsiColor::Green.on_default(),
+            Ink::Doubt => AnsiColor::Yellow.on_default(),
+            Ink::Faint => Style::new().dimmed(),
+            Ink::Strong => Style::new().bold(),
+            Ink::Plain => Style::new(),
+        };
+        if self == Self::Never || ink == Ink::Plain || text.is_empty() {
+            return text.into();
+        }
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// Strings of a report come from whoever named a process or sent a request: nothing in them may
+/// move the cursor, change colours or reverse the line. Such characters become `\u{1b}`.
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Controls, and the format characters that reorder or hide text.
+        let hostile = c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        if hostile {
+            let _ = write!(out, "{}", c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Columns that `text` takes.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` in exactly `width` columns: cut with `…` or filled with spaces.
+pub fn fit(text: &str, width: usize) -> String {
+    let mut out = cut(text, width);
+    out.push_str(&" ".repeat(width.saturating_sub(columns(&out))));
+    out
+}
+
+/// `text` in at most `width` columns, its end cut with `…`.
+pub fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.into();
+    }
+    let mut out = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        out.push(c);
+    }
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// Lines of at most `width` columns, broken at spaces (within a word only where it is longer than a line).
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(8);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for mut word in text.split_whitespace() {
+        if !line.is_empty() {
+            if columns(&line) + 1 + columns(word) <= width {
+                line.push(' ');
+            } else {
+                lines.push(std::mem::take(&mut line));
+            }
+        }
+        while columns(&line) + columns(word) > width {
+            let mut used = 0;
+            let end = word
+                .char_indices()
+                .find(|(_, c)| {
+                    used += c.width().unwrap_or(0);
+                    used > width
+                })
+                .map_or(word.len(), |(at, _)| at);
+            lines.push(word[..end].to_owned());
+            word = &word[end..];
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// Milliseconds as people read them: `0.4 ms`, `40 ms`, `1.25 s`, `2 min 5 s`.
+pub fn span(ms: f64) -> String {
+    if ms.is_nan() {
+        return "?".into();
+    }
+    let (sign, ms) = (if ms <= -0.05 { "-" } else { "" }, ms.abs());
+    let short = |number: String| number.trim_end_matches('0').trim_end_matches('.').to_owned();
+    if ms < 9.95 {
+        format!("{sign}{} ms", short(format!("{ms:.1}")))
+    } else if ms < 999.5 {
+        format!("{sign}{ms:.0} ms")
+    } else if ms < 59_950.0 {
+        format!("{sign}{} s", short(format!("{:.2}", ms / 1000.0)))
+    } else {
+        let seconds = (ms / 1000.0).round();
+        format!(
+            "{sign}{:.0} min {:.0} s",
+            (seconds / 60.0).floor(),
+            seconds % 60.0
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_hostile_text_when_cleaned_then_nothing_in_it_acts() {
+        assert_eq!(
+            clean("a\u{1b}[31mb\r\n\u{9b}c\u{202e}d"),
+            "a\\u{1b}[31mb\\u{d}\\u{a}\\u{9b}c\\u{202e}d"
+        );
+        assert_eq!(clean("/größe/日本"), "/größe/日本");
+    }
+
+    #[test]
+    fn given_wide_text_when_fitted_then_columns_count_and_not_characters() {
+        assert_eq!(fit("日本語", 5), "日本…");
+        assert_eq!(fit("日本語", 4), "日… ");
+        assert_eq!(fit("ab", 4), "ab  ");
+        assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn given_long_text_when_wrapped_then_no_line_is_wider() {
+        assert_eq!(wrap("raise the grace period", 12), ["raise the", "grace period"]);
+        assert_eq!(wrap("abcdefghijkl m", 8), ["abcdefgh", "ijkl m"]);
+        assert_eq!(wrap("", 8), [""]);
+    }
+
+    #[test]
+    fn given_milliseconds_when_spelled_then_units_fit() {
+        for (ms, text) in [
+            (0.0, "0 ms"),
+            (0.44, "0.4 ms"),
+            (3.0, "3 ms"),
+            (999.4, "999 ms"),
+            (999.6, "1 s"),
+            (1250.0, "1.25 s"),
+            (59_950.0, "1 min 0 s"),
+            (125_000.0, "2 min 5 s"),
+            (-40.0, "-40 ms"),
+            (f64::NAN, "?"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! The command line as its users meet it: what they do wrong gets one line, a fitting exit code, and
+//! costs nothing.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use assert_cmd::Command;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, geteuid},
+};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
+
+fn drainwatch(args: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    clean_environment(|name| {
+        command.env_remove(name);
+    });
+    command.args(args).timeout(Duration::from_mins(1));
+    command
+}
+
+/// The same without any capability: as root with empty sets, so that files are as reachable as before.
+fn without_capabilities(args: &[&str]) -> Command {
+    if !geteuid().is_root() {
+        return drainwatch(args);
+    }
+    let mut command = Command::new("setpriv");
+    clean_environment(|name| {
+        command.env_remove(name);
+    });
+    command
+        .args(["--bounding-set=-all", "--inh-caps=-all", BINARY])
+        .args(args)
+        .timeout(Duration::from_mins(1));
+    command
+}
+
+fn clean_environment(mut remove: impl FnMut(String)) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRAINWATCH_")) {
+        remove(name);
+    }
+}
+
+/// Runs it and expects this exit code and one line on standard error, which is returned.
+fn refused(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{line}");
+    assert_eq!(line.lines().count(), 1, "more than one line: {line}");
+    assert!(line.starts_with("drainwatch: "), "{line}");
+    assert!(output.stdout.is_empty());
+    line
+}
+
+/// The agent can run here, as far as `doctor` says.
+fn kernel_allows() -> bool {
+    drainwatch(&["doctor"]).output().unwrap().status.success()
+}
+
+#[test]
+fn given_bad_usage_then_64_and_what_to_write_instead() {
+    for (args, says) in [
+        (&["run", "--stat-dir", "x"][..], "'--state-dir'"),
+        (&["run", "--web.listen-address", "here"], "127.0.0.1:9669"),
+        (&["run", "--web.telemetry-path", "metrics"], "/metrics"),
+        (&["run", "--web.max-requests", "0"], "from 1 to 10000"),
+        (&["run", "--capture", "all"], "heads, none"),
+        (&["shutdowns", "--since", "yesterday"], "15m"),
+        (&["shutdowns", "--verdict", "fine"], "clean, severed, unknown"),
+        (&["shutdowns", "--limit", "0"], "1..=1000"),
+        (&["shutdowns", "--url", "ftp://x"], "http://127.0.0.1:9669"),
+        (&["show"], "<ID>"),
+        (&["show", "../metrics"], "not an id"),
+        (&["demos"], "'demo'"),
+        (&[], "--help"),
+    ] {
+        let line = refused(&mut drainwatch(args), 64);
+        assert!(line.contains(says), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn given_a_bad_value_in_the_environment_then_it_is_refused_like_the_flag_but_a_flag_goes_before_it() {
+    let line = refused(
+        drainwatch(&["run"]).env("DRAINWATCH_WEB_LISTEN_ADDRESS", "here"),
+        64,
+    );
+    assert!(line.contains("127.0.0.1:9669"), "{line}");
+    let nobody = unused_address();
+    let url = format!("http://{nobody}");
+    let line = refused(
+        drainwatch(&["shutdowns", "--url", &url]).env("DRAINWATCH_URL", "http://127.0.0.1:1"),
+        69,
+    );
+    assert!(line.contains(&url), "{line}");
+}
+
+#[test]
+fn given_a_configuration_that_cannot_be_used_then_78_and_where_and_why() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("d.toml");
+    let path = file.to_str().unwrap();
+    let line = refused(&mut drainwatch(&["run", "--config", path]), 78);
+    assert!(line.contains(path) && line.contains("No such file"), "{line}");
+    let line = refused(
+        &mut drainwatch(&["run", "--config", dir.path().to_str().unwrap()]),
+        78,
+    );
+    assert!(line.contains("cannot read"), "{line}");
+    for (text, says) in [
+        (
+            "[web]\nlisten-adress = ':1'",
+            "unknown key `web.listen-adress`; did you mean `web.listen-address`",
+        ),
+        ("[web]\nmax-requests = 'many'", "line 2: `many` is not a number"),
+        ("capture = ", "line 1:"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let line = refused(&mut drainwatch(&["run", "--config", path]), 78);
+        assert!(line.contains(says), "{line}");
+    }
+}
+
+#[test]
+fn given_an_occupied_port_then_69_before_anything_was_touched() {
+    let dir = TempDir::new().unwrap();
+    let occupied = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = occupied.local_addr().unwrap().to_string();
+    let state = dir.path().join("state");
+    let args = [
+        "run",
+        "--web.listen-address",
+        &address,
+        "--state-dir",
+        state.to_str().unwrap(),
+    ];
+    let line = refused(&mut drainwatch(&args), 69);
+    assert!(line.contains(&address) && line.contains("in use"), "{line}");
+    assert!(!state.exists());
+}
+
+#[test]
+fn given_a_missing_privilege_then_77_and_its_name() {
+    for args in [&["run", "--web.listen-address", "127.0.0.1:0"][..], &["demo"]] {
+        let line = refused(&mut without_capabilities(args), 77);
+        assert!(
+            line.contains("CAP_BPF") && line.contains("sudo"),
+            "{args:?}: {line}"
+        );
+    }
+    let output = without_capabilities(&["doctor", "--format", "json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(77));
+    let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(diagnosis["missing_capabilities"][0][0], "CAP_BPF");
+}
+
+#[test]
+fn given_a_damaged_store_when_started_then_it_is_kept_aside_with_one_clear_line() {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("reports.redb");
+    fs::write(&store, b"not a database").unwrap();
+    // Without privileges it ends right after the store is open.
+    let args = [
+        "run",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--state-dir",
+        dir.path().to_str().unwrap(),
+    ];
+    let output = without_capabilities(&args).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{log}");
+    let aside: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("the store was damaged"))
+        .collect();
+    assert_eq!(aside.len(), 1, "{log}");
+    assert_eq!(log.lines().count(), 2, "that line and the refusal: {log}");
+    let kept = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let kept: Vec<_> = kept
+        .filter(|path| path.display().to_string().contains(".corrupt-"))
+        .collect();
+    assert_eq!(fs::read(&kept[0]).unwrap(), b"not a database");
+    assert!(aside[0].contains(kept[0].to_str().unwrap()));
+}
+
+#[test]
+fn given_a_store_that_cannot_be_used_then_one_line_says_why() {
+    let dir = TempDir::new().unwrap();
+    let keep = drainwatch::store::Retention {
+        reports: 1,
+        age: Duration::from_secs(1),
+    };
+    let _held = drainwatch::store::Store::open(dir.path(), keep, 0).unwrap();
+    let run = |state: &Path| {
+        let args = [
+            "run",
+            "--web.listen-address",
+            "127.0.0.1:0",
+            "--state-dir",
+            state.to_str().unwrap(),
+        ];
+        refused(&mut drainwatch(&args), 69)
+    };
+    assert!(run(dir.path()).contains("in use by another agent"));
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(run(&file).contains("--state-dir"));
+}
+
+#[test]
+fn given_a_bad_recording_then_65_and_it_is_untouched() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("r.jsonl");
+    let path = file.to_str().unwrap();
+    assert!(refused(&mut drainwatch(&["replay", path]), 65).contains("No such file"));
+    let header = r#"{"drainwatch_recording":1,"node":"n","version":"0"}"#;
+    let tick = r#"{"at_ns":1,"event":"tick","wall_ns":0}"#;
+    for (text, says) in [
+        ("", "not a drainwatch recording"),
+        ("hello\n", "not a drainwatch recording"),
+        (
+            &format!("{header}\n{}", &tick[..20]),
+            "line 2: the recording ends in the middle",
+        ),
+        (&format!("{header}\n{tick}\n{{}}\n{tick}\n"), "line 3"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let line = refused(&mut drainwatch(&["replay", path]), 65);
+        assert!(line.contains(path) && line.contains(says), "{line}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+    fs::write(&file, format!("{header}\n{tick}\n")).unwrap();
+    drainwatch(&["replay", path])
+        .assert()
+        .success()
+        .stdout("no shutdowns\n");
+    drainwatch(&["replay", path, "--format", "json"])
+        .assert()
+        .success();
+}
+
+#[test]
+fn given_an_existing_file_when_recorded_to_then_it_is_not_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("r.jsonl");
+    fs::write(&file, "evidence").unwrap();
+    let args = [
+        "run",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--record",
+        file.to_str().unwrap(),
+    ];
+    let output = drainwatch(&args).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "evidence");
+}
+
+#[test]
+fn given_no_agent_then_69_and_how_to_start_one() {
+    let url = format!("http://{}", unused_address());
+    for args in [&["shutdowns"][..], &["show", "x"], &["watch"]] {
+        let line = refused(drainwatch(args).env("DRAINWATCH_URL", &url), 69);
+        assert!(line.contains(&url) && line.contains("drainwatch run"), "{line}");
+    }
+}
+
+#[test]
+fn given_something_else_at_the_url_then_65() {
+    let other = Canned::serve("127.0.0.1:0", |_| (200, "<html>hello</html>".into()));
+    let line = refused(drainwatch(&["shutdowns"]).env("DRAINWATCH_URL", other.url()), 65);
+    assert!(line.contains("is it a drainwatch agent"), "{line}");
+    let other = Canned::serve("127.0.0.1:0", |_| (404, "gone".into()));
+    let line = refused(drainwatch(&["show", "x"]).env("DRAINWATCH_URL", other.url()), 65);
+    assert!(line.contains("status 404"), "{line}");
+}
+
+#[test]
+fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
+    let agent = Canned::serve("127.0.0.1:0", |path| match path {
+        _ if path.starts_with("/api/v1/shutdowns?") => (200, listing(&["a1"])),
+        "/api/v1/shutdowns/a1" => (200, report("a1")),
+        _ => (404, r#"{"error":"no shutdown has that id"}"#.into()),
+    });
+    let run = |args: &[&str]| {
+        drainwatch(args)
+            .env("DRAINWATCH_URL", agent.url())
+            .output()
+            .unwrap()
+    };
+    let table =
+        String::from_utf8(run(&["shutdowns", "--verdict", "severed", "--since", "1h"]).stdout).unwrap();
+    assert!(
+        table.contains("/svc/shop") && table.contains("severed"),
+        "{table}"
+    );
+    let json = run(&["shutdowns", "--format", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["shutdowns"][0]["id"], "a1");
+    let shown = String::from_utf8(run(&["show", "a1"]).stdout).unwrap();
+    assert!(shown.contains("/svc/shop · severed · stop"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colour where there is no terminal");
+    let line = refused(drainwatch(&["show", "b"]).env("DRAINWATCH_URL", agent.url()), 64);
+    assert!(line.contains("no shutdown has that id"), "{line}");
+}
+
+#[test]
+fn given_a_reader_that_leaves_then_the_writer_ends_quietly() {
+    let mut child = std::process::Command::new(BINARY)
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(errors, "");
+}
+
+#[test]
+fn given_a_watcher_when_the_agent_restarts_then_it_goes_on_with_what_ends_after() {
+    let before = Canned::serve("127.0.0.1:0", |_| (200, listing(&["old"])));
+    let address = before.address.to_string();
+    let mut watcher = Running::start(&["watch", "--url", &before.url()], Output::Stdout);
+    before.asked();
+    drop(before);
+    // The fake agent is back at the same address, with a shutdown that ended meanwhile.
+    let _after = Canned::serve(&address, |_| (200, listing(&["new", "old"])));
+    let line = watcher.line();
+    assert!(line.contains("/svc/shop") && line.contains("severed"), "{line}");
+    watcher.stop(Signal::SIGKILL);
+    assert_eq!(
+        watcher.rest(),
+        "",
+        "one line per shutdown, and none for what ended before"
+    );
+}
+
+#[test]
+fn given_help_then_every_command_has_examples_and_the_exit_codes_are_there() {
+    let help = String::from_utf8(
+        drainwatch(&["--help"])
+            .assert()
+            .success()
+            .get_output()
+            .stdout
+            .clone(),
+    )
+    .unwrap();
+    for word in [
+        "run",
+        "demo",
+        "shutdowns",
+        "show",
+        "watch",
+        "replay",
+        "doctor",
+        "completions",
+        "64",
+        "77",
+        "78",
+    ] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(!help.contains("demo-server"));
+    drainwatch(&["--version"]).assert().success();
+}
+
+#[test]
+fn given_the_demo_then_report_and_clients_agree_and_nothing_is_left_behind() {
+    let output = drainwatch(&["demo", "--format", "json"]).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !kernel_allows() {
+        let doctor = drainwatch(&["doctor"]).output().unwrap();
+        assert_eq!(output.status.code(), doctor.status.code(), "{log}");
+        return;
+    }
+    assert!(output.status.success(), "{log}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [bad, good] = [&result["shutdowns"][0], &result["shutdowns"][1]];
+    assert_eq!(
+        (bad["verdict"].as_str(), good["verdict"].as_str()),
+        (Some("severed"), Some("clean"))
+    );
+    assert_eq!(bad["requests"]["severed"], result["clients"]["bad"]["cut"]);
+    assert_eq!(result["clients"]["good"]["cut"], 0);
+    let workload = bad["workload"]["cgroup"].as_str().unwrap();
+    for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        assert!(!Path::new(&format!("{root}{workload}")).exists());
+    }
+}
+
+#[test]
+fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothing_is_lost() {
+    if !kernel_allows() {
+        // What it does instead is the test of missing privileges.
+        refused(
+            &mut without_capabilities(&["run", "--web.listen-address", "127.0.0.1:0"]),
+            77,
+        );
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let address = unused_address().to_string();
+    let (state, record) = (dir.path().join("state"), dir.path().join("r.jsonl"));
+    let (state, record) = (state.to_str().unwrap(), record.to_str().unwrap());
+    let args = [
+        "run",
+        "--web.listen-address",
+        &address,
+        "--state-dir",
+        state,
+        "--record",
+        record,
+    ];
+    for n in 0..2 {
+        let _ = fs::remove_file(record);
+        let mut agent = Running::start(&args, Output::Stderr);
+        while !agent.line().contains("watching every workload") {}
+        assert_eq!(get(&address, "/readyz"), (200, "ok\n".into()));
+        let (status, text) = get(&address, "/metrics");
+        assert_eq!(status, 200);
+        assert!(
+            text.contains("drainwatch_probe_status{probe=") && text.contains("drainwatch_shutdowns_total{")
+        );
+        assert_eq!(get(&address, "/api/v1/shutdowns?limit=x").0, 400);
+        assert_eq!(get(&address, "/nowhere").0, 404);
+        let began = Instant::now();
+        assert_eq!(agent.stop(Signal::SIGTERM), Some(0), "run {n}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // A whole recording, and a store that opens again.
+        drainwatch(&["replay", record]).assert().success();
+    }
+}
+
+/// An address at which nobody listens.
+fn unused_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn report(id: &str) -> String {
+    serde_json::json!({
+        "id": id, "node": "n",
+        "workload": {"kind": "cgroup", "namespace": null, "name": "/svc/shop", "pod": null, "container": null,
+            "container_id": null, "cgroup": "/svc/shop"},
+        "trigger": "stop", "verdict": "severed",
+        "started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.000Z",
+        "exit": null, "signals": [],
+        "requests": {"drained": 0, "severed": 1, "aborted": 0, "unknown": 0},
+        "severed": {"unanswered": 1}, "severed_requests": [], "severed_requests_omitted": 1, "timeline": [],
+        "drain_ms": null, "endpoint_lag_ms": null, "findings": [], "events_lost": 0
+    })
+    .to_string()
+}
+
+fn listing(ids: &[&str]) -> String {
+    let reports: Vec<_> = ids.iter().map(|id| report(id)).collect();
+    format!("{{\"shutdowns\":[{}],\"more\":false}}", reports.join(","))
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+}
+
+/// An HTTP server with canned answers. Its port is free again when it is dropped.
+struct Canned {
+    address: SocketAddr,
+    asked: mpsc::Receiver<()>,
+    stop: mpsc::Sender<()>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Canned {
+    fn serve(address: &str, answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asks, asked) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.try_recv().is_ok() {
+                    return;
+                }
+                let mut stream = stream.unwrap();
+                let mut request = String::new();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                reader.read_line(&mut request).unwrap();
+                let mut line = String::new();
+                while reader.read_line(&mut line).unwrap() > 2 {
+                    line.clear();
+                }
+                let (status, body) = answer(request.split(' ').nth(1).unwrap_or_default());
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _ = asks.send(());
+            }
+        });
+        Self {
+            address,
+            asked,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn asked(&self) {
+        self.asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
+
+impl Drop for Canned {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Output {
+    Stdout,
+    Stderr,
+}
+
+/// A command that runs until it is stopped, and its lines.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(args: &[&str], output: Output) -> Self {
+        let mut command = std::process::Command::new(BINARY);
+        clean_environment(|name| {
+            command.env_remove(name);
+        });
+        let mut child = command
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pipe: Box<dyn Read + Send> = match output {
+            Output::Stdout => Box::new(child.stdout.take().unwrap()),
+            Output::Stderr => Box::new(child.stderr.take().unwrap()),
+        };
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a line in time")
+    }
+
+    fn rest(&mut self) -> String {
+        self.lines.iter().collect()
+    }
+
+    fn stop(&mut self, signal: Signal) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -26,24 +26,31 @@ use crate::{
     table::{Around, Net, Python, Server},
 };
 
-/// Below the ephemeral range, so no client socket takes a port before its server does.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+/// Ports for servers: below the ephemeral range, so no client socket takes one before its server does.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Ports handed out, each by the lock that keeps other harnesses on this machine from it.
+static TAKEN: Mutex<Vec<(u16, File)>> = Mutex::new(Vec::new());
 
 /// The shell scripts that people put in front of their servers.
 const WAIT: &str = r#""$@" & wait"#;
 /// `exit` in the trap leaves the server behind, as such scripts do.
 const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
 
-/// A port that nothing listens on.
+/// A port that nothing listens on and nobody else gets while this process lives.
 pub fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..10_000 {
-        let port = 20_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 10_000;
+    let locks = env::temp_dir().join("drainwatch-ports");
+    fs::create_dir_all(&locks)?;
+    let mut taken = TAKEN.lock().expect("no thread panics while it holds the ports");
+    let first = taken.last().map_or(PORTS.start, |(port, _)| port + 1);
+    for port in (first..PORTS.end).chain(PORTS.start..first) {
+        let lock = File::create(locks.join(port.to_string()))?;
         // Unspecified IPv6 covers IPv4 as well.
-        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+        if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+            taken.push((port, lock));
             return Ok(port);
         }
     }
-    bail!("no free port between 20000 and 30000")
+    bail!("no free port in {PORTS:?}")
 }
 
 /// A started server process (or its wrapper).

@@ -153,14 +153,23 @@ impl Agent {
         let probes = agent.metrics()?;
         let reset_sent = probes.iter().find(|series| {
             series.name == "drainwatch_probe_status"
-                && series.labels.get("probe").is_some_and(|probe| probe == "reset_sent")
+                && series
+                    .labels
+                    .get("probe")
+                    .is_some_and(|probe| probe == "reset_sent")
         });
-        agent.sees_resets = reset_sent.context("no drainwatch_probe_status{probe=\"reset_sent\"}")?.value > 0.0;
+        agent.sees_resets = reset_sent
+            .context("no drainwatch_probe_status{probe=\"reset_sent\"}")?
+            .value
+            > 0.0;
         Ok(agent)
     }
 
     fn check_alive(&self) -> anyhow::Result<()> {
-        let mut child = self.child.lock().expect("no thread panics while it holds the agent");
+        let mut child = self
+            .child
+            .lock()
+            .expect("no thread panics while it holds the agent");
         if let Some(status) = child.try_wait()? {
             bail!("the agent ended ({status}): {}", server::tail(&self.log));
         }
@@ -174,7 +183,11 @@ impl Agent {
             .build()
             .into();
         let mut response = agent.get(&url).call().with_context(|| format!("GET {url}"))?;
-        Ok(response.body_mut().with_config().limit(64 << 20).read_to_string()?)
+        Ok(response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()?)
     }
 
     /// Every series of `/metrics`.
@@ -184,12 +197,17 @@ impl Agent {
 
     /// Reports of one cgroup, oldest first. All cases share one poll of the agent.
     pub fn reports(&self, cgroup: &str) -> anyhow::Result<Vec<Report>> {
-        let mut cache = self.cache.lock().expect("no thread panics while it holds the cache");
+        let mut cache = self
+            .cache
+            .lock()
+            .expect("no thread panics while it holds the cache");
         let fresh = self.clock.stretch(Duration::from_millis(200));
         if cache.as_ref().is_none_or(|(at, _)| at.elapsed() > fresh) {
             self.check_alive()?;
             let answer: Value = serde_json::from_str(&self.get("/api/v1/shutdowns?limit=1000")?)?;
-            let list = answer["shutdowns"].as_array().context("no `shutdowns` in the answer")?;
+            let list = answer["shutdowns"]
+                .as_array()
+                .context("no `shutdowns` in the answer")?;
             let mut reports = vec![];
             for json in list.iter().rev() {
                 let mut report = Report::deserialize(json)
@@ -199,26 +217,47 @@ impl Agent {
             }
             *cache = Some((Instant::now(), reports));
         }
-        let all = cache.as_ref().map(|(_, reports)| reports.as_slice()).unwrap_or_default();
-        Ok(all.iter().filter(|report| report.workload.cgroup == cgroup).cloned().collect())
+        let all = cache
+            .as_ref()
+            .map(|(_, reports)| reports.as_slice())
+            .unwrap_or_default();
+        Ok(all
+            .iter()
+            .filter(|report| report.workload.cgroup == cgroup)
+            .cloned()
+            .collect())
     }
 
     /// Stops the agent; it must exit 0.
     pub fn stop(self) -> anyhow::Result<()> {
         self.check_alive()?;
-        let mut child = self.child.into_inner().expect("no thread panics while it holds the agent");
+        let mut child = self
+            .child
+            .lock()
+            .expect("no thread panics while it holds the agent");
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)?;
         let mut status = None;
-        self.clock.until("the agent to stop", Duration::from_secs(15), || {
-            status = child.try_wait()?;
-            Ok(status.is_some())
-        })?;
+        self.clock
+            .until("the agent to stop", Duration::from_secs(15), || {
+                status = child.try_wait()?;
+                Ok(status.is_some())
+            })?;
         ensure!(
             status.is_some_and(|status| status.success()),
             "the agent stopped with {status:?}: {}",
             server::tail(&self.log)
         );
         Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Ended already when all went well; else it must not outlive us.
+        if let Ok(child) = self.child.get_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -235,7 +274,11 @@ fn series(line: &str) -> Option<Series> {
         .filter_map(|pair| pair.split_once("=\""))
         .map(|(key, value)| (key.to_owned(), value.trim_end_matches('"').to_owned()))
         .collect();
-    Some(Series { name: name.to_owned(), labels, value: value.parse().ok()? })
+    Some(Series {
+        name: name.to_owned(),
+        labels,
+        value: value.parse().ok()?,
+    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ pub fn unified_root() -> anyhow::Result<PathBuf> {
 /// Whether v2 cgroups can have a memory limit here; makes it available to children of the root.
 pub fn memory_limits(root: &Path) -> bool {
     let listed = |file: &str| {
-        fs::read_to_string(root.join(file)).is_ok_and(|text| text.split_whitespace().any(|word| word == "memory"))
+        fs::read_to_string(root.join(file))
+            .is_ok_and(|text| text.split_whitespace().any(|word| word == "memory"))
     };
     listed("cgroup.controllers")
         && (listed("cgroup.subtree_control")
@@ -47,7 +48,11 @@ impl Cgroup {
     pub fn create(root: &Path, name: &str, clock: Clock) -> anyhow::Result<Self> {
         let directory = root.join(name);
         fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        Ok(Self { directory, path: format!("/{name}"), clock })
+        Ok(Self {
+            directory,
+            path: format!("/{name}"),
+            clock,
+        })
     }
 
     /// Its directory.
@@ -97,13 +102,19 @@ impl Cgroup {
 
     /// Waits until no process is left.
     pub fn wait_empty(&self) -> anyhow::Result<()> {
-        self.clock.until("the cgroup to become empty", Duration::from_secs(20), || Ok(self.is_empty()))
+        self.clock
+            .until("the cgroup to become empty", Duration::from_secs(20), || {
+                Ok(self.is_empty())
+            })
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let left = self.kill().map_err(anyhow::Error::from).and_then(|()| self.wait_empty());
+        let left = self
+            .kill()
+            .map_err(anyhow::Error::from)
+            .and_then(|()| self.wait_empty());
         if let Err(error) = left.and_then(|()| Ok(fs::remove_dir(&self.directory)?)) {
             eprintln!("cannot remove {}: {error:#}", self.directory.display());
         }

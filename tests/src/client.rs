@@ -76,7 +76,10 @@ impl Request {
         } else {
             ""
         };
-        format!("{method} {}?do={act} HTTP/1.1\r\nHost: ledger\r\n{upgrade}{extra}\r\n", self.path)
+        format!(
+            "{method} {}?do={act} HTTP/1.1\r\nHost: ledger\r\n{upgrade}{extra}\r\n",
+            self.path
+        )
     }
 }
 
@@ -94,8 +97,13 @@ impl Connection {
         // Bound before connecting, so that a refused attempt has an address too.
         socket.bind(&SocketAddr::new(any, 0).into())?;
         let local = socket.local_addr()?.as_socket().context("no local address")?;
-        let mut connection =
-            Self { stream: None, local, requests: vec![], received: vec![], end: None };
+        let mut connection = Self {
+            stream: None,
+            local,
+            requests: vec![],
+            received: vec![],
+            end: None,
+        };
         match socket.connect_timeout(&server.into(), patience) {
             Ok(()) => {
                 let stream = TcpStream::from(socket);
@@ -150,9 +158,11 @@ impl Connection {
 
     /// Reads once, for at most `patience`. Says whether anything (bytes or an end) came.
     fn read(&mut self, patience: Duration) -> anyhow::Result<bool> {
-        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let Some(stream) = &mut self.stream else {
+            return Ok(false);
+        };
         stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         match stream.read(&mut buffer) {
             Ok(0) => self.end = Some(End::Eof),
             Ok(n) => self.received.extend_from_slice(&buffer[..n]),
@@ -170,11 +180,7 @@ impl Connection {
     }
 
     /// Reads until `enough`, the connection's end, or the end of patience; says whether it was enough.
-    fn read_until(
-        &mut self,
-        patience: Duration,
-        enough: impl Fn(&Self) -> bool,
-    ) -> anyhow::Result<bool> {
+    fn read_until(&mut self, patience: Duration, enough: impl Fn(&Self) -> bool) -> anyhow::Result<bool> {
         let deadline = Instant::now() + patience;
         loop {
             if enough(self) {
@@ -190,10 +196,14 @@ impl Connection {
 
     /// Waits until the last request has been answered completely.
     pub fn read_complete(&mut self, patience: Duration) -> anyhow::Result<()> {
-        if self.read_until(patience, |this| this.all_complete())? {
+        if self.read_until(patience, Self::all_complete)? {
             return Ok(());
         }
-        bail!("no complete response to {} within {patience:?}: {:?}", self.names(), self.saw())
+        bail!(
+            "no complete response to {} within {patience:?}: {:?}",
+            self.names(),
+            self.saw()
+        )
     }
 
     /// Waits until the first bytes of the last request's response body are there.
@@ -202,7 +212,11 @@ impl Connection {
         if self.read_until(patience, begun)? {
             return Ok(());
         }
-        bail!("no response to {} began within {patience:?}: {:?}", self.names(), self.saw())
+        bail!(
+            "no response to {} began within {patience:?}: {:?}",
+            self.names(),
+            self.saw()
+        )
     }
 
     /// Waits for an interim response.
@@ -261,7 +275,9 @@ impl Connection {
 
     /// Shuts the sending side down.
     pub fn half_close(&mut self) -> io::Result<()> {
-        self.stream.as_ref().map_or(Ok(()), |stream| stream.shutdown(Shutdown::Write))
+        self.stream
+            .as_ref()
+            .map_or(Ok(()), |stream| stream.shutdown(Shutdown::Write))
     }
 
     /// Notes requests that were never to be sent (a silent connection, a refused one).
@@ -270,7 +286,11 @@ impl Connection {
     }
 
     fn names(&self) -> String {
-        let names: Vec<_> = self.requests.iter().map(|request| request.path.as_str()).collect();
+        let names: Vec<_> = self
+            .requests
+            .iter()
+            .map(|request| request.path.as_str())
+            .collect();
         names.join(", ")
     }
 
@@ -317,20 +337,34 @@ fn answers(mut received: &[u8], acts: &[Act]) -> Vec<Answer> {
     let mut answers = vec![];
     for act in acts {
         let answer = loop {
-            let begun = Answer { status: 0, body: 0, complete: false, undelimited: false };
+            let begun = Answer {
+                status: 0,
+                body: 0,
+                complete: false,
+                undelimited: false,
+            };
             if received.is_empty() {
                 break None;
             }
-            let Some(end) = find(received, b"\r\n\r\n") else { break Some(begun) };
+            let Some(end) = find(received, b"\r\n\r\n") else {
+                break Some(begun);
+            };
             let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
             let body = &received[end + 4..];
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+            let status = head
+                .split(' ')
+                .nth(1)
+                .and_then(|status| status.parse().ok())
+                .unwrap_or(0);
             if (100..200).contains(&status) && status != 101 {
                 received = body;
                 continue;
             }
             let header = |name: &str| {
-                head.lines().filter_map(|line| line.split_once(':')).find(|(k, _)| *k == name).map(|(_, v)| v.trim())
+                head.lines()
+                    .filter_map(|line| line.split_once(':'))
+                    .find(|(k, _)| *k == name)
+                    .map(|(_, v)| v.trim())
             };
             let bodiless = matches!(act, Act::Head | Act::HangHead) || matches!(status, 204 | 304);
             let length = if bodiless {
@@ -341,14 +375,21 @@ fn answers(mut received: &[u8], acts: &[Act]) -> Vec<Answer> {
                 // Bodies of the ledger never contain the last chunk's bytes themselves.
                 find(body, b"0\r\n\r\n").map(|at| at + 5)
             } else {
-                header("content-length").and_then(|length| length.parse().ok()).filter(|n| *n <= body.len())
+                header("content-length")
+                    .and_then(|length| length.parse().ok())
+                    .filter(|n| *n <= body.len())
             };
             let undelimited = !bodiless
                 && status != 101
                 && header("transfer-encoding").is_none()
                 && header("content-length").is_none();
             received = length.map_or(&[], |length| &body[length..]);
-            break Some(Answer { status, body: body.len(), complete: length.is_some(), undelimited });
+            break Some(Answer {
+                status,
+                body: body.len(),
+                complete: length.is_some(),
+                undelimited,
+            });
         };
         let Some(answer) = answer else { break };
         answers.push(answer);
@@ -369,9 +410,13 @@ mod tests {
 
     #[test]
     fn given_pipelined_answers_when_the_last_is_cut_then_it_alone_is_incomplete() {
-        let received = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+        let received =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
         let seen = answers(received, &[Act::Quick, Act::Half, Act::Hang]);
-        assert_eq!(seen.iter().map(|answer| answer.complete).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(
+            seen.iter().map(|answer| answer.complete).collect::<Vec<_>>(),
+            [true, false]
+        );
     }
 
     #[test]

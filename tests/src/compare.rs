@@ -39,7 +39,12 @@ pub fn clients(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
         .filter(|entry| entry.saw != entry.expected)
-        .map(|entry| format!("{}: the client saw `{}`, must see `{}`", entry.path, entry.saw, entry.expected))
+        .map(|entry| {
+            format!(
+                "{}: the client saw `{}`, must see `{}`",
+                entry.path, entry.saw, entry.expected
+            )
+        })
         .collect()
 }
 
@@ -56,36 +61,50 @@ fn cause(entry: &Entry, known: &Known) -> Option<&'static str> {
 
 /// How many severed requests the ledger expects of drainwatch.
 pub fn severed(entries: &[Entry], known: &Known) -> usize {
-    entries.iter().filter(|entry| cause(entry, known).is_some()).count()
+    entries
+        .iter()
+        .filter(|entry| cause(entry, known).is_some())
+        .count()
 }
 
 /// Mismatches between the ledger and the report.
-pub fn report(case: &Case, entries: &[Entry], known: &Known, report: &Report) -> Vec<String> {
+pub fn report(of: &Case, entries: &[Entry], known: &Known, report: &Report) -> Vec<String> {
     let mut wrong = vec![];
-    requests(case, entries, known, report, &mut wrong);
+    requests(of, entries, known, report, &mut wrong);
     counts(entries, known, report, &mut wrong);
-    shutdown(&case.expect, entries, known, report, &mut wrong);
-    findings(&case.expect, entries, known, report, &mut wrong);
+    shutdown(&of.expect, entries, known, report, &mut wrong);
+    findings(&of.expect, entries, known, report, &mut wrong);
     wrong
 }
 
 fn same_peer(entry: &Entry, peer: &str) -> bool {
-    entry.peer.is_none_or(|own| peer.parse().is_ok_and(|peer: SocketAddr| canonical(peer) == canonical(own)))
+    entry.peer.is_none_or(|own| {
+        peer.parse()
+            .is_ok_and(|peer: SocketAddr| canonical(peer) == canonical(own))
+    })
 }
 
-fn requests(case: &Case, entries: &[Entry], known: &Known, report: &Report, wrong: &mut Vec<String>) {
+fn requests(of: &Case, entries: &[Entry], known: &Known, report: &Report, wrong: &mut Vec<String>) {
     let mut listed: Vec<Option<&Severed>> = report.severed_requests.iter().map(Some).collect();
     let mut take = |fits: &dyn Fn(&Severed) -> bool| {
-        listed.iter_mut().find(|slot| slot.is_some_and(fits)).and_then(Option::take)
+        listed
+            .iter_mut()
+            .find(|slot| slot.is_some_and(fits))
+            .and_then(Option::take)
     };
     for entry in entries {
-        let Some(cause) = cause(entry, known) else { continue };
+        let Some(cause) = cause(entry, known) else {
+            continue;
+        };
         let path = matches!(entry.fate, Fate::Severed(_)).then_some(entry.path.as_str());
         let exact = take(&|s| same_peer(entry, &s.peer) && s.path.as_deref() == path && s.cause == cause);
         // Not found as it should be: perhaps it stands there under another cause or path.
         let found = exact.or_else(|| entry.peer.and_then(|_| take(&|s| same_peer(entry, &s.peer))));
         let Some(found) = found else {
-            wrong.push(format!("MISSED {}: the client saw `{}`, expected cause `{cause}`", entry.path, entry.saw));
+            wrong.push(format!(
+                "MISSED {}: the client saw `{}`, expected cause `{cause}`",
+                entry.path, entry.saw
+            ));
             continue;
         };
         let mut differ = |what: &str, is: &str, must: &str| {
@@ -94,25 +113,45 @@ fn requests(case: &Case, entries: &[Entry], known: &Known, report: &Report, wron
             }
         };
         differ("cause", &found.cause, cause);
-        differ("path", found.path.as_deref().unwrap_or("null"), path.unwrap_or("null"));
-        differ("role", &found.role, "server");
-        differ("class", &found.class, if cause == "stream" { "stream" } else { "request" });
+        differ(
+            "path",
+            found.path.as_deref().unwrap_or("null"),
+            path.unwrap_or("null"),
+        );
+        differ(
+            "role",
+            &found.role,
+            if cause == "outbound" { "client" } else { "server" },
+        );
+        differ(
+            "class",
+            &found.class,
+            if cause == "stream" { "stream" } else { "request" },
+        );
         if path.is_some() {
             differ("evidence", &found.evidence, "exact");
-            differ("protocol", &found.protocol, protocol(case, cause, &found.protocol));
+            differ("protocol", &found.protocol, protocol(of, cause, &found.protocol));
             if found.age_ms.is_none_or(|age| age < 0.0) {
                 differ("age_ms", &format!("{:?}", found.age_ms), "0 or more");
             }
         }
-        if let Some(port) = known.port {
+        if let Some(port) = known.port.filter(|_| cause != "outbound") {
             let local = found.local.parse().map_or(0, |local: SocketAddr| local.port());
             differ("local port", &local.to_string(), &port.to_string());
         }
     }
     for invented in listed.into_iter().flatten() {
-        let Severed { cause, role, path, peer, .. } = invented;
+        let Severed {
+            cause,
+            role,
+            path,
+            peer,
+            ..
+        } = invented;
         let path = path.as_deref().unwrap_or("(no path)");
-        wrong.push(format!("INVENTED `{cause}` ({role}) {path} of {peer}: no client lost it"));
+        wrong.push(format!(
+            "INVENTED `{cause}` ({role}) {path} of {peer}: no client lost it"
+        ));
     }
     for entry in entries.iter().filter(|entry| entry.fate == Fate::Drained) {
         let listed = |d: &Drained| same_peer(entry, &d.peer) && d.path.as_deref() == Some(&entry.path);
@@ -123,8 +162,8 @@ fn requests(case: &Case, entries: &[Entry], known: &Known, report: &Report, wron
 }
 
 /// Responses of an HTTP/1.0 server and upgraded connections may be named by what was spoken last.
-fn protocol(case: &Case, cause: &str, found: &str) -> &'static str {
-    match (case.server, cause) {
+fn protocol(of: &Case, cause: &str, found: &str) -> &'static str {
+    match (of.server, cause) {
         (_, "stream") if found == "websocket" => "websocket",
         (Server::Python(python), _) if python.http == "1.0" && found == "http/1.0" => "http/1.0",
         _ => "http/1.1",
@@ -139,7 +178,10 @@ fn counts(entries: &[Entry], known: &Known, report: &Report, wrong: &mut Vec<Str
         }
     }
     if report.severed != causes {
-        wrong.push(format!("severed by cause is {:?}, must be {causes:?}", report.severed));
+        wrong.push(format!(
+            "severed by cause is {:?}, must be {causes:?}",
+            report.severed
+        ));
     }
     let count = |fate: Fate| entries.iter().filter(|entry| entry.fate == fate).count() as u64;
     let severed: u64 = causes.values().sum();
@@ -166,14 +208,23 @@ fn counts(entries: &[Entry], known: &Known, report: &Report, wrong: &mut Vec<Str
         wrong.push(format!("verdict is `{}`, must be `{verdict}`", report.verdict));
     }
     if report.severed_requests_omitted != 0 || report.events_lost != 0 {
-        let Report { severed_requests_omitted, events_lost, .. } = report;
-        wrong.push(format!("severed_requests_omitted {severed_requests_omitted}, events_lost {events_lost}: must be 0"));
+        let Report {
+            severed_requests_omitted,
+            events_lost,
+            ..
+        } = report;
+        wrong.push(format!(
+            "severed_requests_omitted {severed_requests_omitted}, events_lost {events_lost}: must be 0"
+        ));
     }
 }
 
 fn shutdown(expect: &Expect, entries: &[Entry], known: &Known, report: &Report, wrong: &mut Vec<String>) {
     if report.trigger != expect.trigger {
-        wrong.push(format!("trigger is `{}`, must be `{}`", report.trigger, expect.trigger));
+        wrong.push(format!(
+            "trigger is `{}`, must be `{}`",
+            report.trigger, expect.trigger
+        ));
     }
     if let Some((code, signal)) = expect.exit {
         match &report.exit {
@@ -187,19 +238,29 @@ fn shutdown(expect: &Expect, entries: &[Entry], known: &Known, report: &Report, 
     let mut seen = report.signals.iter();
     for signal in &expect.signals {
         if !seen.any(|s| s.signal == *signal) {
-            wrong.push(format!("signals are {:?}, must contain {:?} in this order", report.signals, expect.signals));
+            wrong.push(format!(
+                "signals are {:?}, must contain {:?} in this order",
+                report.signals, expect.signals
+            ));
             break;
         }
     }
     if let (Some(must), Some(first)) = (expect.disposition, report.signals.first())
         && first.disposition != must
     {
-        wrong.push(format!("the first signal's disposition is `{}`, must be `{must}`", first.disposition));
+        wrong.push(format!(
+            "the first signal's disposition is `{}`, must be `{must}`",
+            first.disposition
+        ));
     }
     if !report.timeline.is_sorted_by(|a, b| a.at_ms <= b.at_ms) {
         wrong.push("the timeline is not in order".into());
     }
-    let first = if expect.trigger == "stop" { "stop_signal" } else { "exit" };
+    let first = if expect.trigger == "stop" {
+        "stop_signal"
+    } else {
+        "exit"
+    };
     if expect.reports == Reports::One
         && (expect.trigger == "stop" || !entries.is_empty())
         && !report.timeline.iter().any(|moment| moment.what == first)
@@ -222,7 +283,11 @@ fn findings(expect: &Expect, entries: &[Entry], known: &Known, report: &Report, 
     if has("refused") {
         may.extend(["refused_after_close", "traffic_after_stop"]);
     }
-    let codes: Vec<_> = report.findings.iter().map(|finding| finding.code.as_str()).collect();
+    let codes: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| finding.code.as_str())
+        .collect();
     for code in &must {
         if !codes.contains(code) {
             wrong.push(format!("finding `{code}` is missing; there are {codes:?}"));
@@ -244,7 +309,10 @@ fn findings(expect: &Expect, entries: &[Entry], known: &Known, report: &Report, 
 
 /// The ledger beside the report, for people.
 pub fn table(entries: &[Entry], report: Option<&Report>) -> String {
-    let mut text = format!("    {:<52} {:<22} {:<22} drainwatch said\n", "request", "client", "client saw");
+    let mut text = format!(
+        "    {:<52} {:<22} {:<22} drainwatch said\n",
+        "request", "client", "client saw"
+    );
     for entry in entries {
         let Entry { path, peer, saw, .. } = entry;
         let peer_text = peer.map_or_else(|| "behind a proxy".into(), |peer| peer.to_string());
@@ -252,14 +320,22 @@ pub fn table(entries: &[Entry], report: Option<&Report>) -> String {
             .iter()
             .flat_map(|report| &report.severed_requests)
             .filter(|s| match &s.path {
-                Some(named) => named == path,
+                Some(named) => named == path && same_peer(entry, &s.peer),
                 None => peer.is_some() && same_peer(entry, &s.peer),
             })
             .map(|s| format!("{} {}", s.cause, s.path.as_deref().unwrap_or("(no path)")))
             .collect();
-        let said = if said.is_empty() { format!("– ({:?} expected)", entry.fate) } else { said.join("; ") };
+        let said = if said.is_empty() {
+            format!("– ({:?} expected)", entry.fate)
+        } else {
+            said.join("; ")
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "    {path:<52} {peer_text:<22} {:<22} {said}", saw.to_string());
+        let _ = writeln!(
+            text,
+            "    {path:<52} {peer_text:<22} {:<22} {said}",
+            saw.to_string()
+        );
     }
     text
 }

@@ -3,12 +3,7 @@
 //! The join happens before exec and in the process itself, so every socket and every process of the
 //! server is born inside the cgroup.
 
-use std::{
-    fs,
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::Command,
-};
+use std::{fs, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
@@ -29,15 +24,24 @@ pub struct Options {
 
 /// Becomes the program; returns only on failure.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { cgroup, netns, command } = options;
+    let Options {
+        cgroup,
+        netns,
+        command,
+    } = options;
     if *netns {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
-        let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run ip")?;
+        let status = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status()
+            .context("cannot run ip")?;
         ensure!(status.success(), "ip link set lo up: {status}");
     }
     // 0 is the writer itself: right inside a pid namespace too.
     fs::write(cgroup.join("cgroup.procs"), "0")
         .with_context(|| format!("cannot join {}", cgroup.display()))?;
-    let [program, arguments @ ..] = command.as_slice() else { bail!("no program given") };
+    let [program, arguments @ ..] = command.as_slice() else {
+        bail!("no program given")
+    };
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot run {program}"))
 }

@@ -28,6 +28,7 @@ use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(name = "drainwatch-tests", args_conflicts_with_subcommands = true)]
 struct Options {
     /// The agent's binary.
@@ -111,11 +112,21 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|| env::temp_dir().join(format!("drainwatch-ledger-{}", std::process::id())));
     fs::create_dir_all(&out)?;
     let clock = Clock { slow: options.slow };
-    let agent = options.drainwatch.as_ref().map(|binary| Agent::start(binary, &out, clock)).transpose()?;
+    let agent = options
+        .drainwatch
+        .as_ref()
+        .map(|binary| Agent::start(binary, &out, clock))
+        .transpose()?;
     if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
         println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
     }
-    let mut world = World { artefacts, cgroups: cgroup::unified_root()?, out, clock, agent };
+    let mut world = World {
+        artefacts,
+        cgroups: cgroup::unified_root()?,
+        out,
+        clock,
+        agent,
+    };
     let tally = runner::run(&world, &cases, options)?;
     if options.kernel_notes {
         runner::kernel_notes(&cases, &tally)?;
@@ -129,7 +140,15 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         // Nothing to look at; a leftover in the temporary directory harms nobody.
         let _ = fs::remove_dir_all(&world.out);
     }
-    let skipped = if tally.skipped > 0 { format!(", {} skipped", tally.skipped) } else { String::new() };
+    let skipped = if tally.skipped > 0 {
+        format!(", {} skipped", tally.skipped)
+    } else {
+        String::new()
+    };
     println!("{} passed, {failed} failed{skipped}", tally.passed);
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -27,7 +27,11 @@ impl Artefacts {
     pub fn locate() -> Self {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
         let made = tests.parent().unwrap_or(tests).join("target/ledger");
-        Self { servers: tests.join("servers"), go: made.join("go-server"), venv: made.join("venv") }
+        Self {
+            servers: tests.join("servers"),
+            go: made.join("go-server"),
+            venv: made.join("venv"),
+        }
     }
 
     /// Builds what is missing or older than its source.
@@ -51,7 +55,14 @@ impl Artefacts {
         if stale(&stamp, &wanted) {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
             run(Command::new(venv.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "-r",
+                ])
                 .arg(&wanted))?;
             fs::copy(&wanted, &stamp)?;
         }
@@ -66,7 +77,9 @@ fn stale(made: &Path, source: &Path) -> bool {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())
 }

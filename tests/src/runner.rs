@@ -15,7 +15,7 @@ use crate::{
     compare::Entry,
     scene::{self, Outcome, World},
     server,
-    table::{Case, Server},
+    table::{Case, Hops, Server},
 };
 
 /// How it went.
@@ -52,7 +52,11 @@ pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<T
                     let name = cases[index].name;
                     match outcome {
                         Outcome::Passed(entries) => {
-                            println!("ok   {name} ({} requests, {:.1?})", entries.len(), begun.elapsed());
+                            println!(
+                                "ok   {name} ({} requests, {:.1?})",
+                                entries.len(),
+                                begun.elapsed()
+                            );
                             tally.passed += 1;
                             tally.seen.push((index, entries));
                         }
@@ -83,12 +87,16 @@ fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
         Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],
         Server::Nginx { .. } => vec![("nginx", "nginx".to_owned()), ("python", python)],
     };
-    if case.behind_nginx {
+    if case.hops == Hops::BehindNginx {
         needs.push(("nginx", "nginx".to_owned()));
     }
-    let (name, program) = needs.into_iter().find(|(_, program)| !server::runnable(program))?;
+    let (name, program) = needs
+        .into_iter()
+        .find(|(_, program)| !server::runnable(program))?;
     if options.may_miss.iter().any(|allowed| allowed == name) {
-        return Some(Outcome::Skipped(format!("{program} is missing (--may-miss {name})")));
+        return Some(Outcome::Skipped(format!(
+            "{program} is missing (--may-miss {name})"
+        )));
     }
     Some(Outcome::Failed(format!(
         "{program} is missing: install it, run `drainwatch-tests --prepare`, or allow it with `--may-miss {name}`"
@@ -97,7 +105,10 @@ fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
 
 /// Prints what the clients saw on this kernel.
 pub fn kernel_notes(cases: &[Case], tally: &Tally) -> anyhow::Result<()> {
-    println!("\nWhat clients saw on {}:\n", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim());
+    println!(
+        "\nWhat clients saw on {}:\n",
+        fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()
+    );
     println!("| case | way | asked | client saw |\n|---|---|---|---|");
     let mut seen: Vec<_> = tally.seen.iter().collect();
     seen.sort_by_key(|(index, _)| *index);

@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -26,19 +26,31 @@ use crate::{
     table::{Around, Net, Python, Server},
 };
 
-/// Below the ephemeral range, so no client socket takes a port before its server does.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+/// Ports for servers: below the ephemeral range, so no client socket takes one before its server does.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Ports handed out, each by the lock that keeps other harnesses on this machine from it.
+static TAKEN: Mutex<Vec<(u16, File)>> = Mutex::new(Vec::new());
 
-/// A port that nothing listens on.
+/// The shell scripts that people put in front of their servers.
+const WAIT: &str = r#""$@" & wait"#;
+/// `exit` in the trap leaves the server behind, as such scripts do.
+const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
+
+/// A port that nothing listens on and nobody else gets while this process lives.
 pub fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..10_000 {
-        let port = 20_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 10_000;
+    let locks = env::temp_dir().join("drainwatch-ports");
+    fs::create_dir_all(&locks)?;
+    let mut taken = TAKEN.lock().expect("no thread panics while it holds the ports");
+    let first = taken.last().map_or(PORTS.start, |(port, _)| port + 1);
+    for port in (first..PORTS.end).chain(PORTS.start..first) {
+        let lock = File::create(locks.join(port.to_string()))?;
         // Unspecified IPv6 covers IPv4 as well.
-        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+        if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+            taken.push((port, lock));
             return Ok(port);
         }
     }
-    bail!("no free port between 20000 and 30000")
+    bail!("no free port in {PORTS:?}")
 }
 
 /// A started server process (or its wrapper).
@@ -95,17 +107,22 @@ impl Setting<'_> {
         fs::create_dir_all(self.directory)?;
         let (words, variables) = self.command(server)?;
         let harness = env::current_exe()?.display().to_string();
-        let mut enter =
-            vec![harness, "__enter".into(), "--cgroup".into(), self.cgroup.directory().display().to_string()];
+        let mut enter = vec![
+            harness,
+            "__enter".into(),
+            "--cgroup".into(),
+            self.cgroup.directory().display().to_string(),
+        ];
         if self.around == Around::NetNamespace {
             enter.push("--netns".into());
         }
         enter.push("--".into());
         let shell = |script: &str| vec!["sh".to_owned(), "-c".into(), script.into(), "sh".into()];
-        let unshare = || ["unshare", "--fork", "--pid", "--kill-child"].map(str::to_owned).to_vec();
-        const WAIT: &str = r#""$@" & wait"#;
-        // `exit` in the trap leaves the server behind, as such scripts do.
-        const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
+        let unshare = || {
+            ["unshare", "--fork", "--pid", "--kill-child"]
+                .map(str::to_owned)
+                .to_vec()
+        };
         let line = match self.around {
             Around::Nothing | Around::NetNamespace => [enter, words].concat(),
             Around::Shell => [enter, shell(WAIT), words].concat(),
@@ -115,7 +132,10 @@ impl Setting<'_> {
             Around::PidNamespaceShell => [unshare(), enter, shell(WAIT), words].concat(),
             Around::PidNamespaceTrapShell => [unshare(), enter, shell(TRAP), words].concat(),
         };
-        let log = File::options().append(true).create(true).open(self.directory.join("server.log"))?;
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.directory.join("server.log"))?;
         let child = Command::new(&line[0])
             .args(&line[1..])
             .envs(variables)
@@ -130,15 +150,20 @@ impl Setting<'_> {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", line.join(" ")))?;
-        let mut started = Started { main: Pid::from_raw(0), child, address: self.dialled() };
-        self.clock.until("the server's first process", Duration::from_secs(20), || {
-            if let Some(status) = started.child.try_wait()? {
-                bail!("the server ended at once ({status}): {}", self.log());
-            }
-            let first = self.cgroup.processes()?.first().copied();
-            started.main = first.unwrap_or(started.main);
-            Ok(first.is_some())
-        })?;
+        let mut started = Started {
+            main: Pid::from_raw(0),
+            child,
+            address: self.dialled(),
+        };
+        self.clock
+            .until("the server's first process", Duration::from_secs(20), || {
+                if let Some(status) = started.child.try_wait()? {
+                    bail!("the server ended at once ({status}): {}", self.log());
+                }
+                let first = self.cgroup.processes()?.first().copied();
+                started.main = first.unwrap_or(started.main);
+                Ok(first.is_some())
+            })?;
         Ok(started)
     }
 
@@ -158,7 +183,9 @@ impl Setting<'_> {
     }
 
     fn command(&self, server: Server) -> anyhow::Result<(Vec<String>, HashMap<&'static str, String>)> {
-        let Artefacts { servers, go, venv, .. } = self.artefacts;
+        let Artefacts {
+            servers, go, venv, ..
+        } = self.artefacts;
         let path = |path: PathBuf| path.display().to_string();
         let harness = || env::current_exe().map(path);
         let mut variables = HashMap::new();
@@ -186,47 +213,85 @@ impl Setting<'_> {
                 told(on_term);
                 vec![path(go.clone())]
             }
-            Server::Python(Python { http, threads, on_term, slow_start }) => {
+            Server::Python(Python {
+                http,
+                threads,
+                on_term,
+                slow_start,
+            }) => {
                 told(on_term);
                 variables.insert("LEDGER_HTTP", http.into());
                 variables.insert("LEDGER_THREADS", threads.into());
                 variables.insert("LEDGER_SLOW_START", slow_start.into());
-                vec![path(venv.join("bin/python")), path(servers.join("http_server.py"))]
+                vec![
+                    path(venv.join("bin/python")),
+                    path(servers.join("http_server.py")),
+                ]
             }
             Server::Gunicorn(extra) => {
                 let config = path(servers.join("gunicorn.conf.py"));
                 // Heartbeat files in memory: the default directory may be a slow disk.
-                let fixed = ["-b", &bind, "-c", &config, "--keep-alive", "600", "--worker-tmp-dir", "/dev/shm"];
+                let fixed = [
+                    "-b",
+                    &bind,
+                    "-c",
+                    &config,
+                    "--keep-alive",
+                    "600",
+                    "--worker-tmp-dir",
+                    "/dev/shm",
+                ];
                 let program = [path(venv.join("bin/python")), "-m".into(), "gunicorn".into()];
                 let words = fixed.iter().chain(extra).map(ToString::to_string);
-                program.into_iter().chain(words).chain(["wsgi_app:app".into()]).collect()
+                program
+                    .into_iter()
+                    .chain(words)
+                    .chain(["wsgi_app:app".into()])
+                    .collect()
             }
             Server::Uvicorn(extra) => {
                 let port = self.port.to_string();
-                let fixed = ["--host", self.host(), "--port", &port, "--timeout-keep-alive", "600"];
+                let fixed = [
+                    "--host",
+                    self.host(),
+                    "--port",
+                    &port,
+                    "--timeout-keep-alive",
+                    "600",
+                ];
                 let program = [path(venv.join("bin/python")), "-m".into(), "uvicorn".into()];
                 let words = fixed.iter().chain(extra).map(ToString::to_string);
-                program.into_iter().chain(words).chain(["asgi_app:app".into()]).collect()
+                program
+                    .into_iter()
+                    .chain(words)
+                    .chain(["asgi_app:app".into()])
+                    .collect()
             }
             Server::Nginx { extra, .. } => {
-                let template = fs::read_to_string(servers.join("nginx/nginx.conf"))?;
-                let upstream = self.upstream.context("nginx needs an upstream address")?;
-                let config = template
-                    .replace("@DIR@", &self.directory.display().to_string())
-                    .replace("@LISTEN@", &bind)
-                    .replace("@UPSTREAM@", &upstream.to_string())
-                    .replace("@EXTRA@", extra);
-                let file = self.directory.join("nginx.conf");
-                fs::write(&file, config)?;
-                let files = self.directory.join("static");
-                fs::create_dir_all(&files)?;
-                fs::write(files.join("ok"), "ok")?;
-                File::create(files.join("big"))?.set_len(300_000)?;
-                File::create(files.join("huge"))?.set_len(50_000_000)?;
+                let file = self.nginx_files(&bind, extra)?;
                 vec!["nginx".into(), "-c".into(), path(file)]
             }
         };
         Ok((words, variables))
+    }
+
+    /// Writes nginx's configuration and static files.
+    fn nginx_files(&self, bind: &str, extra: &str) -> anyhow::Result<PathBuf> {
+        let template = fs::read_to_string(self.artefacts.servers.join("nginx/nginx.conf"))?;
+        let upstream = self.upstream.context("nginx needs an upstream address")?;
+        let config = template
+            .replace("@DIR@", &self.directory.display().to_string())
+            .replace("@LISTEN@", bind)
+            .replace("@UPSTREAM@", &upstream.to_string())
+            .replace("@EXTRA@", extra);
+        let file = self.directory.join("nginx.conf");
+        fs::write(&file, config)?;
+        let files = self.directory.join("static");
+        fs::create_dir_all(&files)?;
+        fs::write(files.join("ok"), "ok")?;
+        File::create(files.join("big"))?.set_len(300_000)?;
+        File::create(files.join("huge"))?.set_len(50_000_000)?;
+        Ok(file)
     }
 }
 
@@ -249,7 +314,9 @@ pub fn runnable(program: &str) -> bool {
 
 /// The TCP sockets of a process's network namespace, addresses in canonical form.
 fn sockets(pid: Pid) -> Vec<TcpNetEntry> {
-    let Ok(process) = Process::new(pid.as_raw()) else { return vec![] };
+    let Ok(process) = Process::new(pid.as_raw()) else {
+        return vec![];
+    };
     let mut all = process.tcp().unwrap_or_default();
     all.extend(process.tcp6().unwrap_or_default());
     for socket in &mut all {
@@ -266,7 +333,9 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// Something listens on `port` in the network namespace of `pid`.
 pub fn is_listening(pid: Pid, port: u16) -> bool {
-    sockets(pid).iter().any(|s| s.state == TcpState::Listen && s.local_address.port() == port)
+    sockets(pid)
+        .iter()
+        .any(|s| s.state == TcpState::Listen && s.local_address.port() == port)
 }
 
 /// Every thread of a process is stopped.

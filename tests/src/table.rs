@@ -15,10 +15,8 @@ pub struct Case {
     pub around: Around,
     /// Addresses.
     pub net: Net,
-    /// One nginx in a cgroup of its own stands between the clients and the server.
-    pub behind_nginx: bool,
-    /// The requests are lost on a hop behind a proxy, whose port we cannot know.
-    pub peers_unknown: bool,
+    /// What stands between the clients and the process that loses the requests.
+    pub hops: Hops,
     /// SIGSTOP the server's processes before the ways that need a server that does not read.
     pub freeze: bool,
     /// What is waited for before the case begins.
@@ -42,6 +40,26 @@ pub enum From {
     Listening,
     /// It has answered a first request.
     Answering,
+}
+
+/// What stands between the clients and the process that loses the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hops {
+    /// Nothing.
+    Direct,
+    /// An nginx in a cgroup of its own: the server's peers are the proxy's ports, which we do not know.
+    BehindNginx,
+    /// The server is nginx, its upstream loses the requests: the same.
+    AtUpstream,
+    /// The server is nginx, and every request that it loses takes a call to its upstream with it.
+    CallsUpstream,
+}
+
+impl Hops {
+    /// The clients' addresses are those that the server sees.
+    pub fn peers_known(self) -> bool {
+        matches!(self, Self::Direct | Self::CallsUpstream)
+    }
 }
 
 /// A server of the ledger.
@@ -267,7 +285,8 @@ impl fmt::Display for Saw {
 /// What drainwatch must make of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Finished before the shutdown began: not in the report.
+    /// Not in the report: finished before the shutdown began. Where the only sign of a shutdown is the
+    /// exit of a process that nobody had signalled, everything that finished before that exit.
     Early,
     /// Written completely before the shutdown, received after it: not severed; whether it counts as
     /// drained depends on the microsecond at which the kernel let the last byte go.
@@ -278,6 +297,9 @@ pub enum Fate {
     Severed(&'static str),
     /// Severed, without path: the server had not read it.
     Pathless(&'static str),
+    /// Lost to a living process that no stop signal had reached: no shutdown was under way, so none can
+    /// have severed it. Known limit: nobody can tell this from a server that closes what it pleases.
+    Unstopped,
     /// The client ended first.
     Aborted,
     /// The evidence does not say.
@@ -373,8 +395,7 @@ pub fn case(name: &'static str, server: Server, ending: &'static [Step], expect:
         server,
         around: Around::Nothing,
         net: Net::V4,
-        behind_nginx: false,
-        peers_unknown: false,
+        hops: Hops::Direct,
         freeze: false,
         from: From::Answering,
         memory_max: None,
@@ -392,7 +413,10 @@ impl Case {
 
     /// Adds a connection with several requests sent in one go.
     pub fn pipeline(mut self, way: Way, asks: &[(Act, Saw, Fate)]) -> Self {
-        let asks = asks.iter().map(|&(act, saw, fate)| Ask { act, saw, fate }).collect();
+        let asks = asks
+            .iter()
+            .map(|&(act, saw, fate)| Ask { act, saw, fate })
+            .collect();
         self.rows.push(Row { way, asks, times: 1 });
         self
     }
@@ -417,15 +441,9 @@ impl Case {
         self
     }
 
-    /// Puts an nginx in front.
-    pub fn behind_nginx(mut self) -> Self {
-        self.behind_nginx = true;
-        self.peers_unknown()
-    }
-
-    /// The clients' addresses are not the server's peers.
-    pub fn peers_unknown(mut self) -> Self {
-        self.peers_unknown = true;
+    /// Sets what stands between.
+    pub fn hops(mut self, hops: Hops) -> Self {
+        self.hops = hops;
         self
     }
 

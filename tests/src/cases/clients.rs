@@ -5,6 +5,7 @@ use crate::table::{
     Act::{AfterFin, Half, Hang, Quick},
     Case,
     Fate::{Aborted, Drained, Early, Gone, Severed},
+    Reports,
     Saw::{Complete, Cut, Eof, Left},
     Server::{Go, Node, Raw},
     Way::{Ask, HalfClose, LeaveBefore, LeaveDuring, ResetBefore, ResetDuring},
@@ -41,18 +42,36 @@ pub fn cases() -> Vec<Case> {
         // Half-closed. A FIN before any byte of the answer counts as leaving; an answer that begins
         // after it shows that the connection is in use.
         case("python/kill/half-closed-unanswered", PYTHON, KILL, killed()).row(HalfClose, Hang, Eof, Aborted),
-        case("raw/kill/half-closed-answer-begun", Raw("default"), KILL, killed()).row(
-            HalfClose,
-            AfterFin,
-            Cut,
-            Severed("truncated"),
-        ),
+        case(
+            "raw/kill/half-closed-answer-begun",
+            Raw("default"),
+            KILL,
+            killed(),
+        )
+        .row(HalfClose, AfterFin, Cut, Severed("truncated")),
         case("raw/kill/half-closed-complete", Raw("default"), KILL, killed()).row(
             HalfClose,
             Quick,
             Complete(200),
             Early,
         ),
-        case("go/kill/left-idle", Go("default"), KILL, killed()).row(LeaveBefore, Quick, Complete(200), Early),
+        case("go/kill/left-idle", Go("default"), KILL, killed()).row(
+            LeaveBefore,
+            Quick,
+            Complete(200),
+            Early,
+        ),
+        // Nobody stops anything: clients come, go and reset, and there is nothing to report.
+        case(
+            "node/serving",
+            Node("default"),
+            &[],
+            killed().reports(Reports::None),
+        )
+        .row(Ask, Quick, Complete(200), Early)
+        .row(LeaveBefore, Quick, Complete(200), Early)
+        .row(LeaveBefore, Hang, Left, Gone)
+        .row(ResetBefore, Hang, Left, Gone)
+        .row(ResetBefore, Half, Left, Gone),
     ]
 }

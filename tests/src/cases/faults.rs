@@ -24,19 +24,64 @@ pub fn cases() -> Vec<Case> {
     };
     let crash = || Expect::new("crash").must(&["crash"]);
     vec![
-        beside(case("hyper/abort", Hyper("default"), POISON, crash().signal(Signal::SIGABRT)), "abort"),
-        beside(case("node/abort", Node("default"), POISON, crash().signal(Signal::SIGABRT)), "abort"),
-        beside(case("python/segv", PYTHON, POISON, crash().signal(Signal::SIGSEGV)), "segv"),
-        beside(case("node/throw", Node("default"), POISON, crash().code(1)), "throw"),
+        beside(
+            case(
+                "hyper/abort",
+                Hyper("default"),
+                POISON,
+                crash().signal(Signal::SIGABRT),
+            ),
+            "abort",
+        ),
+        beside(
+            case(
+                "node/abort",
+                Node("default"),
+                POISON,
+                crash().signal(Signal::SIGABRT),
+            ),
+            "abort",
+        ),
+        beside(
+            case("python/segv", PYTHON, POISON, crash().signal(Signal::SIGSEGV)),
+            "segv",
+        ),
+        beside(
+            case("node/throw", Node("default"), POISON, crash().code(1)),
+            "throw",
+        ),
         beside(case("go/panic", Go("default"), POISON, crash().code(2)), "panic"),
-        beside(case("hyper/exit-1", Hyper("default"), POISON, crash().code(1)), "exit1"),
-        beside(case("node/exit-1", Node("drain"), POISON, crash().code(1)), "exit1"),
-        beside(case("hyper/exit-0", Hyper("default"), POISON, Expect::new("exit").code(0)), "exit0"),
-        beside(case("go/exit-0", Go("default"), POISON, Expect::new("exit").code(0)), "exit0"),
-        beside(case("python/exit-0", PYTHON, POISON, Expect::new("exit").code(0)), "exit0"),
+        beside(
+            case("hyper/exit-1", Hyper("default"), POISON, crash().code(1)),
+            "exit1",
+        ),
+        beside(
+            case("node/exit-1", Node("drain"), POISON, crash().code(1)),
+            "exit1",
+        ),
+        beside(
+            case(
+                "hyper/exit-0",
+                Hyper("default"),
+                POISON,
+                Expect::new("exit").code(0),
+            ),
+            "exit0",
+        ),
+        beside(
+            case("go/exit-0", Go("default"), POISON, Expect::new("exit").code(0)),
+            "exit0",
+        ),
+        beside(
+            case("python/exit-0", PYTHON, POISON, Expect::new("exit").code(0)),
+            "exit0",
+        ),
         beside(
             case("python/oom", PYTHON, POISON, {
-                Expect::new("oom").signal(Signal::SIGKILL).signals(&["SIGKILL"]).must(&["oom"])
+                Expect::new("oom")
+                    .signal(Signal::SIGKILL)
+                    .signals(&["SIGKILL"])
+                    .must(&["oom"])
             })
             .memory_max(100 << 20),
             "oom",

@@ -7,7 +7,7 @@ use crate::table::{
     },
     Case,
     Fate::{Early, Pathless, Queued, Severed, Unknown},
-    Net,
+    Hops, Net,
     Saw::{Complete, Cut, Eof, Reset, Vague},
     Server::{Go, Gunicorn, Hyper, Node, Raw, Uvicorn},
     Way::{Again, Ask, Ignored, Queue, QueueSilent, Slow, Upload, UploadContinue},
@@ -16,7 +16,16 @@ use crate::table::{
 
 /// Everything that SIGKILL can do to a request.
 pub fn cases() -> Vec<Case> {
-    [unanswered(), unread(), truncated(), uploads(), unaccepted(), harmless(), others()].concat()
+    [
+        unanswered(),
+        unread(),
+        truncated(),
+        uploads(),
+        unaccepted(),
+        harmless(),
+        others(),
+    ]
+    .concat()
 }
 
 /// Read, and no byte of an answer.
@@ -29,16 +38,45 @@ fn unanswered() -> Vec<Case> {
         lost(case("go/kill/unanswered", Go("default"), KILL, killed())).times(3),
         lost(case("python/kill/unanswered", PYTHON, KILL, killed())).times(3),
         lost(case("uvicorn/kill/unanswered", Uvicorn(&[]), KILL, killed())).times(3),
-        lost(case("gunicorn-gthread/cgroup-kill/unanswered", gthread, CGROUP_KILL, killed())).times(3),
-        lost(case("gunicorn-sync/cgroup-kill/unanswered", Gunicorn(&[]), CGROUP_KILL, killed())),
-        lost(case("nginx-proxy/cgroup-kill/unanswered", NGINX, CGROUP_KILL, killed())).times(2),
-        lost(case("hyper/kill/ipv6", Hyper("default"), KILL, killed())).times(2).net(Net::V6),
+        lost(case(
+            "gunicorn-gthread/cgroup-kill/unanswered",
+            gthread,
+            CGROUP_KILL,
+            killed(),
+        ))
+        .times(3),
+        lost(case(
+            "gunicorn-sync/cgroup-kill/unanswered",
+            Gunicorn(&[]),
+            CGROUP_KILL,
+            killed(),
+        )),
+        lost(
+            case("nginx-proxy/cgroup-kill/unanswered", NGINX, CGROUP_KILL, killed())
+                .hops(Hops::CallsUpstream),
+        )
+        .times(2),
+        lost(case("hyper/kill/ipv6", Hyper("default"), KILL, killed()))
+            .times(2)
+            .net(Net::V6),
         lost(case("go/kill/ipv6", Go("default"), KILL, killed())).net(Net::V6),
-        lost(case("node/kill/v4-mapped", Node("default"), KILL, killed())).times(2).net(Net::Mapped),
-        case("hyper/kill/again-on-keep-alive", Hyper("default"), KILL, killed())
-            .row(Again, Hang, Eof, Severed("unanswered")),
-        case("nginx-proxy/cgroup-kill/again-on-keep-alive", NGINX, CGROUP_KILL, killed())
-            .row(Again, Hang, Eof, Severed("unanswered")),
+        lost(case("node/kill/v4-mapped", Node("default"), KILL, killed()))
+            .times(2)
+            .net(Net::Mapped),
+        case("hyper/kill/again-on-keep-alive", Hyper("default"), KILL, killed()).row(
+            Again,
+            Hang,
+            Eof,
+            Severed("unanswered"),
+        ),
+        case(
+            "nginx-proxy/cgroup-kill/again-on-keep-alive",
+            NGINX,
+            CGROUP_KILL,
+            killed(),
+        )
+        .hops(Hops::CallsUpstream)
+        .row(Again, Hang, Eof, Severed("unanswered")),
     ]
 }
 
@@ -49,8 +87,13 @@ fn unread() -> Vec<Case> {
         lost(case("hyper/kill/unread", Hyper("default"), KILL, killed())).times(2),
         lost(case("node/kill/unread", Node("default"), KILL, killed())),
         lost(case("go/kill/unread", Go("default"), KILL, killed())),
-        lost(case("uvicorn/kill/unread-beside-idle", Uvicorn(&[]), KILL, killed()))
-            .row(Ask, Quick, Complete(200), Early),
+        lost(case(
+            "uvicorn/kill/unread-beside-idle",
+            Uvicorn(&[]),
+            KILL,
+            killed(),
+        ))
+        .row(Ask, Quick, Complete(200), Early),
     ]
 }
 
@@ -59,22 +102,75 @@ fn truncated() -> Vec<Case> {
     let half = |case: Case| case.row(Ask, Half, Cut, Severed("truncated"));
     let chunked = |case: Case| case.row(Ask, Chunked, Cut, Severed("truncated"));
     vec![
-        half(case("hyper/kill/truncated-length", Hyper("default"), KILL, killed())),
-        half(case("node/kill/truncated-length", Node("default"), KILL, killed())),
+        half(case(
+            "hyper/kill/truncated-length",
+            Hyper("default"),
+            KILL,
+            killed(),
+        )),
+        half(case(
+            "node/kill/truncated-length",
+            Node("default"),
+            KILL,
+            killed(),
+        )),
         half(case("go/kill/truncated-length", Go("default"), KILL, killed())).times(2),
         half(case("python/kill/truncated-length", PYTHON, KILL, killed())),
-        half(case("uvicorn/kill/truncated-length", Uvicorn(&[]), KILL, killed())),
-        half(case("nginx-proxy/cgroup-kill/truncated-length", NGINX, CGROUP_KILL, killed())),
-        chunked(case("hyper/kill/truncated-chunked", Hyper("default"), KILL, killed())),
-        chunked(case("node/kill/truncated-chunked", Node("default"), KILL, killed())).times(2),
+        half(case(
+            "uvicorn/kill/truncated-length",
+            Uvicorn(&[]),
+            KILL,
+            killed(),
+        )),
+        half(
+            case(
+                "nginx-proxy/cgroup-kill/truncated-length",
+                NGINX,
+                CGROUP_KILL,
+                killed(),
+            )
+            .hops(Hops::CallsUpstream),
+        ),
+        chunked(case(
+            "hyper/kill/truncated-chunked",
+            Hyper("default"),
+            KILL,
+            killed(),
+        )),
+        chunked(case(
+            "node/kill/truncated-chunked",
+            Node("default"),
+            KILL,
+            killed(),
+        ))
+        .times(2),
         chunked(case("go/kill/truncated-chunked", Go("default"), KILL, killed())),
-        chunked(case("uvicorn/kill/truncated-chunked", Uvicorn(&[]), KILL, killed())),
-        chunked(case("gunicorn-sync/cgroup-kill/truncated-chunked", Gunicorn(&[]), CGROUP_KILL, killed())),
+        chunked(case(
+            "uvicorn/kill/truncated-chunked",
+            Uvicorn(&[]),
+            KILL,
+            killed(),
+        )),
+        chunked(case(
+            "gunicorn-sync/cgroup-kill/truncated-chunked",
+            Gunicorn(&[]),
+            CGROUP_KILL,
+            killed(),
+        )),
         // Complete in the application, far from complete on the wire.
-        case("nginx-static/cgroup-kill/truncated-sendfile", NGINX, CGROUP_KILL, killed())
-            .row(Slow, Huge, Cut, Severed("truncated")),
-        case("python/kill/truncated-slow-reader", PYTHON, KILL, killed())
-            .row(Slow, Big(20_000_000), Cut, Severed("truncated")),
+        case(
+            "nginx-static/cgroup-kill/truncated-sendfile",
+            NGINX,
+            CGROUP_KILL,
+            killed(),
+        )
+        .row(Slow, Huge, Cut, Severed("truncated")),
+        case("python/kill/truncated-slow-reader", PYTHON, KILL, killed()).row(
+            Slow,
+            Big(20_000_000),
+            Cut,
+            Severed("truncated"),
+        ),
     ]
 }
 
@@ -87,8 +183,18 @@ fn uploads() -> Vec<Case> {
         cut(case("go/kill/upload", Go("default"), KILL, killed())),
         cut(case("python/kill/upload", PYTHON, KILL, killed())),
         cut(case("uvicorn/kill/upload", Uvicorn(&[]), KILL, killed())),
-        cut(case("gunicorn-sync/cgroup-kill/upload", Gunicorn(&[]), CGROUP_KILL, killed())),
-        asked(case("hyper/kill/upload-continue", Hyper("default"), KILL, killed())),
+        cut(case(
+            "gunicorn-sync/cgroup-kill/upload",
+            Gunicorn(&[]),
+            CGROUP_KILL,
+            killed(),
+        )),
+        asked(case(
+            "hyper/kill/upload-continue",
+            Hyper("default"),
+            KILL,
+            killed(),
+        )),
         asked(case("raw/kill/upload-continue", Raw("default"), KILL, killed())),
         asked(case("node/kill/upload-continue", Node("default"), KILL, killed())),
     ]
@@ -104,17 +210,29 @@ fn unaccepted() -> Vec<Case> {
             .row(QueueSilent, Hang, Reset, Pathless("unaccepted"))
             .times(2),
         queue(case("node/kill/accept-queue", Node("default"), KILL, killed())).freeze(),
-        queue(case("go/kill/ipv6-accept-queue", Go("default"), KILL, killed())).freeze().net(Net::V6),
+        queue(case("go/kill/ipv6-accept-queue", Go("default"), KILL, killed()))
+            .freeze()
+            .net(Net::V6),
         // Nobody froze these: they answer one request at a time.
         queue(
-            case("python-one-thread/kill/accept-queue-behind-busy", ONE_THREAD, KILL, killed())
-                .row(Ask, Hang, Eof, Severed("unanswered")),
+            case(
+                "python-one-thread/kill/accept-queue-behind-busy",
+                ONE_THREAD,
+                KILL,
+                killed(),
+            )
+            .row(Ask, Hang, Eof, Severed("unanswered")),
         )
         .times(3)
         .row(QueueSilent, Hang, Reset, Pathless("unaccepted")),
         queue(
-            case("gunicorn-sync/cgroup-kill/accept-queue-behind-busy", Gunicorn(&[]), CGROUP_KILL, killed())
-                .row(Ask, Hang, Eof, Severed("unanswered")),
+            case(
+                "gunicorn-sync/cgroup-kill/accept-queue-behind-busy",
+                Gunicorn(&[]),
+                CGROUP_KILL,
+                killed(),
+            )
+            .row(Ask, Hang, Eof, Severed("unanswered")),
         )
         .times(2),
     ]
@@ -128,15 +246,28 @@ fn harmless() -> Vec<Case> {
         queued(case("raw/kill/queued", Raw("default"), KILL, killed())),
         queued(case("node/kill/queued", Node("default"), KILL, killed())),
         queued(case("python/kill/queued", PYTHON, KILL, killed())),
-        queued(case("nginx-static/cgroup-kill/queued-sendfile", NGINX, CGROUP_KILL, killed())),
+        queued(case(
+            "nginx-static/cgroup-kill/queued-sendfile",
+            NGINX,
+            CGROUP_KILL,
+            killed(),
+        )),
         idle(case("node/kill/idle", Node("default"), KILL, killed())).times(3),
-        idle(case("nginx-static/cgroup-kill/bodiless-idle", NGINX, CGROUP_KILL, killed()))
-            .row(Ask, Head, Complete(200), Early),
+        idle(case(
+            "nginx-static/cgroup-kill/bodiless-idle",
+            NGINX,
+            CGROUP_KILL,
+            killed(),
+        ))
+        .row(Ask, Head, Complete(200), Early),
         case("go/kill/bodiless-idle", Go("default"), KILL, killed())
             .row(Ask, Head, Complete(200), Early)
             .row(Ask, NoContent, Complete(204), Early)
             .row(Ask, NotModified, Complete(304), Early)
-            .pipeline(Ask, &[(Head, Complete(200), Early), (NotModified, Complete(304), Early)]),
+            .pipeline(
+                Ask,
+                &[(Head, Complete(200), Early), (NotModified, Complete(304), Early)],
+            ),
     ]
 }
 
@@ -146,9 +277,18 @@ fn others() -> Vec<Case> {
     vec![
         case("node/kill/pipelined-two", Node("default"), KILL, killed()).pipeline(
             Ask,
-            &[(Hang, Eof, Severed("unanswered")), (Hang, Eof, Severed("unanswered"))],
+            &[
+                (Hang, Eof, Severed("unanswered")),
+                (Hang, Eof, Severed("unanswered")),
+            ],
         ),
-        case("go/kill/pipelined-three-first-answered", Go("default"), KILL, killed()).pipeline(
+        case(
+            "go/kill/pipelined-three-first-answered",
+            Go("default"),
+            KILL,
+            killed(),
+        )
+        .pipeline(
             Ask,
             &[
                 (Quick, Complete(200), Early),
@@ -156,23 +296,53 @@ fn others() -> Vec<Case> {
                 (Hang, Eof, Severed("unanswered")),
             ],
         ),
-        case("hyper/kill/pipelined-second-truncated", Hyper("default"), KILL, killed())
-            .pipeline(Ask, &[(Quick, Complete(200), Early), (Half, Cut, Severed("truncated"))]),
-        case("raw/kill/pipelined-second-unread", Raw("default"), KILL, killed())
-            .pipeline(Ask, &[(Hang, Reset, Severed("unanswered")), (Hang, Reset, Pathless("unanswered"))]),
+        case(
+            "hyper/kill/pipelined-second-truncated",
+            Hyper("default"),
+            KILL,
+            killed(),
+        )
+        .pipeline(
+            Ask,
+            &[(Quick, Complete(200), Early), (Half, Cut, Severed("truncated"))],
+        ),
+        case("raw/kill/pipelined-second-unread", Raw("default"), KILL, killed()).pipeline(
+            Ask,
+            &[
+                (Hang, Reset, Severed("unanswered")),
+                (Hang, Reset, Pathless("unanswered")),
+            ],
+        ),
         stream(case("node/kill/sse", Node("default"), KILL, killed()), Sse).times(2),
         stream(case("uvicorn/kill/sse", Uvicorn(&[]), KILL, killed()), Sse),
         stream(case("hyper/kill/sse", Hyper("default"), KILL, killed()), Sse),
         stream(case("go/kill/sse", Go("default"), KILL, killed()), Sse),
-        stream(case("node/kill/upgraded", Node("default"), KILL, killed()), Upgrade),
+        stream(
+            case("node/kill/upgraded", Node("default"), KILL, killed()),
+            Upgrade,
+        ),
         stream(case("raw/kill/upgraded", Raw("default"), KILL, killed()), Upgrade),
         // Delimited by the end of the connection: complete or not, nobody can say.
-        case("python-1.0/kill/close-delimited", PYTHON_1_0, KILL, killed())
-            .row(Ask, Undelimited, Vague, Unknown),
-        case("raw/kill/close-delimited", Raw("default"), KILL, killed()).row(Ask, Undelimited, Vague, Unknown),
-        case("python-1.0/kill/unanswered-and-truncated", PYTHON_1_0, KILL, killed())
-            .row(Ask, Hang, Eof, Severed("unanswered"))
-            .row(Ask, Half, Cut, Severed("truncated")),
+        case("python-1.0/kill/close-delimited", PYTHON_1_0, KILL, killed()).row(
+            Ask,
+            Undelimited,
+            Vague,
+            Unknown,
+        ),
+        case("raw/kill/close-delimited", Raw("default"), KILL, killed()).row(
+            Ask,
+            Undelimited,
+            Vague,
+            Unknown,
+        ),
+        case(
+            "python-1.0/kill/unanswered-and-truncated",
+            PYTHON_1_0,
+            KILL,
+            killed(),
+        )
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .row(Ask, Half, Cut, Severed("truncated")),
         case("node/kill/crowd", Node("default"), KILL, killed())
             .row(Ask, Hang, Eof, Severed("unanswered"))
             .times(20)

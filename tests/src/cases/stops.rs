@@ -2,13 +2,12 @@
 
 use nix::sys::signal::Signal;
 
-use super::{NGINX, ONE_THREAD, OVERRUN, PYTHON, TERM, drained, overrun, unhandled};
+use super::{NGINX, ONE_THREAD, OVERRUN, PYTHON, TERM, drained, overrun, runtime_default, unhandled};
 use crate::table::{
     Act::{Block, Chunked, Half, Hang, Post, Quick, Sse},
     Case, Expect,
     Fate::{Drained, Early, Pathless, Severed},
-    From,
-    Python, Reports,
+    From, Hops, Python, Reports,
     Saw::{Complete, Cut, Eof, Reset, ResetCut},
     Server::{self, Go, Gunicorn, Hyper, Node, Raw},
     Step,
@@ -19,8 +18,12 @@ use crate::table::{
 const INTERRUPT: &[Step] = &[Step::Signal(Who::Main, Signal::SIGINT), Step::Gone];
 const QUIT: &[Step] = &[Step::Signal(Who::Main, Signal::SIGQUIT), Step::Gone];
 /// The handler waits for the release after it has closed the connections.
-const CLOSES: &[Step] =
-    &[Step::Signal(Who::Main, Signal::SIGTERM), Step::Stopping, Step::Release, Step::Gone];
+const CLOSES: &[Step] = &[
+    Step::Signal(Who::Main, Signal::SIGTERM),
+    Step::Stopping,
+    Step::Release,
+    Step::Gone,
+];
 /// A first signal begins the drain, a second one ends it.
 const TWICE: &[Step] = &[
     Step::Signal(Who::Main, Signal::SIGTERM),
@@ -38,12 +41,24 @@ const STUCK: &[Step] = &[
     Step::Gone,
 ];
 
-const SLOW_TO_BIND: Server =
-    Server::Python(Python { http: "1.1", threads: "many", on_term: "default", slow_start: "bind" });
-const SLOW_TO_ACCEPT: Server =
-    Server::Python(Python { http: "1.1", threads: "many", on_term: "default", slow_start: "accept" });
-const PYTHON_EXITS: Server =
-    Server::Python(Python { http: "1.1", threads: "many", on_term: "exit", slow_start: "" });
+const SLOW_TO_BIND: Server = Server::Python(Python {
+    http: "1.1",
+    threads: "many",
+    on_term: "default",
+    slow_start: "bind",
+});
+const SLOW_TO_ACCEPT: Server = Server::Python(Python {
+    http: "1.1",
+    threads: "many",
+    on_term: "default",
+    slow_start: "accept",
+});
+const PYTHON_EXITS: Server = Server::Python(Python {
+    http: "1.1",
+    threads: "many",
+    on_term: "exit",
+    slow_start: "",
+});
 
 /// Endings without a drain.
 pub fn cases() -> Vec<Case> {
@@ -60,12 +75,7 @@ fn default_action() -> Vec<Case> {
     };
     vec![
         mixed(case("python/term-default", PYTHON, TERM, unhandled())),
-        mixed(case("node/term-default", Node("default"), TERM, unhandled())),
         mixed(case("hyper/term-default", Hyper("default"), TERM, unhandled())),
-        case("node/term-default/upload-and-sse", Node("default"), TERM, unhandled())
-            .row(Upload, Post, Eof, Severed("upload"))
-            .row(Ask, Sse, Cut, Severed("stream")),
-        case("node/term-default/idle", Node("default"), TERM, unhandled()).row(Ask, Quick, Complete(200), Early),
         case("hyper/int-default", Hyper("default"), INTERRUPT, {
             Expect::new("stop")
                 .signal(Signal::SIGINT)
@@ -82,18 +92,37 @@ fn default_action() -> Vec<Case> {
                 .must(&["no_handler"])
         })
         .row(Ask, Chunked, Cut, Severed("truncated")),
-        case("python-one-thread/term-default/accept-queue", ONE_THREAD, TERM, unhandled())
-            .row(Ask, Hang, Eof, Severed("unanswered"))
-            .row(Queue, Hang, Reset, Pathless("unaccepted"))
-            .times(2),
-        // The Go runtime handles SIGTERM for itself, then dies by it.
-        mixed(case("go/term-runtime-default", Go("default"), TERM, {
-            Expect::new("stop")
-                .signal(Signal::SIGTERM)
-                .signals(&["SIGTERM"])
-                .disposition("handled")
-                .may(&["no_handler", "exit_without_drain"])
+        case(
+            "python-one-thread/term-default/accept-queue",
+            ONE_THREAD,
+            TERM,
+            unhandled(),
+        )
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .row(Queue, Hang, Reset, Pathless("unaccepted"))
+        .times(2),
+        // Go's and Node's runtimes handle SIGTERM for themselves (Node restores the terminal), then raise it
+        // again with the default action.
+        mixed(case(
+            "go/term-default",
+            Go("default"),
+            TERM,
+            runtime_default().must(&["exit_without_drain"]),
+        )),
+        mixed(case("node/term-default", Node("default"), TERM, {
+            runtime_default().must(&["exit_without_drain"])
         })),
+        case("node/term-default/upload-and-sse", Node("default"), TERM, {
+            runtime_default().must(&["exit_without_drain"])
+        })
+        .row(Upload, Post, Eof, Severed("upload"))
+        .row(Ask, Sse, Cut, Severed("stream")),
+        case("node/term-default/idle", Node("default"), TERM, runtime_default()).row(
+            Ask,
+            Quick,
+            Complete(200),
+            Early,
+        ),
     ]
 }
 
@@ -101,7 +130,9 @@ fn default_action() -> Vec<Case> {
 fn at_once() -> Vec<Case> {
     let exits = || drained().must(&["exit_without_drain"]);
     let mixed = |case: Case| {
-        case.row(Ask, Hang, Eof, Severed("unanswered")).times(2).row(Ask, Half, Cut, Severed("truncated"))
+        case.row(Ask, Hang, Eof, Severed("unanswered"))
+            .times(2)
+            .row(Ask, Half, Cut, Severed("truncated"))
     };
     vec![
         mixed(case("hyper/term-exit-at-once", Hyper("exit"), TERM, exits())),
@@ -115,28 +146,52 @@ fn at_once() -> Vec<Case> {
         ),
         // nginx's fast shutdown.
         case("nginx-proxy/term", NGINX, TERM, exits())
+            .hops(Hops::CallsUpstream)
             .row(Ask, Hang, Eof, Severed("unanswered"))
             .row(Ask, Half, Cut, Severed("truncated")),
         // gunicorn's handler raises SystemExit inside the application; the worker makes a 500 of it.
         case("gunicorn-sync/quit", Gunicorn(&[]), QUIT, {
-            Expect::new("stop").code(0).signals(&["SIGQUIT"]).disposition("handled")
+            Expect::new("stop")
+                .code(0)
+                .signals(&["SIGQUIT"])
+                .disposition("handled")
         })
         .row(Ask, Hang, Complete(500), Drained),
         // Alive, it resets what it serves: SO_LINGER 0.
-        case("raw/term-linger0", Raw("linger0"), CLOSES, drained().may(&["exit_without_drain"]))
-            .row(Ask, Hang, Reset, Severed("unanswered"))
-            .row(Ask, Half, ResetCut, Severed("truncated")),
+        case(
+            "raw/term-linger0",
+            Raw("linger0"),
+            CLOSES,
+            drained().may(&["exit_without_drain"]),
+        )
+        .row(Ask, Hang, Reset, Severed("unanswered"))
+        .row(Ask, Half, ResetCut, Severed("truncated")),
         // Alive, it closes what it serves; unread requests make the kernel reset.
-        case("raw/term-close", Raw("close"), CLOSES, drained().may(&["exit_without_drain"]))
-            .row(Ask, Hang, Eof, Severed("unanswered"))
-            .pipeline(Ask, &[(Hang, Reset, Severed("unanswered")), (Hang, Reset, Pathless("unanswered"))]),
+        case(
+            "raw/term-close",
+            Raw("close"),
+            CLOSES,
+            drained().may(&["exit_without_drain"]),
+        )
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .pipeline(
+            Ask,
+            &[
+                (Hang, Reset, Severed("unanswered")),
+                (Hang, Reset, Pathless("unanswered")),
+            ],
+        ),
         case("node/term-twice-then-int", Node("drain-then-int"), TWICE, {
-            drained().signals(&["SIGTERM", "SIGTERM", "SIGINT"]).must(&["exit_without_drain"])
+            drained()
+                .signals(&["SIGTERM", "SIGTERM", "SIGINT"])
+                .must(&["exit_without_drain"])
         })
         .row(Ask, Hang, Eof, Severed("unanswered"))
         .times(2),
         case("hyper/term-twice-then-int", Hyper("drain-then-int"), TWICE, {
-            drained().signals(&["SIGTERM", "SIGTERM", "SIGINT"]).must(&["exit_without_drain"])
+            drained()
+                .signals(&["SIGTERM", "SIGTERM", "SIGINT"])
+                .must(&["exit_without_drain"])
         })
         .row(Ask, Half, Cut, Severed("truncated")),
     ]
@@ -151,7 +206,9 @@ fn stuck() -> Vec<Case> {
         .row(Ask, Hang, Eof, Severed("unanswered"))
         .times(2),
         case("node/term-blocked-event-loop", Node("drain"), STUCK, {
-            overrun().must(&["killed_mid_drain"]).may(&["kept_accepting", "handler_late"])
+            overrun()
+                .must(&["killed_mid_drain"])
+                .may(&["kept_accepting", "handler_late"])
         })
         .row(Ask, Block, Eof, Severed("unanswered"))
         .row(Queue, Hang, Reset, Pathless("unaccepted")),

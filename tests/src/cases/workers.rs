@@ -6,8 +6,8 @@ use super::{KILL, PYTHON, killed};
 use crate::table::{
     Act::{Half, Hang, Quick},
     Case, Expect,
-    Fate::{Drained, Early, Severed},
-    Reports,
+    Fate::{Drained, Early, Severed, Unstopped},
+    Hops,
     Saw::{Complete, Cut, Eof},
     Server::{Gunicorn, Nginx, Uvicorn},
     Step, Upstream,
@@ -16,14 +16,24 @@ use crate::table::{
 };
 
 /// The worker finishes what it does, the master starts another.
-const RECYCLE: &[Step] =
-    &[Step::Signal(Who::Child, Signal::SIGTERM), Step::Release, Step::WorkerGone, Step::NewWorker];
-const KILL_WORKER: &[Step] =
-    &[Step::Signal(Who::Child, Signal::SIGKILL), Step::SignalledGone, Step::NewWorker];
+const RECYCLE: &[Step] = &[
+    Step::Signal(Who::Child, Signal::SIGTERM),
+    Step::Release,
+    Step::WorkerGone,
+    Step::NewWorker,
+];
+const KILL_WORKER: &[Step] = &[
+    Step::Signal(Who::Child, Signal::SIGKILL),
+    Step::SignalledGone,
+    Step::NewWorker,
+];
 /// uvicorn's supervisor does not tell us; its resource tracker is a third process.
 const KILL_WORKER_UNTOLD: &[Step] = &[Step::Signal(Who::Serving, Signal::SIGKILL), Step::SignalledGone];
-const QUIT_WORKER: &[Step] =
-    &[Step::Signal(Who::Child, Signal::SIGQUIT), Step::SignalledGone, Step::NewWorker];
+const QUIT_WORKER: &[Step] = &[
+    Step::Signal(Who::Child, Signal::SIGQUIT),
+    Step::SignalledGone,
+    Step::NewWorker,
+];
 /// Nobody signals anybody: the worker recycles itself after its requests.
 const SELF_RECYCLE: &[Step] = &[Step::Release, Step::WorkerGone, Step::NewWorker];
 /// The master loses patience with a silent worker.
@@ -36,9 +46,12 @@ const RELOAD: &[Step] = &[
     Step::Release,
     Step::NotedGone,
 ];
-/// The old worker is not let finish: nginx's worker_shutdown_timeout cuts it.
-const RELOAD_TIMEOUT: &[Step] =
-    &[Step::Note(Who::Child), Step::Signal(Who::Main, Signal::SIGHUP), Step::NotedGone];
+/// The old worker is not let finish: nginx's `worker_shutdown_timeout` cuts it.
+const RELOAD_TIMEOUT: &[Step] = &[
+    Step::Note(Who::Child),
+    Step::Signal(Who::Main, Signal::SIGHUP),
+    Step::NotedGone,
+];
 const WORKER_TERM: &[Step] = &[Step::Signal(Who::Child, Signal::SIGTERM), Step::SignalledGone];
 const KILL_UPSTREAM: &[Step] = &[Step::Signal(Who::Upstream, Signal::SIGKILL), Step::SignalledGone];
 
@@ -53,15 +66,21 @@ fn gunicorn() -> Vec<Case> {
     let gthread = Gunicorn(&["-k", "gthread", "--threads", "4"]);
     let recycling = Gunicorn(&["-k", "gthread", "--threads", "4", "--max-requests", "3"]);
     vec![
-        case("gunicorn-sync/worker-recycled", sync, RECYCLE, worker().signals(&["SIGTERM"])).row(
-            Ask,
-            Hang,
-            Complete(200),
-            Drained,
-        ),
-        case("gunicorn-gthread/worker-recycled", gthread, RECYCLE, worker().signals(&["SIGTERM"]))
-            .row(Ask, Hang, Complete(200), Drained)
-            .times(3),
+        case(
+            "gunicorn-sync/worker-recycled",
+            sync,
+            RECYCLE,
+            worker().signals(&["SIGTERM"]),
+        )
+        .row(Ask, Hang, Complete(200), Drained),
+        case(
+            "gunicorn-gthread/worker-recycled",
+            gthread,
+            RECYCLE,
+            worker().signals(&["SIGTERM"]),
+        )
+        .row(Ask, Hang, Complete(200), Drained)
+        .times(3),
         case("gunicorn-sync/worker-killed", sync, KILL_WORKER, {
             worker().signals(&["SIGKILL"]).may(&["no_grace"])
         })
@@ -73,56 +92,77 @@ fn gunicorn() -> Vec<Case> {
         .times(2)
         .row(Ask, Half, Cut, Severed("truncated")),
         // Both end in SystemExit inside the application, of which the worker makes a complete 500.
-        case("gunicorn-sync/worker-quit", sync, QUIT_WORKER, worker().signals(&["SIGQUIT"])).row(
-            Ask,
-            Hang,
-            Complete(500),
-            Drained,
-        ),
-        case("gunicorn-sync/worker-timeout", Gunicorn(&["--timeout", "2"]), TIMEOUT, {
-            killed().reports(Reports::None)
-        })
+        case(
+            "gunicorn-sync/worker-quit",
+            sync,
+            QUIT_WORKER,
+            worker().signals(&["SIGQUIT"]),
+        )
+        .row(Ask, Hang, Complete(500), Drained),
+        case(
+            "gunicorn-sync/worker-timeout",
+            Gunicorn(&["--timeout", "2"]),
+            TIMEOUT,
+            worker().may(&["crash"]),
+        )
         .row(Ask, Hang, Complete(500), Early),
-        // Nothing was outstanding when it went: nothing to report until the harness ends the rest.
-        case("gunicorn-gthread/max-requests", recycling, SELF_RECYCLE, killed().reports(Reports::None))
+        // Nothing was outstanding when it went.
+        case("gunicorn-gthread/max-requests", recycling, SELF_RECYCLE, worker())
             .row(Ask, Hang, Complete(200), Early)
             .row(Ask, Quick, Complete(200), Early),
-        case("uvicorn-workers/worker-killed", Uvicorn(&["--workers", "2"]), KILL_WORKER_UNTOLD, {
-            worker().signals(&["SIGKILL"]).may(&["no_grace"])
-        })
+        case(
+            "uvicorn-workers/worker-killed",
+            Uvicorn(&["--workers", "2"]),
+            KILL_WORKER_UNTOLD,
+            worker().signals(&["SIGKILL"]).may(&["no_grace"]),
+        )
         .row(Ask, Hang, Eof, Severed("unanswered")),
     ]
 }
 
 fn nginx() -> Vec<Case> {
-    let worker = || Expect::new("worker").signals(&["SIGQUIT"]);
-    let outside = |extra| Nginx { upstream: Upstream::Outside, extra };
-    let inside = Nginx { upstream: Upstream::Inside, extra: "" };
+    let outside = |extra| Nginx {
+        upstream: Upstream::Outside,
+        extra,
+    };
+    let inside = Nginx {
+        upstream: Upstream::Inside,
+        extra: "",
+    };
     vec![
-        case("nginx-proxy/reload", outside(""), RELOAD, worker())
-            .row(Ask, Hang, Complete(200), Drained)
+        // nginx's master tells its old worker by a pipe, not by a signal: the first that anybody can see of
+        // this shutdown is the worker's exit, with everything finished.
+        case("nginx-proxy/reload", outside(""), RELOAD, Expect::new("worker"))
+            .row(Ask, Hang, Complete(200), Early)
             .times(2)
-            .row(Ask, Half, Complete(200), Drained)
-            .row(Again, Hang, Complete(200), Drained)
+            .row(Ask, Half, Complete(200), Early)
+            .row(Again, Hang, Complete(200), Early)
             .row(Ask, Quick, Complete(200), Early),
-        case("nginx-proxy/reload-timeout", outside("worker_shutdown_timeout 1s;"), RELOAD_TIMEOUT, {
-            worker().must(&["exit_without_drain"])
-        })
-        .row(Ask, Hang, Eof, Severed("unanswered"))
-        .row(Ask, Half, Cut, Severed("truncated")),
+        // And so what worker_shutdown_timeout cuts is cut by a living process that nobody has signalled.
+        case(
+            "nginx-proxy/reload-timeout",
+            outside("worker_shutdown_timeout 1s;"),
+            RELOAD_TIMEOUT,
+            Expect::new("worker"),
+        )
+        .row(Ask, Hang, Eof, Unstopped)
+        .row(Ask, Half, Cut, Unstopped),
         case("nginx-proxy/worker-term", outside(""), WORKER_TERM, {
-            Expect::new("worker").signals(&["SIGTERM"]).must(&["exit_without_drain"])
+            Expect::new("worker")
+                .signals(&["SIGTERM"])
+                .must(&["exit_without_drain"])
         })
+        .hops(Hops::CallsUpstream)
         .row(Ask, Hang, Eof, Severed("unanswered")),
         // One of the workload's processes dies; the proxy in front answers with a complete 502.
         case("nginx-proxy/upstream-inside-killed", inside, KILL_UPSTREAM, {
             Expect::new("worker").signals(&["SIGKILL"]).may(&["no_grace"])
         })
-        .peers_unknown()
+        .hops(Hops::AtUpstream)
         .row(Ask, Hang, Complete(502), Severed("unanswered")),
         // The proxy is a workload of its own, and is not stopped at all.
         case("python/kill/behind-nginx", PYTHON, KILL, killed())
-            .behind_nginx()
+            .hops(Hops::BehindNginx)
             .row(Ask, Hang, Complete(502), Severed("unanswered"))
             .times(2)
             .row(Ask, Half, Cut, Severed("truncated")),

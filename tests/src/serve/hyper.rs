@@ -26,15 +26,20 @@ pub async fn run() -> anyhow::Result<()> {
         move |request| answer(told.clone(), request)
     });
     // Handlers before the listener: whoever can connect can also stop us properly.
-    let stop = (told.on_term != "default").then(|| signal(SignalKind::terminate())).transpose()?;
-    let mut interrupt =
-        (told.on_term == "drain-then-int").then(|| signal(SignalKind::interrupt())).transpose()?;
+    let stop = (told.on_term != "default")
+        .then(|| signal(SignalKind::terminate()))
+        .transpose()?;
+    let mut interrupt = (told.on_term == "drain-then-int")
+        .then(|| signal(SignalKind::interrupt()))
+        .transpose()?;
     let listener = tokio::net::TcpListener::bind(told.listen).await?;
     told.event("listening", "");
     let stopping = {
         let told = told.clone();
         async move {
-            let Some(mut stop) = stop else { return std::future::pending().await };
+            let Some(mut stop) = stop else {
+                return std::future::pending().await;
+            };
             stop.recv().await;
             told.event("stopping", "");
             if told.on_term == "exit" {
@@ -42,7 +47,9 @@ pub async fn run() -> anyhow::Result<()> {
             }
         }
     };
-    let serve = axum::serve(listener, app).with_graceful_shutdown(stopping).into_future();
+    let serve = axum::serve(listener, app)
+        .with_graceful_shutdown(stopping)
+        .into_future();
     if let Some(interrupt) = interrupt.as_mut() {
         tokio::select! {
             served = serve => served?,
@@ -69,7 +76,10 @@ async fn answer(told: Told, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
     told.event("got", path);
     if request.method() == Method::POST {
-        if axum::body::to_bytes(request.into_body(), usize::MAX).await.is_err() {
+        if axum::body::to_bytes(request.into_body(), usize::MAX)
+            .await
+            .is_err()
+        {
             return Response::new(Body::empty());
         }
         told.event("body", path);
@@ -83,11 +93,13 @@ async fn answer(told: Told, request: Request) -> Response {
             released(&told).await;
             response.body(Body::from(if head { "" } else { "ok" }))
         }
-        "part" => response.header(header::CONTENT_LENGTH, 2 * PART.len()).body(in_two(told, PART)),
+        "part" => response
+            .header(header::CONTENT_LENGTH, 2 * PART.len())
+            .body(in_two(told, PART)),
         "chunk" => response.body(in_two(told, PART)),
-        "sse" => {
-            response.header(header::CONTENT_TYPE, "text/event-stream").body(in_two(told, b"data: 1\n\n"))
-        }
+        "sse" => response
+            .header(header::CONTENT_TYPE, "text/event-stream")
+            .body(in_two(told, b"data: 1\n\n")),
         "big" => response.body(Body::from(vec![b'b'; n])),
         "none" => response.status(StatusCode::NO_CONTENT).body(Body::empty()),
         "same" => response.status(StatusCode::NOT_MODIFIED).body(Body::empty()),

@@ -48,7 +48,10 @@ impl Told {
     /// Reports a moment: one write with `O_APPEND`, so that lines of several processes never mix.
     fn event(&self, word: &str, what: &str) {
         let line = format!("{word} {what}\n");
-        let file = OpenOptions::new().append(true).create(true).open(self.dir.join("events"));
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.dir.join("events"));
         if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
             eprintln!("cannot report `{word} {what}`: {error}");
         }
@@ -64,7 +67,15 @@ impl Told {
 fn target(uri: &str) -> (&str, &str, usize) {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let get = |key: &str| {
-        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v)
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(k, _)| *k == key)
+            .map(|(_, v)| v)
     };
-    (path, get("do").unwrap_or("ok"), get("n").and_then(|n| n.parse().ok()).unwrap_or(0))
+    (
+        path,
+        get("do").unwrap_or("ok"),
+        get("n").and_then(|n| n.parse().ok()).unwrap_or(0),
+    )
 }

@@ -1,4 +1,4 @@
-//! A server on bare sockets, for what well-behaved servers do not do: SO_LINGER 0, close() with a
+//! A server on bare sockets, for what well-behaved servers do not do: `SO_LINGER` 0, `close()` with a
 //! request unread, 101 upgrades, answers that begin after the client's FIN, drains that wait for
 //! idle connections, handlers that do nothing.
 
@@ -35,10 +35,15 @@ struct Shared {
 /// at the release), `default`.
 pub fn run() -> anyhow::Result<()> {
     let told = Told::from_env()?;
-    let shared =
-        Arc::new(Shared { told, stopping: AtomicBool::new(false), open: AtomicUsize::new(0) });
+    let shared = Arc::new(Shared {
+        told,
+        stopping: AtomicBool::new(false),
+        open: AtomicUsize::new(0),
+    });
     let told = &shared.told;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let stop = (told.on_term != "default")
         .then(|| {
             let _inside = runtime.enter();
@@ -80,7 +85,9 @@ fn wait(done: impl Fn() -> bool) {
 
 /// Accepts until SIGTERM (or the release, with `serve-on`), then closes the listener.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+    listener
+        .set_nonblocking(true)
+        .expect("a listener can be made non-blocking");
     loop {
         let stopping = shared.stopping.load(Ordering::SeqCst);
         if stopping && (shared.told.on_term != "serve-on" || shared.told.released()) {
@@ -126,13 +133,17 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let told = &shared.told;
     loop {
-        let Some(head) = read_head(&mut stream)? else { return Ok(()) };
+        let Some(head) = read_head(&mut stream)? else {
+            return Ok(());
+        };
         let mut words = head.split(' ');
         let method = words.next().unwrap_or_default();
         let (path, act, n) = target(words.next().unwrap_or_default());
         told.event("got", path);
         if method == "POST" {
-            let length = header(&head, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+            let length = header(&head, "content-length")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0);
             if header(&head, "expect").is_some() {
                 stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }

@@ -1,0 +1,146 @@
+//! The beginning of a case: cgroups, servers, the numbering of its requests.
+
+use std::{fs, fs::File, net::SocketAddr, path::Path};
+
+use anyhow::Context as _;
+use nix::unistd::Pid;
+
+use super::{Played, Scene, World};
+use crate::{
+    cgroup::Cgroup,
+    client::Request,
+    server::{self, Setting, Started},
+    table::{Around, Case, From, Hops, Net, Python, Server, Upstream},
+};
+
+impl<'c> Scene<'c> {
+    pub(super) fn start(
+        world: &'c World,
+        case: &'c Case,
+        number: usize,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let name = format!("drainwatch-test-{}-{number}", std::process::id());
+        let cgroup = Cgroup::create(&world.cgroups, &name, world.clock)?;
+        if let Some(bytes) = case.memory_max {
+            cgroup.limit_memory(bytes)?;
+        }
+        let mut others = vec![];
+        let beside = Cgroup::create(&world.cgroups, &format!("{name}-beside"), world.clock)?;
+        let port = server::free_port()?;
+        let upstream_port = server::free_port()?;
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let setting = Setting {
+            artefacts: &world.artefacts,
+            directory,
+            cgroup: &cgroup,
+            clock: world.clock,
+            net: case.net,
+            around: case.around,
+            port,
+            upstream: Some(local(upstream_port)),
+        };
+        let mut started = setting.start(case.server)?;
+        if case.from != From::Running {
+            setting.wait_listening(&mut started)?;
+        }
+        let Started { child, address, main } = started;
+        let netns = (case.around == Around::NetNamespace)
+            .then(|| File::open(format!("/proc/{main}/ns/net")))
+            .transpose()
+            .context("cannot open the server's network namespace")?;
+        let mut scene_children = vec![child];
+        let (mut entrance, mut upstream) = (address, None);
+        let python = Server::Python(Python {
+            http: "1.1",
+            threads: "many",
+            on_term: "default",
+            slow_start: "",
+        });
+        if let Server::Nginx { upstream: place, .. } = case.server {
+            let home = if place == Upstream::Inside {
+                &cgroup
+            } else {
+                &beside
+            };
+            let setting = Setting {
+                cgroup: home,
+                net: Net::V4,
+                around: Around::Nothing,
+                port: upstream_port,
+                ..setting
+            };
+            // Not waiting for "the first process of the cgroup": inside, that is nginx.
+            let mut started = setting.start(python)?;
+            started.main = Pid::from_raw(started.child.id().cast_signed());
+            setting.wait_listening(&mut started)?;
+            upstream = Some(started.main);
+            scene_children.push(started.child);
+        }
+        if case.hops == Hops::BehindNginx {
+            let directory = directory.join("front");
+            let front_port = server::free_port()?;
+            let setting = Setting {
+                directory: &directory,
+                cgroup: &beside,
+                net: Net::V4,
+                around: Around::Nothing,
+                port: front_port,
+                upstream: Some(address),
+                ..setting
+            };
+            let mut started = setting.start(Server::Nginx {
+                upstream: Upstream::Outside,
+                extra: "",
+            })?;
+            setting.wait_listening(&mut started)?;
+            entrance = started.address;
+            scene_children.push(started.child);
+        }
+        others.push(beside);
+        let mut scene = Self {
+            world,
+            case,
+            directory: directory.to_owned(),
+            port,
+            entrance,
+            main,
+            netns,
+            children: scene_children,
+            upstream,
+            upstream_address: local(upstream_port),
+            signalled: None,
+            noted: None,
+            played: vec![],
+            cgroup,
+            others,
+        };
+        scene.lay_out();
+        Ok(scene)
+    }
+
+    /// Numbers the requests of the table's rows.
+    pub(super) fn lay_out(&mut self) {
+        let mut number = 0;
+        for row in &self.case.rows {
+            for _ in 0..row.times {
+                let requests = row.asks.iter().map(|ask| {
+                    number += 1;
+                    Request {
+                        path: format!("/r/{}-{number}", self.case.name),
+                        act: ask.act,
+                    }
+                });
+                let requests = requests.collect();
+                self.played.push(Played {
+                    row,
+                    requests,
+                    connection: None,
+                    prelude: 0,
+                    acted: false,
+                });
+            }
+        }
+    }
+}

@@ -30,13 +30,12 @@ pub struct Moved {
     end: u64,
     /// Bytes before `end` in the same buffer.
     last_length: u64,
+    /// The buffer before that one; of no length when there is none.
+    before_last: Vector,
 }
 
-const NOWHERE: Moved = Moved {
-    first: Vector { base: 0, length: 0 },
-    end: 0,
-    last_length: 0,
-};
+const NOTHING: Vector = Vector { base: 0, length: 0 };
+const NOWHERE: Moved = Moved { first: NOTHING, end: 0, last_length: 0, before_last: NOTHING };
 
 /// Finds the buffers of the system call in flight that moved `moved` bytes; nowhere when it carries
 /// none (`sendfile`, `splice`, `io_uring`) or capture is off.
@@ -76,11 +75,7 @@ pub fn of_current_call(moved: u64, sending: bool) -> Moved {
             base: second,
             length: moved,
         };
-        Moved {
-            first,
-            end: second + moved,
-            last_length: moved,
-        }
+        Moved { first, end: second + moved, last_length: moved, before_last: NOTHING }
     } else if number == setting(vectored) {
         of_vectors(second, third, moved)
     } else if number == setting(message) {
@@ -119,22 +114,23 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
         self::count(counter::LOST_PAYLOAD);
         return NOWHERE;
     }
-    let mut moved_in = Moved {
-        first: vectors[0],
-        end: 0,
-        last_length: 0,
-    };
+    let mut moved_in = Moved { first: vectors[0], end: 0, last_length: 0, before_last: NOTHING };
     if moved_in.first.length > moved {
         moved_in.first.length = moved;
     }
     // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
     let mut before = 0;
+    let mut previous = NOTHING;
     let mut index = 0;
     while index < VECTORS {
         let vector = vectors[index];
         if before < moved && before + vector.length >= moved {
             moved_in.end = vector.base + (moved - before);
             moved_in.last_length = moved - before;
+            moved_in.before_last = previous;
+        }
+        if vector.length > 0 {
+            previous = vector;
         }
         before += vector.length;
         index += 1;
@@ -219,6 +215,9 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
     append::<ANSWER_HEAD>(&mut record.answer_head, record.answer.head_len, moved)
 }
 
+/// A last buffer shorter than this does not show whether a chunked body has ended: `\r\n0\r\n\r\n`.
+const ENOUGH: u64 = 7;
+
 /// Keeps the last bytes that moved, behind what the tail holds already when they are few.
 /// Returns false when they are not known.
 #[inline(always)]
@@ -226,11 +225,17 @@ pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
     if moved.end == 0 || moved.last_length == 0 {
         return false;
     }
-    let length = if moved.last_length < TAIL as u64 {
-        moved.last_length as usize
-    } else {
-        TAIL
-    };
+    let before = &moved.before_last;
+    if moved.last_length < ENOUGH && before.length > 0 && !push(record, before.base + before.length, before.length) {
+        return false;
+    }
+    push(record, moved.end, moved.last_length)
+}
+
+/// Pushes the bytes before `end` into the tail; `length` of them are in that buffer.
+#[inline(always)]
+fn push(record: &mut SocketRecord, end: u64, length: u64) -> bool {
+    let length = if length < TAIL as u64 { length as usize } else { TAIL };
     let length = bounded(length, TAIL);
     let tail = record.tail.as_mut_ptr();
     // SAFETY: the tail has twice TAIL bytes: TAIL - length + length <= TAIL; the verifier sees at most
@@ -242,12 +247,7 @@ pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
             record.tail_len = 0;
         }
         let at = core::hint::black_box(TAIL - length) & (TAIL - 1);
-        if bpf_probe_read_user(
-            tail.add(at).cast(),
-            length as u32,
-            (moved.end - length as u64) as *const _,
-        ) < 0
-        {
+        if bpf_probe_read_user(tail.add(at).cast(), length as u32, (end - length as u64) as *const _) < 0 {
             count(counter::LOST_PAYLOAD);
             return false;
         }

@@ -28,7 +28,7 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         }
     }
     if !skb.is_null() {
-        answered(skb, if closed_by_us { reset_flag::RECORD } else { 0 });
+        answered(sk, skb, if closed_by_us { reset_flag::RECORD } else { 0 });
     }
     0
 }
@@ -43,7 +43,7 @@ pub fn tcp_send_reset_before_6_10(ctx: BtfTracePointContext) -> i32 {
     {
         maps::count_reset(record.cgroup, SENT, record.tgid);
         if record.flags & record_flag::ENDED != 0 && !skb.is_null() {
-            answered(skb, reset_flag::RECORD);
+            answered(sk, skb, reset_flag::RECORD);
         }
     }
     0
@@ -61,7 +61,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
 
 /// The segment that was answered with RST: did it want a port of a workload that is ending?
 #[inline(always)]
-fn answered(skb: Ptr, flags: u32) {
+fn answered(sk: Ptr, skb: Ptr, flags: u32) {
     let head: Ptr = read(skb, offset::SKB_HEAD);
     let tcp = usize::from(read::<u16>(skb, offset::SKB_TRANSPORT_HEADER));
     let ip = usize::from(read::<u16>(skb, offset::SKB_NETWORK_HEADER));
@@ -70,8 +70,14 @@ fn answered(skb: Ptr, flags: u32) {
     let destination = u16::from_be(read_at(head, tcp + 2));
     let header = 4 * u32::from(read_at::<u8>(head, tcp + 12) >> 4);
     let syn = read_at::<u8>(head, tcp + 13) & 0x02 != 0;
-    let device: Ptr = read(skb, offset::SKB_DEV);
-    let net: Ptr = read(device, offset::DEV_NET);
+    // A socket of any state, TIME_WAIT included, begins with sock_common; a segment that found one has
+    // lost its device by now.
+    let net: Ptr = if sk.is_null() {
+        let device: Ptr = read(skb, offset::SKB_DEV);
+        read(device, offset::DEV_NET)
+    } else {
+        read(sk, offset::SOCK_NET)
+    };
     let netns: u32 = read(net, offset::NET_INUM);
 
     let Some(port) = maps::port(&PortKey {

@@ -364,7 +364,12 @@ pub fn unread(pid: Pid, port: u16, client: SocketAddr) -> Option<u32> {
     let ours = all.iter().find(|s| {
         open.contains(&s.state) && s.local_address.port() == port && s.remote_address == canonical(client)
     });
-    ours.map(|socket| socket.rx_queue)
+    // A FIN counts one until it is read.
+    ours.map(|socket| {
+        socket
+            .rx_queue
+            .saturating_sub(u32::from(socket.state == TcpState::CloseWait))
+    })
 }
 
 /// The server's end of the connection from `client` has seen its FIN, or is gone.

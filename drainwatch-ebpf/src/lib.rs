@@ -128,7 +128,7 @@ pub struct SocketRecord {
     pub answer_head: [u8; ANSWER_HEAD],
 }
 const _: () = assert!(size_of::<SocketRecord>() == 1760);
-const _: () = assert!(size_of::<SocketRecord>() % 8 == 0);
+const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
 
 /// First field of every event: what it is.
 pub mod event_kind {
@@ -454,8 +454,10 @@ pub mod counter {
     pub const LOST_MAP_FULL: u32 = 3;
     /// Payload that could not be read from the process (its position is still right).
     pub const LOST_PAYLOAD: u32 = 4;
+    /// State changes that interrupted another one and were handled by the second program.
+    pub const NESTED: u32 = 5;
     /// How many counters there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 pub mod offset;

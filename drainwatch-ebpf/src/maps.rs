@@ -32,6 +32,10 @@ pub static EVENTS: RingBuf<u8, { 4 << 20 }> = RingBuf::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray::new();
 
+/// Whether `inet_sock_set_state` is running on this CPU.
+#[btf_map]
+static BUSY: PerCpuArray<u32, 1> = PerCpuArray::new();
+
 /// Whether anything drains at all, by [`activity`].
 #[btf_map]
 static ACTIVITY: Array<u64, { activity::COUNT as usize }> = Array::new();
@@ -100,6 +104,22 @@ pub fn count(index: u32) {
         // nested one only if the nesting happens within these three instructions.
         unsafe { *value += 1 };
     }
+}
+
+/// Says that `inet_sock_set_state` is running on this CPU, or no longer.
+#[inline(always)]
+pub fn set_busy(busy: bool) {
+    if let Some(value) = BUSY.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot. Volatile: an interrupting program reads it in between.
+        unsafe { value.write_volatile(u32::from(busy)) };
+    }
+}
+
+/// `inet_sock_set_state` is running on this CPU: we interrupt it.
+#[inline(always)]
+pub fn is_busy() -> bool {
+    // SAFETY: as above.
+    BUSY.get_ptr_mut(0).is_some_and(|value| unsafe { value.read_volatile() } == 1)
 }
 
 /// Something, somewhere, is draining: a mark was set that the agent has not yet answered by saying

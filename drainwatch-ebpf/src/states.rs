@@ -4,7 +4,7 @@ use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use drainwatch_ebpf::{
-    ListenerEvent, PortKey, SocketRecord, event_kind, offset, process_flag, record_flag, role, setting,
+    ListenerEvent, PortKey, SocketRecord, counter, event_kind, offset, process_flag, record_flag, role, setting,
 };
 
 use crate::{
@@ -28,11 +28,32 @@ const IPPROTO_TCP: u16 = 6;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
+/// Handles every state change, unless it interrupts another one on this CPU.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    maps::set_busy(true);
+    changed(&ctx);
+    maps::set_busy(false);
+    0
+}
+
+/// Handles the state changes that interrupt another one: the kernel skips a program that is running on
+/// this CPU already, which happens here, because a softirq may come in the middle of a process's close.
+/// Attached second, so that it runs after the first where that one is not skipped, and has nothing to do.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn nested_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if maps::is_busy() {
+        maps::count(counter::NESTED);
+        changed(&ctx);
+    }
+    0
+}
+
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext) {
     let (sk, old, new): (Ptr, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     if load::<u16>(sk, offset::SOCK_PROTOCOL) != IPPROTO_TCP {
-        return 0;
+        return;
     }
     match (old, new) {
         (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
@@ -43,7 +64,6 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (LISTEN, CLOSE) => listener_closed(sk),
         _ => {}
     }
-    0
 }
 
 #[inline(always)]

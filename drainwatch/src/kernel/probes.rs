@@ -96,6 +96,17 @@ const PROBES: &[Probe] = &[
         ways: &[Way::tracepoint("inet_sock_set_state")],
     },
     Probe {
+        name: "socket_state_nested",
+        gives: "state changes that interrupt another one on the same CPU (without it they are counted as lost)",
+        required: false,
+        ways: &[Way {
+            program: "nested_sock_set_state",
+            hook: Hook::Tracepoint("inet_sock_set_state"),
+            arguments: None,
+            lacks: None,
+        }],
+    },
+    Probe {
         name: "signal_generate",
         gives: "stop signals: who sent them, to whom, and what they met",
         required: true,

@@ -17,7 +17,10 @@ use nix::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{clock::Clock, server};
+use crate::{
+    clock::Clock,
+    server::{self, Port},
+};
 
 /// A report, as the contract writes it. Only what the ledger compares.
 #[derive(Debug, Clone, Deserialize)]
@@ -115,6 +118,8 @@ pub struct Series {
 pub struct Agent {
     child: Mutex<Child>,
     base: String,
+    /// Ours until the agent is gone.
+    _port: Port,
     log: PathBuf,
     clock: Clock,
     cache: Mutex<Option<(Instant, Vec<Report>)>>,
@@ -125,12 +130,12 @@ pub struct Agent {
 impl Agent {
     /// Starts it and waits until it is ready.
     pub fn start(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<Self> {
-        let port = server::free_port()?;
+        let port = Port::find()?;
         let log = out.join("agent.log");
         let file = File::create(&log)?;
         let child = Command::new(binary)
             .arg("run")
-            .args(["--web.listen-address", &format!("127.0.0.1:{port}")])
+            .args(["--web.listen-address", &format!("127.0.0.1:{}", port.number)])
             .arg("--state-dir")
             .arg(out.join("state"))
             .stdin(Stdio::null())
@@ -140,7 +145,8 @@ impl Agent {
             .with_context(|| format!("cannot start {}", binary.display()))?;
         let mut agent = Self {
             child: Mutex::new(child),
-            base: format!("http://127.0.0.1:{port}"),
+            base: format!("http://127.0.0.1:{}", port.number),
+            _port: port,
             log,
             clock,
             cache: Mutex::new(None),
@@ -165,13 +171,14 @@ impl Agent {
         Ok(agent)
     }
 
-    fn check_alive(&self) -> anyhow::Result<()> {
+    /// Fails when the agent has ended.
+    pub fn check_alive(&self) -> anyhow::Result<()> {
         let mut child = self
             .child
             .lock()
             .expect("no thread panics while it holds the agent");
         if let Some(status) = child.try_wait()? {
-            bail!("the agent ended ({status}): {}", server::tail(&self.log));
+            bail!("the agent ended ({status}), see {}", self.log.display());
         }
         Ok(())
     }

@@ -46,7 +46,11 @@ pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<T
                     }
                     let index = number % cases.len();
                     let begun = Instant::now();
-                    let outcome = missing(world, &cases[index], options)
+                    // Without the agent every case fails alike: no need to play it.
+                    let gone = world.agent.as_ref().and_then(|agent| agent.check_alive().err());
+                    let outcome = gone
+                        .map(|error| Outcome::Failed(format!("{error:#}")))
+                        .or_else(|| missing(world, &cases[index], options))
                         .unwrap_or_else(|| scene::run(world, &cases[index], number + 1));
                     let mut tally = tally.lock().expect("no thread panics while it holds the tally");
                     let name = cases[index].name;

@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -28,29 +28,37 @@ use crate::{
 
 /// Ports for servers: below the ephemeral range, so no client socket takes one before its server does.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// Ports handed out, each by the lock that keeps other harnesses on this machine from it.
-static TAKEN: Mutex<Vec<(u16, File)>> = Mutex::new(Vec::new());
+/// Where the search goes on; ports are reused as late as possible.
+static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// The shell scripts that people put in front of their servers.
 const WAIT: &str = r#""$@" & wait"#;
 /// `exit` in the trap leaves the server behind, as such scripts do.
 const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
 
-/// A port that nothing listens on and nobody else gets while this process lives.
-pub fn free_port() -> anyhow::Result<u16> {
-    let locks = env::temp_dir().join("drainwatch-ports");
-    fs::create_dir_all(&locks)?;
-    let mut taken = TAKEN.lock().expect("no thread panics while it holds the ports");
-    let first = taken.last().map_or(PORTS.start, |(port, _)| port + 1);
-    for port in (first..PORTS.end).chain(PORTS.start..first) {
-        let lock = File::create(locks.join(port.to_string()))?;
-        // Unspecified IPv6 covers IPv4 as well.
-        if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
-            taken.push((port, lock));
-            return Ok(port);
+/// A port that nothing listens on and no other harness on this machine gets while this value lives.
+#[derive(Debug)]
+pub struct Port {
+    /// The port.
+    pub number: u16,
+    _lock: File,
+}
+
+impl Port {
+    /// Finds one.
+    pub fn find() -> anyhow::Result<Self> {
+        let locks = env::temp_dir().join("drainwatch-ports");
+        fs::create_dir_all(&locks)?;
+        for _ in PORTS {
+            let number = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+            let lock = File::create(locks.join(number.to_string()))?;
+            // Unspecified IPv6 covers IPv4 as well.
+            if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, number)).is_ok() {
+                return Ok(Self { number, _lock: lock });
+            }
         }
+        bail!("no free port in {PORTS:?}")
     }
-    bail!("no free port in {PORTS:?}")
 }
 
 /// A started server process (or its wrapper).
@@ -356,7 +364,12 @@ pub fn unread(pid: Pid, port: u16, client: SocketAddr) -> Option<u32> {
     let ours = all.iter().find(|s| {
         open.contains(&s.state) && s.local_address.port() == port && s.remote_address == canonical(client)
     });
-    ours.map(|socket| socket.rx_queue)
+    // A FIN counts one until it is read.
+    ours.map(|socket| {
+        socket
+            .rx_queue
+            .saturating_sub(u32::from(socket.state == TcpState::CloseWait))
+    })
 }
 
 /// The server's end of the connection from `client` has seen its FIN, or is gone.

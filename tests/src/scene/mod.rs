@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     compare::{self, Entry},
     prepare::Artefacts,
-    server,
+    server::{self, Port},
     table::{Act, Case, From, Row},
 };
 
@@ -80,6 +80,8 @@ struct Scene<'c> {
     case: &'c Case,
     directory: PathBuf,
     port: u16,
+    /// Of the server, an upstream, a proxy: ours while the case goes on.
+    _ports: [Port; 3],
     /// Where clients connect: the server, or the nginx in front of it.
     entrance: SocketAddr,
     main: Pid,

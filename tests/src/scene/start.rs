@@ -9,7 +9,7 @@ use super::{Played, Scene, World};
 use crate::{
     cgroup::Cgroup,
     client::Request,
-    server::{self, Setting, Started},
+    server::{Port, Setting, Started},
     table::{Around, Case, From, Hops, Net, Python, Server, Upstream},
 };
 
@@ -20,6 +20,10 @@ impl<'c> Scene<'c> {
         number: usize,
         directory: &Path,
     ) -> anyhow::Result<Self> {
+        // What an earlier run left there would release this one's handlers.
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
         fs::create_dir_all(directory)?;
         let name = format!("drainwatch-test-{}-{number}", std::process::id());
         let cgroup = Cgroup::create(&world.cgroups, &name, world.clock)?;
@@ -28,8 +32,8 @@ impl<'c> Scene<'c> {
         }
         let mut others = vec![];
         let beside = Cgroup::create(&world.cgroups, &format!("{name}-beside"), world.clock)?;
-        let port = server::free_port()?;
-        let upstream_port = server::free_port()?;
+        let ports = [Port::find()?, Port::find()?, Port::find()?];
+        let [port, upstream_port, front_port] = [&ports[0], &ports[1], &ports[2]].map(|port| port.number);
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let setting = Setting {
             artefacts: &world.artefacts,
@@ -80,7 +84,6 @@ impl<'c> Scene<'c> {
         }
         if case.hops == Hops::BehindNginx {
             let directory = directory.join("front");
-            let front_port = server::free_port()?;
             let setting = Setting {
                 directory: &directory,
                 cgroup: &beside,
@@ -103,6 +106,7 @@ impl<'c> Scene<'c> {
             world,
             case,
             directory: directory.to_owned(),
+            _ports: ports,
             port,
             entrance,
             main,

@@ -119,7 +119,8 @@ pub fn set_busy(busy: bool) {
 #[inline(always)]
 pub fn is_busy() -> bool {
     // SAFETY: as above.
-    BUSY.get_ptr_mut(0).is_some_and(|value| unsafe { value.read_volatile() } == 1)
+    BUSY.get_ptr_mut(0)
+        .is_some_and(|value| unsafe { value.read_volatile() } == 1)
 }
 
 /// Something, somewhere, is draining: a mark was set that the agent has not yet answered by saying

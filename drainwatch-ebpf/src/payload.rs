@@ -35,7 +35,12 @@ pub struct Moved {
 }
 
 const NOTHING: Vector = Vector { base: 0, length: 0 };
-const NOWHERE: Moved = Moved { first: NOTHING, end: 0, last_length: 0, before_last: NOTHING };
+const NOWHERE: Moved = Moved {
+    first: NOTHING,
+    end: 0,
+    last_length: 0,
+    before_last: NOTHING,
+};
 
 /// Finds the buffers of the system call in flight that moved `moved` bytes; nowhere when it carries
 /// none (`sendfile`, `splice`, `io_uring`) or capture is off.
@@ -75,7 +80,12 @@ pub fn of_current_call(moved: u64, sending: bool) -> Moved {
             base: second,
             length: moved,
         };
-        Moved { first, end: second + moved, last_length: moved, before_last: NOTHING }
+        Moved {
+            first,
+            end: second + moved,
+            last_length: moved,
+            before_last: NOTHING,
+        }
     } else if number == setting(vectored) {
         of_vectors(second, third, moved)
     } else if number == setting(message) {
@@ -114,7 +124,12 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
         self::count(counter::LOST_PAYLOAD);
         return NOWHERE;
     }
-    let mut moved_in = Moved { first: vectors[0], end: 0, last_length: 0, before_last: NOTHING };
+    let mut moved_in = Moved {
+        first: vectors[0],
+        end: 0,
+        last_length: 0,
+        before_last: NOTHING,
+    };
     if moved_in.first.length > moved {
         moved_in.first.length = moved;
     }
@@ -226,7 +241,10 @@ pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
         return false;
     }
     let before = &moved.before_last;
-    if moved.last_length < ENOUGH && before.length > 0 && !push(record, before.base + before.length, before.length) {
+    if moved.last_length < ENOUGH
+        && before.length > 0
+        && !push(record, before.base + before.length, before.length)
+    {
         return false;
     }
     push(record, moved.end, moved.last_length)
@@ -235,7 +253,11 @@ pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
 /// Pushes the bytes before `end` into the tail; `length` of them are in that buffer.
 #[inline(always)]
 fn push(record: &mut SocketRecord, end: u64, length: u64) -> bool {
-    let length = if length < TAIL as u64 { length as usize } else { TAIL };
+    let length = if length < TAIL as u64 {
+        length as usize
+    } else {
+        TAIL
+    };
     let length = bounded(length, TAIL);
     let tail = record.tail.as_mut_ptr();
     // SAFETY: the tail has twice TAIL bytes: TAIL - length + length <= TAIL; the verifier sees at most
@@ -247,7 +269,12 @@ fn push(record: &mut SocketRecord, end: u64, length: u64) -> bool {
             record.tail_len = 0;
         }
         let at = core::hint::black_box(TAIL - length) & (TAIL - 1);
-        if bpf_probe_read_user(tail.add(at).cast(), length as u32, (end - length as u64) as *const _) < 0 {
+        if bpf_probe_read_user(
+            tail.add(at).cast(),
+            length as u32,
+            (end - length as u64) as *const _,
+        ) < 0
+        {
             count(counter::LOST_PAYLOAD);
             return false;
         }

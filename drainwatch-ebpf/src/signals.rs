@@ -40,7 +40,10 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     if !generated(signal, info, target, ctx.arg(3), ctx.arg(4)) {
         // The counter says how many were lost; which one is worth a line, for it begins a shutdown.
         let tgid: u32 = read(target, offset::TASK_TGID);
-        warn!(&ctx, "the ring is full: signal {} to process {} is not reported", signal, tgid);
+        warn!(
+            &ctx,
+            "the ring is full: signal {} to process {} is not reported", signal, tgid
+        );
     }
     0
 }
@@ -49,7 +52,9 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bool {
     let now = now();
-    let Some(mut entry) = emit::reserve::<SignalEvent>() else { return false };
+    let Some(mut entry) = emit::reserve::<SignalEvent>() else {
+        return false;
+    };
     let event = entry.as_mut_ptr();
     // SAFETY: every field of the reserved event is written.
     unsafe {
@@ -113,7 +118,13 @@ pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         kernel::describe(kernel::current(), &mut (*event).target);
         (*event).sender = NOBODY;
         (*event).signal = signal;
-        (*event).disposition = disposition::HANDLED;
+        // struct k_sigaction begins with the handler; the pointer is never NULL.
+        let handler: u64 = read_at(ctx.arg(2), 0);
+        (*event).disposition = if handler == 0 {
+            disposition::DEFAULT
+        } else {
+            disposition::HANDLED
+        };
         (*event).result = 0;
         (*event).sender_kind = sender_kind::PROCESS;
         (*event).group = 0;

@@ -4,7 +4,8 @@ use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use drainwatch_ebpf::{
-    ListenerEvent, PortKey, SocketRecord, counter, event_kind, offset, process_flag, record_flag, role, setting,
+    ListenerEvent, PortKey, SocketRecord, counter, event_kind, offset, process_flag, record_flag, role,
+    setting,
 };
 
 use crate::{

@@ -67,6 +67,8 @@ pub enum EventKind {
         target: Process,
         /// Number.
         signal: u32,
+        /// `handled`, or `default` when the handler had been taken away by then.
+        disposition: Disposition,
     },
     /// The last thread of a process is exiting; its sockets close after this event.
     ProcessExited {
@@ -181,6 +183,13 @@ pub struct Signal {
     pub dropped: bool,
     /// Sent to the process (true) or to one thread.
     pub group: bool,
+}
+
+impl Signal {
+    /// The process raised it itself.
+    pub fn is_own(&self) -> bool {
+        matches!(&self.sender, Sender::Process(sender) if sender.pid == self.target.pid)
+    }
 }
 
 /// A TCP listener.

@@ -29,6 +29,7 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
             EventKind::SignalDelivered {
                 target: process(&event.target),
                 signal: event.signal,
+                disposition: disposition(event.disposition),
             }
         }
         event_kind::PROCESS_EXIT => exit(&structure(bytes)?),
@@ -145,15 +146,19 @@ fn signal(event: &SignalEvent) -> EventKind {
             sender_kind::KERNEL => Sender::Kernel(sender),
             _ => Sender::Process(sender),
         },
-        disposition: match event.disposition {
-            disposition::HANDLED => Disposition::Handled,
-            disposition::IGNORED => Disposition::Ignored,
-            disposition::BLOCKED => Disposition::Blocked,
-            _ => Disposition::Default,
-        },
+        disposition: disposition(event.disposition),
         dropped: ignored && !group_exits,
         group: event.group != 0,
     })
+}
+
+fn disposition(number: u32) -> Disposition {
+    match number {
+        disposition::HANDLED => Disposition::Handled,
+        disposition::IGNORED => Disposition::Ignored,
+        disposition::BLOCKED => Disposition::Blocked,
+        _ => Disposition::Default,
+    }
 }
 
 fn exit(event: &ExitEvent) -> EventKind {

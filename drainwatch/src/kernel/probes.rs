@@ -74,7 +74,12 @@ const PROBES: &[Probe] = &[
         required: true,
         ways: &[
             Way::tracepoint("sock_recv_length"),
-            Way { program: "tcp_recvmsg", hook: Hook::Exit("tcp_recvmsg"), arguments: Some(5), lacks: None },
+            Way {
+                program: "tcp_recvmsg",
+                hook: Hook::Exit("tcp_recvmsg"),
+                arguments: Some(5),
+                lacks: None,
+            },
             Way {
                 program: "tcp_recvmsg_before_5_19",
                 hook: Hook::Exit("tcp_recvmsg"),

@@ -254,6 +254,14 @@ impl Episode {
             }
             self.order.push(process.pid);
         }
+        // One process is the main one. An orphan of it has a parent elsewhere too, and is not.
+        let main = main
+            && self
+                .main
+                .and_then(|pid| self.members.get(&pid))
+                .is_none_or(|known| {
+                    known.process.pid == process.pid || (process.pid1 && !known.process.pid1)
+                });
         let fresh = || Member {
             process: process.clone(),
             main,
@@ -270,11 +278,8 @@ impl Episode {
         member.process.served |= served;
         member.process.called |= called;
         member.main |= main;
-        if member.main {
-            let known = self.main.and_then(|pid| self.members.get(&pid));
-            if known.is_none_or(|known| process.pid1 && !known.process.pid1) {
-                self.main = Some(process.pid);
-            }
+        if main {
+            self.main = Some(process.pid);
         }
         self.members.get_mut(&process.pid)
     }
@@ -317,8 +322,9 @@ impl Episode {
             });
             return;
         }
-        // Its process was ending already: it changed nothing, and what it met there says nothing.
-        if signal.target.exiting {
+        // Its process was ending already, or raised it itself (as uvicorn does after its drain): it asked for
+        // nothing new, and what it met there says nothing.
+        if signal.target.exiting || signal.is_own() {
             self.moment(MomentAt {
                 at_ns,
                 what: "stop_signal",
@@ -351,10 +357,27 @@ impl Episode {
     }
 
     /// A stop signal reached its handler.
-    pub fn delivered(&mut self, at_ns: u64, target: &Process, signal: u32) {
+    pub fn delivered(&mut self, at_ns: u64, target: &Process, signal: u32, disposition: Disposition) {
         let Some(member) = self.members.get_mut(&target.pid) else {
             return;
         };
+        // A handler that restores the default action and raises the signal again, as Node's runtime does,
+        // is no handler at all where the process is PID 1: the kernel drops it now.
+        if disposition == Disposition::Default && target.pid1 {
+            for stop in member.stops.iter_mut().filter(|stop| stop.signal == signal) {
+                stop.dropped = true;
+                stop.disposition = Disposition::Default;
+            }
+            self.touch(at_ns, News::Some);
+            let detail = Some(format!("{} at {}", signal_name(signal), target.comm));
+            self.moment(MomentAt {
+                at_ns,
+                what: "signal_dropped",
+                detail,
+                pid: Some(target.pid),
+            });
+            return;
+        }
         let waiting = |stop: &&mut Stop| stop.signal == signal && stop.delivered_ns.is_none();
         let Some(stop) = member.stops.iter_mut().find(waiting) else {
             return;

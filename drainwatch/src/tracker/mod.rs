@@ -184,9 +184,13 @@ impl Tracker {
             EventKind::ListenerOpened(listener) => self.listener_opened(at_ns, listener),
             EventKind::ListenerClosed(listener) => self.listener_closed(at_ns, listener),
             EventKind::Signal(signal) => self.signal(at_ns, signal),
-            EventKind::SignalDelivered { target, signal } => {
+            EventKind::SignalDelivered {
+                target,
+                signal,
+                disposition,
+            } => {
                 if let Some(episode) = self.episode_of(target) {
-                    episode.delivered(at_ns, target, *signal);
+                    episode.delivered(at_ns, target, *signal, *disposition);
                 }
             }
             EventKind::ProcessExited {
@@ -357,7 +361,12 @@ impl Tracker {
         };
         let known = self.find_process(target).or_else(namespace);
         // A process that is ending already, or a signal that ends nothing, begins no shutdown.
-        let begins = !target.exiting && (signal.signal != SIGKILL || kill.is_some());
+        let begins = !target.exiting
+            && if signal.signal == SIGKILL {
+                kill.is_some()
+            } else {
+                !signal.is_own()
+            };
         let key = match known {
             Some(key)
                 if main && self.episodes.get(&key).is_some_and(|e| e.scope == Scope::Worker) && begins =>

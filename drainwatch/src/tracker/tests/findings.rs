@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, WEB, answered, codes, local, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind},
+    event::{Connection, Disposition, End, EventKind, Process, Sender},
     report::{Finding, FindingCode, Report},
     tracker::episode::{SIGKILL, SIGTERM},
 };
@@ -47,6 +47,67 @@ fn ignored_by_pid1() {
         "its requests were not draining"
     );
     assert!(summary(&report, FindingCode::IgnoredByPid1).contains("30.0 s passed until SIGKILL"));
+}
+
+#[test]
+fn a_handler_that_raises_the_signal_again_is_none_at_pid_1() {
+    // As Node's runtime does, which the ledger met.
+    let mut scene = Scene::new();
+    let node = process(100).serving().pid1().named("node");
+    scene.term(100, &node);
+    scene.delivered(100, &node, SIGTERM);
+    scene.raised_again(101, &node, SIGTERM);
+    scene.kill(10_100, &node);
+    scene.died(10_101, &node, SIGKILL);
+    scene.ended(10_102, &node, End::Exit, vec![unanswered(50)]);
+    scene.emptied(10_103);
+    assert_eq!(codes(&scene.report()), [FindingCode::IgnoredByPid1]);
+}
+
+#[test]
+fn a_process_that_ends_itself_by_the_signal_after_its_drain_has_a_handler() {
+    // As uvicorn does.
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    scene.delivered(100, &web, SIGTERM);
+    scene.exchange(300, &web, answered(50, 300));
+    scene.send_from(
+        400,
+        SIGTERM,
+        &web,
+        Disposition::Default,
+        Sender::Process(web.clone()),
+    );
+    scene.died(401, &web, SIGTERM);
+    scene.emptied(402);
+    assert_eq!(codes(&scene.report()), []);
+}
+
+#[test]
+fn not_forwarded_by_a_shell_whose_orphan_serves_on() {
+    let mut scene = Scene::new();
+    let shell = process(100).named("sh");
+    let server = process(101).child_of(&shell).serving().named("app");
+    scene.listen(1, &server, 80);
+    scene.send(100, SIGTERM, &shell, Disposition::Default);
+    scene.died(100, &shell, SIGTERM);
+    let orphan = Process {
+        parent: 1,
+        parent_in_cgroup: false,
+        ..server
+    };
+    scene.kill(10_100, &orphan);
+    scene.died(10_101, &orphan, SIGKILL);
+    scene.ended(10_102, &orphan, End::Exit, vec![unanswered(50)]);
+    scene.emptied(10_103);
+    let report = scene.report();
+    assert!(
+        codes(&report).contains(&FindingCode::NotForwarded),
+        "{:?}",
+        codes(&report)
+    );
+    assert_eq!(report.exit.unwrap().pid, 100);
 }
 
 #[test]

@@ -238,6 +238,21 @@ impl Scene {
             EventKind::SignalDelivered {
                 target: target.clone(),
                 signal,
+                disposition: Disposition::Handled,
+            },
+        );
+    }
+
+    /// The handler restored the default action and raised the signal again.
+    pub fn raised_again(&mut self, at: u64, target: &Process, signal: u32) {
+        let sender = Sender::Process(target.clone());
+        self.send_from(at, signal, target, Disposition::Blocked, sender);
+        self.push(
+            at,
+            EventKind::SignalDelivered {
+                target: target.clone(),
+                signal,
+                disposition: Disposition::Default,
             },
         );
     }

@@ -374,6 +374,12 @@ impl Tracker {
                 self.begin_workload(at_ns, target)
             }
             Some(key) => key,
+            None if signal.is_own() => {
+                // No stop, but the kernel side has marked it like one.
+                self.unmark_pids.insert(target.pid);
+                self.unmark_cgroups.insert(target.cgroup);
+                return;
+            }
             None if !begins || kill == Some(KillBy::NamespaceEnd) => return,
             None if shared => self.begin_process(at_ns, target),
             None if main => self.begin_workload(at_ns, target),

@@ -46,7 +46,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
     if let Err(why) = carry_log(&mut loaded.ebpf) {
         warn!(%why, "the BPF programs' log lines are not shown");
     }
-    let mut seeded = seed_cgroups(&cgroup_root);
+    let seeded = seed_cgroups(&cgroup_root);
     loaded.probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
     let ring = loaded
         .ebpf
@@ -65,7 +65,8 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
             _ => None,
         })
         .collect();
-    seeded.shrink_to_fit();
+    drop(loaded.btf);
+    give_memory_back();
     Ok(Kernel {
         ebpf: loaded.ebpf,
         ring,
@@ -105,6 +106,15 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
         .map_err(|error| failed("loading the BPF maps", &explain(error)))?;
     let probes = probes::attach_all(&mut ebpf, &btf, &types);
     Ok(Loaded { ebpf, btf, probes })
+}
+
+/// Reading the kernel's types takes some 30 MB for a moment, which glibc would keep for good.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no argument that could be wrong; the allocator locks itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Carries the programs' own log lines into the agent's log. They write only when an event is lost.

@@ -92,6 +92,8 @@ pub struct SocketRecord {
     pub born_ns: u64,
     /// cgroup v2 id of the task that last read or wrote; 0 when no task ever did.
     pub cgroup: u64,
+    /// Monotonic time at which the latest response began.
+    pub message_ns: u64,
     /// Request direction.
     pub ask: Flow,
     /// Response direction.
@@ -127,7 +129,7 @@ pub struct SocketRecord {
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1760);
+const _: () = assert!(size_of::<SocketRecord>() == 1768);
 const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
 
 /// First field of every event: what it is.
@@ -335,7 +337,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1760);
+const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1768);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {

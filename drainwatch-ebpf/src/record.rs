@@ -94,6 +94,7 @@ pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, 
         record.flags & record_flag::HTTP != 0 && payload::first_word(moved) & SEVEN_BYTES == HTTP1
     };
     if begins {
+        record.message_ns = now;
         record.answer.message_pos = before;
         record.answer.head_len = 0;
         record.answer.messages += 1;

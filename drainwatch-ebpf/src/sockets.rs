@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
-use drainwatch_ebpf::{SocketRecord, offset, process_flag, role};
+use drainwatch_ebpf::{SocketRecord, offset, process_flag, record_flag, role};
 
 use crate::{
     emit::now,
@@ -100,9 +100,30 @@ fn moved(sk: Ptr, returned: i32, sending: bool) {
     let gap = progress.saturating_sub(returned);
     let moved = payload::of_current_call(returned, sending);
     if asks {
+        catch_up_answers(record, tcp, sending, now);
         record::asked(sk, tcp, record, gap, returned, &moved, now);
     } else {
         record::answered(record, gap, returned, &moved, now);
+    }
+}
+
+/// Counts the answer bytes that no hook saw, before a request is counted that may come after them:
+/// they are of the turn that is about to end.
+#[inline(always)]
+fn catch_up_answers(record: &mut SocketRecord, tcp: Ptr, sending: bool, now: u64) {
+    let member = if sending {
+        offset::TCP_COPIED_SEQ
+    } else {
+        offset::TCP_WRITE_SEQ
+    };
+    let sequence: u32 = load(tcp, member);
+    let unseen = sequence.wrapping_sub(record.answer.seq);
+    if unseen != 0 {
+        record.answer.seq = sequence;
+        record.answer.total += u64::from(unseen);
+        record.answer.last_ns = now;
+        record.flags &= !record_flag::TAIL_VALID;
+        record.tail_len = 0;
     }
 }
 

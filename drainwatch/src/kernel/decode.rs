@@ -317,6 +317,7 @@ fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<pr
         ask_first_ns: record.ask.first_ns,
         ask_last_ns: record.ask.last_ns,
         answer_last_ns: record.answer.last_ns,
+        message_first_ns: record.message_ns,
     };
     if end == End::Close {
         protocol::judge_closed(&capture, role)

@@ -486,6 +486,8 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 },
                 last_ns: match state {
                     ExchangeState::Unanswered | ExchangeState::RequestIncomplete => capture.ask_last_ns,
+                    // The next response had begun by the time that this one was seen to be complete.
+                    ExchangeState::Complete if index + 1 < answered.begun() => capture.message_first_ns,
                     _ => capture.last_ns(),
                 },
             }

@@ -113,6 +113,8 @@ pub struct Capture<'a> {
     pub ask_last_ns: u64,
     /// Monotonic time of the last response byte.
     pub answer_last_ns: u64,
+    /// Monotonic time at which the latest response began: the ones before it had ended by then.
+    pub message_first_ns: u64,
 }
 
 /// How the connection stands, as far as it changes the meaning of the bytes.

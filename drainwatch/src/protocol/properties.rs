@@ -102,6 +102,7 @@ proptest! {
             ask_first_ns: times[0],
             ask_last_ns: times[1],
             answer_last_ns: times[2],
+            message_first_ns: times[1],
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {
             assert_bounded(&judge(&capture, role))?;

@@ -26,6 +26,7 @@ pub(super) struct Recorder {
     ask_first_ns: u64,
     ask_last_ns: u64,
     answer_last_ns: u64,
+    message_first_ns: u64,
 }
 
 impl Recorder {
@@ -82,6 +83,7 @@ impl Recorder {
         }
         if self.message_bytes == 0 || bytes.starts_with(b"HTTP/1.") {
             self.answers += 1;
+            self.message_first_ns = self.clock;
             self.message_bytes = 0;
             self.answer.clear();
             self.answer_lost = false;
@@ -130,6 +132,7 @@ impl Recorder {
             ask_first_ns: self.ask_first_ns,
             ask_last_ns: self.ask_last_ns,
             answer_last_ns: self.answer_last_ns,
+            message_first_ns: self.message_first_ns,
         }
     }
 

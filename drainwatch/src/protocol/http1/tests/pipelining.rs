@@ -196,3 +196,17 @@ fn given_payload_that_was_not_captured_when_judged_then_only_what_is_certain_is_
         (Evidence::Inferred, Some(200), None)
     );
 }
+
+#[test]
+fn given_a_second_response_under_way_when_judged_then_the_first_ended_when_it_began() {
+    let recorder = given()
+        .read(format!("{GET}{GET}"))
+        .write(OK5)
+        .write("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        .write("x".repeat(100));
+    let capture = recorder.capture();
+    let exchanges = recorder.judged();
+    assert_eq!(exchanges[0].last_ns, capture.message_first_ns);
+    assert_eq!(exchanges[1].last_ns, capture.answer_last_ns);
+    assert!(exchanges[0].last_ns < exchanges[1].last_ns);
+}

@@ -31,18 +31,21 @@ fn check(name: &str, title: &str, body: &str) {
         return;
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    let differs = page
-        .lines()
-        .zip(written.lines().chain(std::iter::repeat("")))
-        .enumerate()
-        .find(|(_, (now, then))| now != then);
-    if let Some((index, (now, then))) = differs {
+    let (now, then): (Vec<_>, Vec<_>) = (page.lines().collect(), written.lines().collect());
+    let line = |lines: &[&str], index| {
+        lines
+            .get(index)
+            .map_or("(nothing)".into(), |line: &&str| line.to_string())
+    };
+    let differs = (0..now.len().max(then.len())).find(|&index| now.get(index) != then.get(index));
+    if let Some(index) = differs {
         panic!(
-            "docs/reference/{name}, line {}, is not what the code says; run `cargo xtask docs`\n  page: {then}\n  code: {now}",
-            index + 1
+            "docs/reference/{name}, line {}, is not what the code says; run `cargo xtask docs`\n  page: {}\n  code: {}",
+            index + 1,
+            line(&then, index),
+            line(&now, index)
         );
     }
-    assert_eq!(page, written, "docs/reference/{name}: run `cargo xtask docs`");
 }
 
 #[test]

@@ -79,9 +79,9 @@ fn describe(key: &str, settings: &Settings) -> (String, Option<String>) {
         ),
         "web.telemetry-path" => ("a path".into(), text(&settings.telemetry_path)),
         "web.max-requests" => ("1 to 10000".into(), Some(settings.max_requests.to_string())),
-        "log.level" => words(settings.log_level),
-        "log.format" => words(settings.log_format),
-        "capture" => words(settings.capture),
+        "log.level" => words(&settings.log_level),
+        "log.format" => words(&settings.log_format),
+        "capture" => words(&settings.capture),
         "state-dir" => ("a directory".into(), path(settings.state_dir.as_ref())),
         "record" => (
             "a file that does not exist yet".into(),
@@ -114,13 +114,13 @@ fn duration(duration: Duration) -> String {
     format!("{}{unit}", ms / per)
 }
 
-fn words<T: ValueEnum>(default: T) -> (String, Option<String>) {
+fn words<T: ValueEnum>(default: &T) -> (String, Option<String>) {
     let name = |value: &T| value.to_possible_value().unwrap().get_name().to_owned();
     let all: Vec<_> = T::value_variants()
         .iter()
         .map(|value| format!("`{}`", name(value)))
         .collect();
-    (all.join(", "), Some(format!("\"{}\"", name(&default))))
+    (all.join(", "), Some(format!("\"{}\"", name(default))))
 }
 
 fn path(path: Option<&PathBuf>) -> Option<String> {

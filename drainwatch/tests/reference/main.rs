@@ -5,6 +5,7 @@
 mod cli;
 mod config;
 mod metrics;
+mod pages;
 mod recording;
 mod report;
 mod source;

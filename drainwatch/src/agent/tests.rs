@@ -232,7 +232,9 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     };
     agent.run(asked).await;
     let told = told.borrow();
-    assert!(told.contains(&"stop cgroup 7 until 0".into()) && told.contains(&"stop process 8 until 0".into()));
+    assert!(
+        told.contains(&"stop cgroup 7 until 0".into()) && told.contains(&"stop process 8 until 0".into())
+    );
 }
 
 #[tokio::test]

@@ -385,7 +385,12 @@ fn a_connection_ends_once_even_where_nothing_tells_its_exchanges_apart() {
 
 #[test]
 fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
-    for (listened, refused) in [("127.0.0.1:80", 1), ("0.0.0.0:80", 1), ("[::]:80", 1), ("127.0.0.2:80", 0)] {
+    for (listened, refused) in [
+        ("127.0.0.1:80", 1),
+        ("0.0.0.0:80", 1),
+        ("[::]:80", 1),
+        ("127.0.0.2:80", 0),
+    ] {
         let mut scene = Scene::new();
         let web = process(100).serving();
         scene.term(100, &web);

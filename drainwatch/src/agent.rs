@@ -250,6 +250,10 @@ impl<S: Source> Agent<S> {
         }
         let last = self.source.drain();
         self.take(&last);
+        // What is stored of a shutdown that goes on is to be what was seen of it.
+        for effect in self.tracker.tell_all() {
+            self.apply(effect, self.latest_ns);
+        }
     }
 
     /// Ends: stores what is under way as it stands, goes on answering until `others` (the web

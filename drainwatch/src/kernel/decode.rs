@@ -118,7 +118,7 @@ fn process(info: &ProcessInfo) -> Process {
 }
 
 /// Text that other processes chose: valid UTF-8, without control characters.
-fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

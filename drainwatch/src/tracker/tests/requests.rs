@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind, Role},
+    event::{Connection, Disposition, End, EventKind, Listener, Role},
     protocol::{
         Exchange,
         ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
@@ -394,7 +394,7 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
         let mut scene = Scene::new();
         let web = process(100).serving();
         scene.term(100, &web);
-        let listener = crate::event::Listener {
+        let listener = Listener {
             process: web.clone(),
             local: listened.parse().unwrap(),
             netns: 1,

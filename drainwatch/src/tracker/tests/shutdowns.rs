@@ -876,3 +876,19 @@ fn a_signal_to_a_process_that_has_ended_begins_nothing_and_leaves_no_mark() {
     assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
     assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
 }
+
+#[test]
+fn what_was_seen_just_before_the_agent_stops_is_told_although_no_update_is_due() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.kill(100, &web);
+    scene.ended(101, &web, End::Exit, vec![unanswered(50)]);
+    scene.ended(102, &web, End::Exit, vec![unanswered(51)]);
+    let told = scene.tracker.tell_all();
+    let severed = told.iter().find_map(|effect| match effect {
+        Effect::Updated(report) => Some(report.requests.severed),
+        _ => None,
+    });
+    assert_eq!(severed, Some(2));
+    assert_eq!(scene.tracker.tell_all(), [], "once");
+}

@@ -48,10 +48,19 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Reports a signal and marks its target; false when there is no room for the report.
+/// Marks the target of a signal and reports it; false when there is no room for the report.
 #[inline(always)]
 fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bool {
     let now = now();
+    let mut described = NOBODY;
+    kernel::describe(target, &mut described);
+    // The mark comes first: the shutdown's evidence is told even if this event is lost. A fatal signal has
+    // set SIGNAL_GROUP_EXIT by now; only a group that was dying before it drops it.
+    let dying = result == RESULT_IGNORED && described.flags & process_flag::GROUP_EXIT != 0;
+    if !dying {
+        maps::drain_process(described.tgid, now);
+        maps::drain_cgroup(described.cgroup, now);
+    }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {
         return false;
     };
@@ -59,7 +68,7 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
     // SAFETY: every field of the reserved event is written.
     unsafe {
         (*event).header = emit::header(event_kind::SIGNAL_GENERATED, now);
-        kernel::describe(target, &mut (*event).target);
+        (*event).target = described;
         kernel::describe(kernel::current(), &mut (*event).sender);
         (*event).signal = signal;
         (*event).disposition = disposition_of(target, signal);
@@ -71,12 +80,6 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
         };
         (*event).group = group;
         (*event).reserved = 0;
-        // A fatal signal has set SIGNAL_GROUP_EXIT by now; only a group that was dying before it drops it.
-        let dying = result == RESULT_IGNORED && (*event).target.flags & process_flag::GROUP_EXIT != 0;
-        if !dying {
-            maps::drain_process((*event).target.tgid, now);
-            maps::drain_cgroup((*event).target.cgroup, now);
-        }
     }
     emit::submit(entry);
     true

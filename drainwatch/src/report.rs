@@ -300,7 +300,8 @@ pub struct DrainedRequest {
 pub struct Moment {
     /// Since `started_at`.
     pub at_ms: f64,
-    /// `stop_signal`, `signal_delivered`, `listener_opened`, `listener_closed`, `kill`, `oom`, `exit`, `emptied`.
+    /// `stop_signal`, `signal_delivered`, `signal_dropped`, `listener_opened`, `listener_closed`, `kill`, `oom`,
+    /// `exit`, `emptied`, `agent_stopped`.
     pub what: String,
     /// Signal name, address, exit status: whatever the moment has to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

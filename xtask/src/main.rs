@@ -3,6 +3,7 @@
 
 mod bench;
 mod deps;
+mod docs;
 mod ebpf;
 mod lint;
 mod shell;
@@ -27,6 +28,8 @@ enum Task {
     Bench(bench::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
+    /// Write docs/reference from the code, or check that it says what the code says
+    Docs(docs::Options),
     /// Build the BPF object, or check that the one in the tree is not stale
     Ebpf(ebpf::Options),
     /// Formatting, clippy and documentation of both sides
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Deps(options) => deps::run(&options),
+        Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Lint(options) => lint::run(&options),
         Task::Test(options) => test::run(&options),

@@ -402,7 +402,8 @@ impl<'a> Seen<'a> {
 
     fn busy_when_killed(&self) -> Option<Finding> {
         let (kill_ns, grace) = self.killed?;
-        if self.episode.tally.cut_by_kill > 0 {
+        // Cut by the kill itself, or by the end of the pid namespace that it brought.
+        if self.episode.tally.cut_by_kill + self.episode.tally.cut_by_exit > 0 {
             return None;
         }
         let mut before = self

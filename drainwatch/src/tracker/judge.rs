@@ -82,6 +82,9 @@ fn server<'a>(
             Cause::Truncated
         }
         (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
+        // The peer reset the connection in the middle of our write, before its bytes could be looked at:
+        // what it had not acknowledged it never got.
+        (Unknown, End::Peer) if last && connection.unacked > 0 => return Some(Judged::Aborted),
         // Whether it had been complete or not when the peer left, we did not sever it. And where the
         // connection goes on, nothing that is incomplete is settled.
         (Unknown, End::Peer) | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {

@@ -125,12 +125,13 @@ impl Scene<'_> {
         let Some(report) = reports.first() else {
             return Ok(());
         };
+        let entries = &compare::as_seen(entries, &known, report);
         wrong.extend(compare::report(self.case, entries, &known, report));
         let severed: f64 = self
             .series(agent, "drainwatch_severed_requests_total")?
             .iter()
             .sum();
-        let must = compare::severed(entries, &known);
+        let must = compare::severed(entries);
         if severed.to_string() != must.to_string() {
             wrong.push(format!(
                 "drainwatch_severed_requests_total sums to {severed}, must be {must}"

@@ -72,6 +72,16 @@ fn a_request_that_the_peer_left_is_aborted_and_one_in_doubt_is_unknown() {
         (Outcomes::default(), Verdict::Clean),
         "not severed in any case"
     );
+    let reset = |connection: Connection| Connection {
+        unacked: 126,
+        ..with(End::Peer, get(Unknown, 50, 60))(connection)
+    };
+    let (outcomes, _, verdict) = outcome_of(reset);
+    assert_eq!(
+        (outcomes.aborted, verdict),
+        (1, Verdict::Clean),
+        "reset in the middle of our write"
+    );
 }
 
 #[test]

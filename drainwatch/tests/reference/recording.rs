@@ -1,0 +1,60 @@
+//! The lines of a recording.
+
+use std::fmt::Write as _;
+
+use drainwatch::recording::VERSION;
+
+use super::source::{Source, keys, words};
+
+const OBJECTS: &[&str] = &["Process", "Signal", "Listener", "Connection", "Exchange"];
+const LISTS: &[&str] = &["Disposition", "Role", "End", "ExchangeState", "Evidence"];
+
+pub fn page() -> String {
+    let constant = usize::try_from(VERSION).unwrap();
+    let source = Source::read(
+        &["recording.rs", "event.rs", "protocol/mod.rs"],
+        &[("VERSION", constant)],
+    );
+    let mut page = format!(
+        "What `drainwatch run --record FILE` writes and `drainwatch replay FILE` reads: JSON lines. The first is the \
+         header, every other one an event: `at_ns`, `event`, and that event's keys. Replaying gives the same reports as \
+         the agent gave, with a linger of 5 s.\n\n\
+         A recording holds no payload: of requests only method, path without query, host, protocol and status; \
+         besides that addresses, process names and ids, cgroup paths. Look through it before you send it to \
+         somebody.\n\n## Header\n\n{}\n## Every event\n\n{}",
+        keys(&source.fields("Header")),
+        keys(
+            &source
+                .fields("Event")
+                .into_iter()
+                .filter(|entry| entry.name == "at_ns")
+                .collect::<Vec<_>>()
+        ),
+    );
+    page.push_str("| `event` | string | Which of the following it is. |\n");
+    for (event, fields) in source.variants("EventKind") {
+        write!(page, "\n## `{}`\n\n{}\n", event.name, event.doc).unwrap();
+        if !event.kind.is_empty() {
+            write!(page, "\nKeys: those of {}.\n", event.kind).unwrap();
+        }
+        if !fields.is_empty() {
+            write!(page, "\n{}", keys(&fields)).unwrap();
+        }
+    }
+    for object in OBJECTS {
+        let (about, table) = (source.about(object), keys(&source.fields(object)));
+        write!(page, "\n## {object}\n\n{about}\n\n{table}").unwrap();
+    }
+    write!(
+        page,
+        "\n## Sender\n\n{} An object with one key, the kind, and the process as its value.\n\n{}",
+        source.about("Sender"),
+        words(&source.words("Sender"))
+    )
+    .unwrap();
+    for list in LISTS {
+        let (about, table) = (source.about(list), words(&source.words(list)));
+        write!(page, "\n## {list}\n\n{about}\n\n{table}").unwrap();
+    }
+    page
+}

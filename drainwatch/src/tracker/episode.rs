@@ -464,7 +464,7 @@ impl Episode {
     }
 
     /// The kernel side remembers something of this process until it is told not to.
-    fn marked(&mut self, pid: u32) {
+    pub fn marked(&mut self, pid: u32) {
         if self.marked_pids.len() < MARKS {
             self.marked_pids.insert(pid);
         }

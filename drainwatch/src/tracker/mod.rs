@@ -444,6 +444,14 @@ impl Tracker {
             Some(key) => key,
             None if process.served || process.called => self.begin_exited(shared, ended.at_ns, process),
             None => {
+                // A mark whose signal was lost on its way here: nothing else would take it out.
+                if process.signalled {
+                    self.unmark_pids.insert(process.pid);
+                    let marks = |e: &Episode| e.marked_cgroups.contains(&process.cgroup);
+                    if !self.episodes.values().any(marks) {
+                        self.unmark_cgroups.insert(process.cgroup);
+                    }
+                }
                 let quiet = QuietExit {
                     process: process.clone(),
                     ended,
@@ -461,6 +469,10 @@ impl Tracker {
         };
         if let Some(episode) = self.episodes.get_mut(&key) {
             let main = main || episode.wants_main();
+            if process.signalled {
+                episode.marked(process.pid);
+                episode.marked_cgroups.insert(process.cgroup);
+            }
             episode.exited(process, ended, main);
         }
     }

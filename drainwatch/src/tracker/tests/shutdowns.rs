@@ -892,3 +892,17 @@ fn what_was_seen_just_before_the_agent_stops_is_told_although_no_update_is_due()
     assert_eq!(severed, Some(2));
     assert_eq!(scene.tracker.tell_all(), [], "once");
 }
+
+#[test]
+fn marks_whose_signal_was_lost_go_when_the_process_has_ended() {
+    for serving in [true, false] {
+        let mut scene = Scene::new();
+        let mut web = process(100);
+        (web.served, web.signalled) = (serving, true);
+        scene.push(50, EventKind::EventsLost { count: 1 });
+        scene.died(100, &web, 15);
+        scene.finish();
+        assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+        assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
+    }
+}

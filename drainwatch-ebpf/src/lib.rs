@@ -402,7 +402,7 @@ const _: () = assert!(size_of::<CgroupEvent>() == 32 + CGROUP_PATH);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Draining {
-    /// Monotonic time of the first stop signal.
+    /// Monotonic time of the last stop signal: the time of the event that tells of it.
     pub since_ns: u64,
 }
 const _: () = assert!(size_of::<Draining>() == 8);

@@ -132,23 +132,22 @@ pub fn anything_drains() -> bool {
     last_mark != quiet
 }
 
-/// From now on this process reports.
+/// From now on this process reports. Every signal renews the mark: the agent, which is behind, must see
+/// that one which it is about to take out was set again.
 #[inline(always)]
 pub fn drain_process(tgid: u32, now: u64) {
-    if DRAINING_PROCESSES.get_ptr(&tgid).is_none() {
-        mark(
-            DRAINING_PROCESSES.insert(&tgid, &Draining { since_ns: now }, NOEXIST),
-            now,
-        );
-    }
+    mark(
+        DRAINING_PROCESSES.insert(&tgid, &Draining { since_ns: now }, 0),
+        now,
+    );
 }
 
-/// From now on this cgroup reports, unless it is the root.
+/// From now on this cgroup reports, unless it is the root. Renewed like a process's mark.
 #[inline(always)]
 pub fn drain_cgroup(cgroup: u64, now: u64) {
-    if cgroup > ROOT_CGROUP && DRAINING_CGROUPS.get_ptr(&cgroup).is_none() {
+    if cgroup > ROOT_CGROUP {
         mark(
-            DRAINING_CGROUPS.insert(&cgroup, &Draining { since_ns: now }, NOEXIST),
+            DRAINING_CGROUPS.insert(&cgroup, &Draining { since_ns: now }, 0),
             now,
         );
     }
@@ -159,8 +158,7 @@ pub fn drain_cgroup(cgroup: u64, now: u64) {
 #[inline(always)]
 fn mark(inserted: Result<(), i32>, now: u64) {
     match inserted {
-        // -EEXIST: another CPU was first.
-        Ok(()) | Err(-17) => {
+        Ok(()) => {
             let _ = ACTIVITY.set(activity::LAST_MARK, &now, 0);
         }
         Err(_) => count(counter::LOST_MAP_FULL),

@@ -28,6 +28,8 @@ const QUESTIONS: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long the store may take at the end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(600);
+/// A difference between the clocks that is more than the time between reading one and the other.
+const CLOCK_MOVED_NS: i128 = 10_000_000;
 /// Most ids named when a prefix is ambiguous.
 const IDS_NAMED: usize = 5;
 
@@ -127,7 +129,10 @@ impl Handle {
         }
         self.in_store(move |store| {
             let Some(store) = store else { return Ok(matches) };
-            store.list(&filter, &known, &mut matches)?;
+            if let Err(error) = store.list(&filter, &known, &mut matches) {
+                tracing::error!(%error, "a listing is of the reports in memory only");
+                matches.cut();
+            }
             Ok(matches)
         })
         .await
@@ -186,6 +191,10 @@ pub struct Agent<S> {
     tape: Option<Box<dyn Tape>>,
     questions: mpsc::Receiver<Question>,
     pacer: Pacer,
+    /// Latest time that an event carried: those of different CPUs may be a little out of order.
+    latest_ns: u64,
+    /// What the last tick said: wall clock less monotonic clock.
+    offset_ns: i128,
 }
 
 impl<S: Source> Agent<S> {
@@ -208,6 +217,8 @@ impl<S: Source> Agent<S> {
             tape,
             questions,
             pacer: Pacer::default(),
+            latest_ns: 0,
+            offset_ns: 0,
         };
         Ok((
             agent,
@@ -223,6 +234,7 @@ impl<S: Source> Agent<S> {
         let mut stop = std::pin::pin!(stop);
         let (now_ns, wall_ns) = self.source.clocks();
         self.pacer.ticked(now_ns);
+        self.offset_ns = offset(now_ns, wall_ns);
         self.observe(&Event {
             at_ns: now_ns,
             kind: EventKind::Tick { wall_ns },
@@ -241,6 +253,10 @@ impl<S: Source> Agent<S> {
         }
         let last = self.source.drain();
         self.take(&last);
+        // What is stored of a shutdown that goes on is to be what was seen of it.
+        for effect in self.tracker.tell_all() {
+            self.apply(effect, self.latest_ns);
+        }
     }
 
     /// Ends: stores what is under way as it stands, goes on answering until `others` (the web
@@ -271,6 +287,9 @@ impl<S: Source> Agent<S> {
             return;
         }
         let before = self.under_way().any();
+        if !before {
+            self.read_clock(events[0].at_ns);
+        }
         for event in events {
             self.observe(event);
         }
@@ -278,6 +297,24 @@ impl<S: Source> Agent<S> {
             self.count_losses(!before);
             self.flush_tape();
         }
+    }
+
+    /// Without a shutdown there is no tick, for days perhaps, and meanwhile the wall clock may have been set,
+    /// or the machine have slept: tells the tracker before what comes next.
+    fn read_clock(&mut self, at_ns: u64) {
+        let (now_ns, wall_ns) = self.source.clocks();
+        let moved = offset(now_ns, wall_ns) - self.offset_ns;
+        if moved.abs() < CLOCK_MOVED_NS {
+            return;
+        }
+        let since = i64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(0);
+        self.offset_ns += moved;
+        self.observe(&Event {
+            at_ns,
+            kind: EventKind::Tick {
+                wall_ns: wall_ns.saturating_sub(since),
+            },
+        });
     }
 
     /// Samples, losses and the tick, in the order of their times with what the ring holds.
@@ -307,6 +344,7 @@ impl<S: Source> Agent<S> {
         }
         if due.tick {
             self.count_losses(false);
+            self.offset_ns = offset(now_ns, wall_ns);
             self.observe(&Event {
                 at_ns: now_ns,
                 kind: EventKind::Tick { wall_ns },
@@ -338,6 +376,7 @@ impl<S: Source> Agent<S> {
             tracing::error!(%error, "the recording ends here; the agent goes on");
             self.tape = None;
         }
+        self.latest_ns = self.latest_ns.max(event.at_ns);
         self.metrics.observe(event);
         for effect in self.tracker.observe(event) {
             self.apply(effect, event.at_ns);
@@ -369,8 +408,8 @@ impl<S: Source> Agent<S> {
                 let now_ms = self.wall_ms();
                 self.history.discard(&id, now_ms);
             }
-            Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup),
-            Effect::StopProcess { pid } => self.source.stop_process(pid),
+            Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
+            Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
             Effect::WorkloadSeen(_)
             | Effect::WorkloadGone(_)
             | Effect::Severed { .. }
@@ -408,6 +447,11 @@ impl<S: Source> Agent<S> {
     fn wall_ms(&self) -> i64 {
         self.source.clocks().1.div_euclid(1_000_000)
     }
+}
+
+/// Wall clock less monotonic clock.
+fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
+    i128::from(wall_ns) - i128::from(monotonic_ns)
 }
 
 /// One line per shutdown.

@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -27,6 +27,8 @@ const MEMORY_BYTES: usize = 4 << 20;
 const LISTING_BYTES: usize = 8 << 20;
 /// Writes that may wait for the disk. Beyond it they are dropped and counted; memory still has them.
 const QUEUE: usize = 256;
+/// When writes that failed are tried again, if nothing comes before.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// What a listing asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +140,12 @@ impl Matches {
         true
     }
 
-    /// There was no room for all.
+    /// Not all could be looked at.
+    pub fn cut(&mut self) {
+        self.more = true;
+    }
+
+    /// There was no room for all, or not all could be looked at.
     pub fn more(&self) -> bool {
         self.more
     }
@@ -381,10 +388,21 @@ impl Writer {
 }
 
 /// Writes what comes until the queue's other end is gone; what waits together goes in one transaction.
+/// What could not be written, because the disk is full perhaps, is tried again.
 fn write_all(store: &Store, waiting: &mpsc::Receiver<Write>, errors: &AtomicU64) {
-    while let Ok(first) = waiting.recv() {
-        let (mut entries, mut removed, mut now_ms) = (HashMap::new(), Vec::new(), i64::MIN);
-        for write in std::iter::once(first).chain(waiting.try_iter()) {
+    let (mut entries, mut removed) = (HashMap::new(), Vec::new());
+    let mut now_ms = i64::MIN;
+    let mut open = true;
+    while open {
+        let first = if entries.is_empty() && removed.is_empty() {
+            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            waiting.recv_timeout(RETRY)
+        };
+        open = !matches!(first, Err(RecvTimeoutError::Disconnected));
+        let mut fresh: u64 = 0;
+        for write in first.into_iter().chain(waiting.try_iter()) {
+            fresh += 1;
             match write {
                 Write::Put(entry, at_ms) => {
                     now_ms = now_ms.max(at_ms);
@@ -397,12 +415,30 @@ fn write_all(store: &Store, waiting: &mpsc::Receiver<Write>, errors: &AtomicU64)
                 }
             }
         }
-        let entries: Vec<_> = entries.into_values().collect();
-        if let Err(error) = store.write(&entries, &removed, now_ms) {
-            let lost = entries.len() as u64;
-            errors.fetch_add(lost.max(1), Ordering::Relaxed);
-            tracing::error!(reports = lost, %error, "reports could not be stored");
+        if entries.is_empty() && removed.is_empty() {
+            continue;
         }
+        let batch: Vec<_> = entries.values().cloned().collect();
+        let Err(error) = store.write(&batch, &removed, now_ms) else {
+            entries.clear();
+            removed.clear();
+            continue;
+        };
+        errors.fetch_add(fresh, Ordering::Relaxed);
+        tracing::error!(reports = batch.len(), %error, "reports could not be stored; they are tried again");
+        if let Err(error) = store.reopen() {
+            tracing::error!(%error, "the store cannot be opened again");
+        }
+        // The oldest make room; memory may still have them.
+        let mut oldest: Vec<_> = batch
+            .iter()
+            .map(|entry| (entry.ended_ms, entry.id.clone()))
+            .collect();
+        oldest.sort_unstable();
+        for (_, id) in oldest.iter().rev().skip(QUEUE) {
+            entries.remove(id);
+        }
+        removed.truncate(QUEUE);
     }
 }
 
@@ -551,5 +587,30 @@ pub(crate) mod tests {
         let opened = Store::open(dir.path(), keep, now_ms).unwrap();
         assert_eq!(opened.unfinished, 1);
         assert_eq!(opened.store.ids("", 9).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn given_a_store_that_failed_when_it_works_again_then_what_came_meanwhile_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = Retention {
+            reports: 10,
+            age: Duration::from_hours(24),
+        };
+        let now_ms = "2026-01-01T00:00:09Z"
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            .as_millisecond();
+        let store = Arc::new(Store::open(dir.path(), keep, now_ms).unwrap().store);
+        store.fail();
+        let mut history = History::new(10, Some(store.clone()));
+        history.finish(&ended("a", 5), now_ms);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while history.store_errors() == 0 {
+            assert!(std::time::Instant::now() < deadline, "the failure is counted");
+            thread::sleep(Duration::from_millis(1));
+        }
+        history.finish(&ended("b", 6), now_ms);
+        assert!(history.close(now_ms, Duration::from_secs(10)));
+        assert_eq!(store.ids("", 9).unwrap(), ["a", "b"]);
     }
 }

@@ -20,10 +20,10 @@ pub trait Source {
     fn losses(&mut self) -> Losses;
     /// TCP resets by cgroup.
     fn resets(&mut self) -> Vec<Resets>;
-    /// This cgroup need not report any more.
-    fn stop_cgroup(&mut self, cgroup: u64);
-    /// This process need not report any more.
-    fn stop_process(&mut self, pid: u32);
+    /// This cgroup need not report any more, as far as the events up to `until_ns` say.
+    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64);
+    /// This process need not report any more, as far as the events up to `until_ns` say.
+    fn stop_process(&mut self, pid: u32, until_ns: u64);
     /// CPU time of a cgroup so far, in µs.
     fn cpu_used_us(&self, cgroup: u64) -> Option<u64>;
     /// Monotonic clock (ns) and wall clock (ns since the epoch), read together.
@@ -46,11 +46,11 @@ impl Source for Kernel {
     fn resets(&mut self) -> Vec<Resets> {
         Kernel::resets(self)
     }
-    fn stop_cgroup(&mut self, cgroup: u64) {
-        Kernel::stop_cgroup(self, cgroup);
+    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+        Kernel::stop_cgroup(self, cgroup, until_ns);
     }
-    fn stop_process(&mut self, pid: u32) {
-        Kernel::stop_process(self, pid);
+    fn stop_process(&mut self, pid: u32, until_ns: u64) {
+        Kernel::stop_process(self, pid, until_ns);
     }
     fn cpu_used_us(&self, cgroup: u64) -> Option<u64> {
         Kernel::cpu_used_us(self, cgroup)

@@ -9,13 +9,13 @@ use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
-    TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, TableDefinition, WriteTransaction,
 };
 
 use crate::{
@@ -56,6 +56,9 @@ pub enum StoreError {
     /// Its content is damaged.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// A failure closed it, and it could not be opened again so far.
+    #[error("the store is closed after an error of its disk; see the log, and make room under --state-dir")]
+    Closed,
     /// The embedded database refused.
     #[error("the store failed: {0}")]
     Database(#[from] Box<redb::Error>),
@@ -106,7 +109,9 @@ pub struct Opened {
 /// The store. Reads may run beside a write.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    /// `None` while a database that had failed could not be opened again.
+    database: RwLock<Option<Database>>,
+    path: PathBuf,
     retention: Retention,
 }
 
@@ -150,18 +155,11 @@ impl Store {
     }
 
     fn open_database(path: &Path, retention: Retention) -> Result<Self, StoreError> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
-                DatabaseError::Storage(StorageError::Io(why)) if !is_damage(&why) => StoreError::Io {
-                    path: path.into(),
-                    why,
-                },
-                other => StoreError::Corrupt(other.to_string()),
-            })?;
-        let store = Self { database, retention };
+        let store = Self {
+            database: RwLock::new(Some(database(path)?)),
+            path: path.into(),
+            retention,
+        };
         store.probe().map_err(|error| match error {
             StoreError::Database(error) => StoreError::Corrupt(error.to_string()),
             other => other,
@@ -169,9 +167,36 @@ impl Store {
         Ok(store)
     }
 
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_read()?)
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_write()?)
+    }
+
+    /// As an error of the disk leaves it.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        *self.database.write().unwrap() = None;
+    }
+
+    /// Closes the database and opens it again: after an error of the disk it refuses everything else.
+    /// What was committed before is still there.
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        *open = Some(database(&self.path)?);
+        Ok(())
+    }
+
     /// Creates the tables and reads both ends of them, so that damage shows now and not at the first shutdown.
     fn probe(&self) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         {
             let reports = write.open_table(REPORTS)?;
             let ids = write.open_table(IDS)?;
@@ -194,7 +219,7 @@ impl Store {
     /// Reports stored before their end: says so in each of them, and never calls such a shutdown clean.
     fn mark_unfinished(&self) -> Result<usize, StoreError> {
         let ids: Vec<String> = {
-            let read = self.database.begin_read()?;
+            let read = self.begin_read()?;
             let open = read.open_table(OPEN)?;
             open.iter()?
                 .map(|row| Ok(row?.0.value().to_owned()))
@@ -203,7 +228,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         for id in &ids {
             write.open_table(OPEN)?.remove(id.as_str())?;
             let Some(ended_ms) = write.open_table(IDS)?.get(id.as_str())?.map(|at| at.value()) else {
@@ -225,7 +250,7 @@ impl Store {
     /// Puts `entries` in (each replacing what its id held), takes `removed` out, and drops what
     /// retention does not allow, durably and in one transaction.
     pub fn write(&self, entries: &[Entry], removed: &[String], now_ms: i64) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         for id in removed {
             forget(&write, id)?;
         }
@@ -266,7 +291,7 @@ impl Store {
         known: &HashSet<String>,
         matches: &mut Matches,
     ) -> Result<(), StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let reports = read.open_table(REPORTS)?;
         let from = filter.since_ms.unwrap_or(i64::MIN);
         for row in reports.range((from, "")..)?.rev() {
@@ -289,7 +314,7 @@ impl Store {
 
     /// Ids that begin with `prefix`, at most `most`.
     pub fn ids(&self, prefix: &str, most: usize) -> Result<Vec<String>, StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let ids = read.open_table(IDS)?;
         let mut found = Vec::new();
         for row in ids.range(prefix..)?.take(most) {
@@ -304,7 +329,7 @@ impl Store {
 
     /// The report with this id.
     pub fn get(&self, id: &str) -> Result<Option<Arc<str>>, StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let Some(ended_ms) = read.open_table(IDS)?.get(id)?.map(|at| at.value()) else {
             return Ok(None);
         };
@@ -314,13 +339,27 @@ impl Store {
 
     /// How many reports there are.
     pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.database.begin_read()?.open_table(IDS)?.len()?)
+        Ok(self.begin_read()?.open_table(IDS)?.len()?)
     }
 
     /// There are none.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.len()? == 0)
     }
+}
+
+fn database(path: &Path) -> Result<Database, StoreError> {
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
+            DatabaseError::Storage(StorageError::Io(why)) if !is_damage(&why) => StoreError::Io {
+                path: path.into(),
+                why,
+            },
+            other => StoreError::Corrupt(other.to_string()),
+        })
 }
 
 fn forget(write: &WriteTransaction, id: &str) -> Result<(), StoreError> {

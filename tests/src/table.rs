@@ -181,6 +181,8 @@ pub enum Way {
     QueueSilent,
     /// Connects when nobody accepts, and sends.
     Queue,
+    /// As [`Way::Queue`], then leaves by FIN before the ending begins.
+    QueueLeft,
     /// Asks, then leaves by FIN before the ending begins.
     LeaveBefore,
     /// Asks, then leaves by RST before the ending begins.

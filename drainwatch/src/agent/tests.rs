@@ -13,13 +13,19 @@ struct Script {
     batches: VecDeque<Vec<Event>>,
     told: Rc<RefCell<Vec<String>>>,
     losses: u64,
+    /// The wall clock is set forward by this much before each batch.
+    step_ns: i64,
+    given: i64,
 }
 
 impl Source for Script {
     async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
         self.told.borrow_mut().push(format!("wait {timeout:?}"));
         match self.batches.pop_front() {
-            Some(events) => events,
+            Some(events) => {
+                self.given += 1;
+                events
+            }
             None => std::future::pending().await,
         }
     }
@@ -50,17 +56,24 @@ impl Source for Script {
     fn resets(&mut self) -> Vec<Resets> {
         Vec::new()
     }
-    fn stop_cgroup(&mut self, cgroup: u64) {
-        self.told.borrow_mut().push(format!("stop cgroup {cgroup}"));
+    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+        self.told
+            .borrow_mut()
+            .push(format!("stop cgroup {cgroup} until {until_ns}"));
     }
-    fn stop_process(&mut self, pid: u32) {
-        self.told.borrow_mut().push(format!("stop process {pid}"));
+    fn stop_process(&mut self, pid: u32, until_ns: u64) {
+        self.told
+            .borrow_mut()
+            .push(format!("stop process {pid} until {until_ns}"));
     }
     fn cpu_used_us(&self, _: u64) -> Option<u64> {
         None
     }
     fn clocks(&self) -> (u64, i64) {
-        (5_000_000_000, 1_767_225_600_000_000_000)
+        (
+            5_000_000_000,
+            1_767_225_600_000_000_000 + self.given * self.step_ns,
+        )
     }
 }
 
@@ -153,6 +166,36 @@ async fn given_a_tape_when_events_come_then_the_tick_is_first_and_a_full_disk_do
 }
 
 #[tokio::test]
+async fn given_an_idle_node_when_the_wall_clock_was_set_then_the_next_event_comes_with_a_tick() {
+    let tape = Written::default();
+    let script = Script {
+        batches: VecDeque::from([vec![cgroup(1)]]),
+        step_ns: 3_600_000_000_000,
+        ..Script::default()
+    };
+    let options = Options {
+        tape: Some(Box::new(tape.clone())),
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(script, options).unwrap();
+    let stop = async {
+        for _ in 0..20 {
+            handle.beat().await.unwrap();
+        }
+    };
+    agent.run(stop).await;
+    let hour_later = EventKind::Tick {
+        // The event happened 4 999 999 999 ns before the clocks are read.
+        wall_ns: 1_767_229_200_000_000_000 - 4_999_999_999,
+    };
+    let expected = Event {
+        at_ns: 1,
+        kind: hour_later,
+    };
+    assert_eq!(&tape.0.borrow()[1..], [expected, cgroup(1)]);
+}
+
+#[tokio::test]
 async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_theirs() {
     let script = Script::default();
     let told = script.told.clone();
@@ -189,7 +232,9 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     };
     agent.run(asked).await;
     let told = told.borrow();
-    assert!(told.contains(&"stop cgroup 7".into()) && told.contains(&"stop process 8".into()));
+    assert!(
+        told.contains(&"stop cgroup 7 until 0".into()) && told.contains(&"stop process 8 until 0".into())
+    );
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     let opened = Store::open(dir, retention, now_ms).map_err(|error| {
         let exit = match &error {
             StoreError::Io { why, .. } if why.kind() == io::ErrorKind::PermissionDenied => Exit::Privilege,
-            StoreError::InUse { .. } | StoreError::Io { .. } => Exit::Unavailable,
+            StoreError::InUse { .. } | StoreError::Io { .. } | StoreError::Closed => Exit::Unavailable,
             StoreError::Corrupt(_) | StoreError::Database(_) => Exit::Data,
         };
         Failure::new(exit, error.to_string())

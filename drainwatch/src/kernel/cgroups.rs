@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use procfs::process::Process;
+
+use super::decode::printable;
 
 /// Most cgroups looked at in one walk.
 const MOST: usize = 65_536;
@@ -48,7 +50,7 @@ pub fn all(root: &Path) -> Vec<(u64, String)> {
 
 fn path_below(root: &Path, directory: &Path) -> String {
     let below = directory.strip_prefix(root).unwrap_or(directory);
-    format!("/{}", below.to_string_lossy())
+    printable(Path::new("/").join(below).as_os_str().as_bytes())
 }
 
 /// CPU time used by the cgroup at `path` below `root`, in µs. The file exists without the cpu controller too.
@@ -69,6 +71,14 @@ mod tests {
         let mut paths: Vec<_> = all(root.path()).into_iter().map(|(_, path)| path).collect();
         paths.sort();
         assert_eq!(paths, ["/", "/a", "/a/b"]);
+    }
+
+    #[test]
+    fn a_name_that_would_steer_a_terminal_is_made_harmless_as_in_events() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("a\n\u{1b}[2Jä\"")).unwrap();
+        let paths: Vec<_> = all(root.path()).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(paths, ["/", "/a\u{fffd}\u{fffd}[2Jä\""]);
     }
 
     #[test]

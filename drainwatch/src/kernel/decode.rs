@@ -118,7 +118,7 @@ fn process(info: &ProcessInfo) -> Process {
 }
 
 /// Text that other processes chose: valid UTF-8, without control characters.
-fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -262,9 +262,6 @@ fn end(event: &ConnectionEvent) -> End {
     if record.flags & record_flag::PEER_RESET != 0 || (event.new_state == CLOSE && event.error != 0) {
         return End::Peer;
     }
-    if record.role == role::SERVER && record.tgid == 0 && event.accepted == 0 {
-        return End::Unaccepted;
-    }
     if event.old_state == CLOSE_WAIT {
         // The peer closed its side first. A half-close is legal, and shows by the peer's acknowledging
         // what was written after its FIN; else it counts as having left.
@@ -273,6 +270,9 @@ fn end(event: &ConnectionEvent) -> End {
         if after_fin == 0 || after_fin > u32::MAX / 2 {
             return End::Peer;
         }
+    }
+    if record.role == role::SERVER && record.tgid == 0 && event.accepted == 0 {
+        return End::Unaccepted;
     }
     if event.current.flags & process_flag::EXITING != 0
         && (record.tgid == event.current.tgid || record.tgid == 0)
@@ -328,4 +328,42 @@ fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<pr
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {
     &bytes[..(length as usize).min(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that waits in the accept queue of a listener that closes.
+    fn queued(old_state: u32) -> ConnectionEvent {
+        let zeroed = vec![0; size_of::<ConnectionEvent>()];
+        let mut event: ConnectionEvent = structure(&zeroed).unwrap();
+        event.header.kind = event_kind::CONNECTION_ENDED;
+        event.old_state = old_state;
+        event.new_state = CLOSE;
+        event.current.flags = process_flag::EXITING;
+        event.write_seq = 1000;
+        event.record.role = role::SERVER;
+        event.record.family = 2;
+        event.record.peer_fin_write_seq = 1000;
+        event.record.flags = if old_state == CLOSE_WAIT {
+            record_flag::PEER_FIN
+        } else {
+            0
+        };
+        event
+    }
+
+    #[test]
+    fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
+        assert_eq!(connection(&queued(1)).end, End::Unaccepted);
+    }
+
+    #[test]
+    fn given_a_client_that_left_first_when_nobody_accepted_then_the_peer_ended_it() {
+        let mut event = queued(CLOSE_WAIT);
+        event.unread = 1 + 18; // its FIN, and what it had asked
+        let connection = connection(&event);
+        assert_eq!((connection.end, connection.unread), (End::Peer, 18));
+    }
 }

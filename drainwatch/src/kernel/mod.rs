@@ -214,22 +214,32 @@ impl Kernel {
         counters::resets(&self.ebpf)
     }
 
-    /// This cgroup need not report any more; its closed ports are forgotten.
-    pub fn stop_cgroup(&mut self, cgroup: u64) {
-        self.remove::<u64, Draining>("DRAINING_CGROUPS", &cgroup);
-        for port in self.closed_ports(|state| state.cgroup == cgroup) {
+    /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that
+    /// did it is still on its way through the ring.
+    pub fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+        self.unmark::<u64>("DRAINING_CGROUPS", &cgroup, until_ns);
+        self.quieten();
+    }
+
+    /// This process need not report any more, as with [`Kernel::stop_cgroup`]; the ports that it had closed
+    /// until then are forgotten.
+    pub fn stop_process(&mut self, pid: u32, until_ns: u64) {
+        self.unmark::<u32>("DRAINING_PROCESSES", &pid, until_ns);
+        for port in self.closed_ports(|state| state.tgid == pid && state.closed_ns <= until_ns) {
             self.remove::<PortKey, PortState>("PORTS", &port);
         }
         self.quieten();
     }
 
-    /// This process need not report any more; the ports that it closed are forgotten.
-    pub fn stop_process(&mut self, pid: u32) {
-        self.remove::<u32, Draining>("DRAINING_PROCESSES", &pid);
-        for port in self.closed_ports(|state| state.tgid == pid) {
-            self.remove::<PortKey, PortState>("PORTS", &port);
+    fn unmark<K: aya::Pod>(&mut self, map: &'static str, key: &K, until_ns: u64) {
+        let marked = self
+            .ebpf
+            .map(map)
+            .and_then(|map| aya::maps::HashMap::<_, K, Draining>::try_from(map).ok())
+            .and_then(|map| map.get(key, 0).ok());
+        if marked.is_some_and(|mark| mark.since_ns <= until_ns) {
+            self.remove::<K, Draining>(map, key);
         }
-        self.quieten();
     }
 
     fn remove<K: aya::Pod, V: aya::Pod>(&mut self, map: &'static str, key: &K) {

@@ -50,6 +50,15 @@ impl Tracker {
         }
     }
 
+    /// Gives out what has not been told yet, whether an update is due or not: nothing comes after it.
+    pub fn tell_all(&mut self) -> Vec<Effect> {
+        for episode in self.episodes.values_mut().filter(|e| e.news > News::None) {
+            episode.news = News::Now;
+        }
+        self.publish();
+        std::mem::take(&mut self.effects)
+    }
+
     /// Gives out what every shutdown has to tell.
     pub(super) fn publish(&mut self) {
         let due: Vec<u64> = self

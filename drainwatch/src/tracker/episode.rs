@@ -23,6 +23,10 @@ pub(super) const SIGTERM: u32 = 15;
 
 /// Most processes remembered per shutdown.
 const MEMBERS: usize = 1024;
+/// Most marks remembered per shutdown: as many as the kernel side has room for.
+const MARKS: usize = 16_384;
+/// Most closed listeners remembered per shutdown.
+const CLOSED: usize = 1024;
 /// Most signals listed per shutdown, and per process.
 const SIGNALS: usize = 200;
 const STOPS_PER_PROCESS: usize = 8;
@@ -163,6 +167,8 @@ pub(super) struct Episode {
     /// Something ended: it is a shutdown and not a signal that stopped nothing.
     pub confirmed: bool,
     pub listener_closed_ns: Option<u64>,
+    /// Network namespace and address of each listener that it closed.
+    pub closed: BTreeSet<(u32, SocketAddr)>,
     pub listeners_open_at_kill: usize,
     pub cpu: VecDeque<(u64, u64)>,
     pub tally: Tally,
@@ -202,6 +208,7 @@ impl Episode {
             oom: false,
             confirmed: false,
             listener_closed_ns: None,
+            closed: BTreeSet::new(),
             listeners_open_at_kill: 0,
             cpu: VecDeque::new(),
             tally: Tally::default(),
@@ -291,9 +298,7 @@ impl Episode {
         // With the main process it is the whole workload for certain, and ends with the cgroup.
         self.presumed &= !main;
         self.marked_cgroups.insert(signal.target.cgroup);
-        if self.marked_pids.len() < MEMBERS {
-            self.marked_pids.insert(signal.target.pid);
-        }
+        self.marked(signal.target.pid);
         if self.signals.len() < SIGNALS {
             self.signals.push(SignalAt {
                 at_ns,
@@ -458,7 +463,18 @@ impl Episode {
         });
     }
 
-    pub fn listener_closed(&mut self, at_ns: u64, pid: u32, local: SocketAddr) {
+    /// The kernel side remembers something of this process until it is told not to.
+    pub fn marked(&mut self, pid: u32) {
+        if self.marked_pids.len() < MARKS {
+            self.marked_pids.insert(pid);
+        }
+    }
+
+    pub fn listener_closed(&mut self, at_ns: u64, pid: u32, local: SocketAddr, netns: u32) {
+        self.marked(pid);
+        if self.closed.len() < CLOSED {
+            self.closed.insert((netns, local));
+        }
         self.touch(at_ns, News::Soon);
         self.confirmed = true;
         self.listener_closed_ns = Some(at_ns);
@@ -528,12 +544,26 @@ impl Episode {
     pub fn reset(&mut self, at_ns: u64, cause: Cause, pid: u32, pair: (SocketAddr, SocketAddr, u32)) {
         let stop = self.arrivals_after();
         let new = match cause {
+            Cause::Refused if !self.listened(pair.0, pair.2) => false,
             Cause::Refused => self.tally.refused(at_ns, stop, pid, pair),
             _ => self.tally.late(at_ns, stop, pid, pair),
         };
         if new {
             self.touch(at_ns, News::Soon);
         }
+    }
+
+    /// Whether one of its closed listeners had taken connections to this address. The kernel side goes by
+    /// the port alone; where the listeners of that port are not known, that is all there is.
+    fn listened(&self, at: SocketAddr, netns: u32) -> bool {
+        let mut known = self
+            .closed
+            .iter()
+            .filter(|(ns, local)| *ns == netns && local.port() == at.port())
+            .map(|(_, local)| local.ip())
+            .peekable();
+        known.peek().is_none()
+            || known.any(|ip| ip == at.ip() || ip.is_unspecified() && (ip.is_ipv6() || at.is_ipv4()))
     }
 
     /// The first SIGKILL that somebody sent.
@@ -617,6 +647,7 @@ impl Episode {
         self.oom |= other.oom;
         self.confirmed |= other.confirmed;
         self.listener_closed_ns = self.listener_closed_ns.max(other.listener_closed_ns);
+        self.closed.extend(other.closed);
         self.listeners_open_at_kill = self.listeners_open_at_kill.max(other.listeners_open_at_kill);
         self.tally.absorb(other.tally);
         self.events_lost = self.events_lost.max(other.events_lost);

@@ -91,7 +91,7 @@ pub enum Effect {
         /// cgroup v2 id.
         cgroup: u64,
     },
-    /// Kernel side: this process need not report any more.
+    /// Kernel side: this process need not report any more, nor the ports that it closed.
     StopProcess {
         /// Process id.
         pid: u32,
@@ -374,13 +374,12 @@ impl Tracker {
                 self.begin_workload(at_ns, target)
             }
             Some(key) => key,
-            None if signal.is_own() => {
-                // No stop, but the kernel side has marked it like one.
+            None if !begins || kill == Some(KillBy::NamespaceEnd) => {
+                // No stop, but the kernel side may have marked it like one.
                 self.unmark_pids.insert(target.pid);
                 self.unmark_cgroups.insert(target.cgroup);
                 return;
             }
-            None if !begins || kill == Some(KillBy::NamespaceEnd) => return,
             None if shared => self.begin_process(at_ns, target),
             None if main => self.begin_workload(at_ns, target),
             None => self.begin(Scope::Worker, at_ns, target),
@@ -445,6 +444,14 @@ impl Tracker {
             Some(key) => key,
             None if process.served || process.called => self.begin_exited(shared, ended.at_ns, process),
             None => {
+                // A mark whose signal was lost on its way here: nothing else would take it out.
+                if process.signalled {
+                    self.unmark_pids.insert(process.pid);
+                    let marks = |e: &Episode| e.marked_cgroups.contains(&process.cgroup);
+                    if !self.episodes.values().any(marks) {
+                        self.unmark_cgroups.insert(process.cgroup);
+                    }
+                }
                 let quiet = QuietExit {
                     process: process.clone(),
                     ended,
@@ -462,6 +469,10 @@ impl Tracker {
         };
         if let Some(episode) = self.episodes.get_mut(&key) {
             let main = main || episode.wants_main();
+            if process.signalled {
+                episode.marked(process.pid);
+                episode.marked_cgroups.insert(process.cgroup);
+            }
             episode.exited(process, ended, main);
         }
     }
@@ -528,7 +539,10 @@ impl Tracker {
             .find_process(process)
             .or_else(|| self.find(opener?, process.pid, None, None));
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
-            episode.listener_closed(at_ns, process.pid, listener.local);
+            episode.listener_closed(at_ns, process.pid, listener.local, listener.netns);
+        } else {
+            // The kernel side may remember the port, for a shutdown that this is not.
+            self.unmark_pids.insert(process.pid);
         }
     }
 

@@ -4,11 +4,11 @@ use super::{DRAIN, KILL, OVERRUN, PYTHON, drained, killed, overrun};
 use crate::table::{
     Act::{AfterFin, Half, Hang, Quick},
     Case,
-    Fate::{Aborted, Drained, Early, Gone, Severed},
+    Fate::{Aborted, Drained, Early, Gone, Pathless, Severed},
     Reports,
-    Saw::{Complete, Cut, Eof, Left},
-    Server::{Go, Node, Raw},
-    Way::{Ask, HalfClose, LeaveBefore, LeaveDuring, ResetBefore, ResetDuring},
+    Saw::{Complete, Cut, Eof, Left, Reset},
+    Server::{Go, Hyper, Node, Raw},
+    Way::{Ask, HalfClose, LeaveBefore, LeaveDuring, Queue, QueueLeft, ResetBefore, ResetDuring},
     case,
 };
 
@@ -26,6 +26,11 @@ pub fn cases() -> Vec<Case> {
             .row(ResetBefore, Hang, Left, Gone)
             .row(Ask, Hang, Eof, Severed("unanswered")),
         case("python/kill/left-halfway", PYTHON, KILL, killed()).row(ResetBefore, Half, Left, Gone),
+        // Tired of waiting to be accepted, as a probe is: only who still waits is dropped.
+        case("hyper/kill/left-accept-queue", Hyper("default"), KILL, killed())
+            .freeze()
+            .row(QueueLeft, Hang, Left, Aborted)
+            .row(Queue, Hang, Reset, Pathless("unaccepted")),
         // In the middle of a drain.
         case("node/drain/left-by-reset", Node("drain"), DRAIN, drained())
             .row(ResetDuring, Hang, Left, Aborted)

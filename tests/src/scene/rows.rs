@@ -16,7 +16,9 @@ impl Scene<'_> {
         let (row, requests) = (*row, requests.clone());
         let patience = self.patience();
         let mut connection = match row.way {
-            Way::Queue | Way::QueueSilent | Way::Knock | Way::Arrive | Way::Finally => return Ok(()),
+            Way::Queue | Way::QueueSilent | Way::QueueLeft | Way::Knock | Way::Arrive | Way::Finally => {
+                return Ok(());
+            }
             way => self.connect(way == Way::Slow)?,
         };
         let mut prelude = 0;
@@ -128,7 +130,7 @@ impl Scene<'_> {
                 .connection
                 .take()
                 .context("the prelude is missing")?,
-            Way::Queue | Way::QueueSilent => self.connect(false)?,
+            Way::Queue | Way::QueueSilent | Way::QueueLeft => self.connect(false)?,
             _ => return Ok(()),
         };
         let unread = if row.way == Way::QueueSilent {
@@ -142,6 +144,9 @@ impl Scene<'_> {
         self.until("the connection to wait at the server, unread", || {
             Ok(server::unread(pid, self.port, client).is_some_and(|held| held >= unread))
         })?;
+        if row.way == Way::QueueLeft {
+            self.leave(&mut connection, false)?;
+        }
         self.played[index].connection = Some(connection);
         Ok(())
     }

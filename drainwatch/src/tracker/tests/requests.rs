@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind, Role},
+    event::{Connection, Disposition, End, EventKind, Listener, Role},
     protocol::{
         Exchange,
         ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
@@ -391,4 +391,31 @@ fn a_connection_ends_once_even_where_nothing_tells_its_exchanges_apart() {
     scene.exit(200, &web, 0);
     scene.emptied(201);
     assert_eq!(causes(&scene.report()), [(Cause::Unaccepted, 1)]);
+}
+
+#[test]
+fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
+    for (listened, refused) in [
+        ("127.0.0.1:80", 1),
+        ("0.0.0.0:80", 1),
+        ("[::]:80", 1),
+        ("127.0.0.2:80", 0),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.term(100, &web);
+        let listener = Listener {
+            process: web.clone(),
+            local: listened.parse().unwrap(),
+            netns: 1,
+            backlog: 0,
+            still_open: 0,
+        };
+        scene.push(110, EventKind::ListenerClosed(listener));
+        // At 127.0.0.1:80.
+        scene.reset(120, &web, true, 0, "10.0.0.1:4000".parse().unwrap());
+        scene.exit(199, &web, 0);
+        scene.emptied(201);
+        assert_eq!(scene.report().requests.severed, refused, "{listened}");
+    }
 }

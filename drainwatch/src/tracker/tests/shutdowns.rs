@@ -830,3 +830,79 @@ fn once_the_main_process_is_told_too_the_shutdown_lasts_until_the_cgroup_is_empt
         (Trigger::Stop, Some("2026-01-01T00:00:35.001Z"))
     );
 }
+
+#[test]
+fn the_process_that_closed_a_listener_is_let_go_even_if_nobody_signalled_it() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(10, &web, 80);
+    scene.died(100, &web, 11);
+    scene.unlisten(101, &web, 80);
+    scene.emptied(102);
+    let stopped = |e: &Effect| *e == Effect::StopProcess { pid: 100 };
+    assert_eq!(scene.count(stopped), 0, "its port matters until the linger ends");
+    scene.report();
+    assert_eq!(scene.count(stopped), 1);
+}
+
+#[test]
+fn the_process_that_closed_a_listener_outside_of_any_shutdown_is_let_go_at_once() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(10, &web, 80);
+    scene.unlisten(101, &web, 80);
+    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+}
+
+#[test]
+fn every_process_that_was_marked_is_let_go_however_many_they_were() {
+    let mut scene = Scene::new();
+    let main = process(100).serving();
+    scene.kill(100, &main);
+    for pid in 101..3100 {
+        scene.kill(100, &process(pid).child_of(&main));
+    }
+    scene.emptied(200);
+    scene.report();
+    assert_eq!(scene.count(|e| matches!(e, Effect::StopProcess { .. })), 3000);
+}
+
+#[test]
+fn a_signal_to_a_process_that_has_ended_begins_nothing_and_leaves_no_mark() {
+    let mut scene = Scene::new();
+    let zombie = process(100).exiting();
+    scene.send(100, 15, &zombie, Disposition::Default);
+    assert_eq!(scene.finish(), []);
+    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
+}
+
+#[test]
+fn what_was_seen_just_before_the_agent_stops_is_told_although_no_update_is_due() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.kill(100, &web);
+    scene.ended(101, &web, End::Exit, vec![unanswered(50)]);
+    scene.ended(102, &web, End::Exit, vec![unanswered(51)]);
+    let told = scene.tracker.tell_all();
+    let severed = told.iter().find_map(|effect| match effect {
+        Effect::Updated(report) => Some(report.requests.severed),
+        _ => None,
+    });
+    assert_eq!(severed, Some(2));
+    assert_eq!(scene.tracker.tell_all(), [], "once");
+}
+
+#[test]
+fn marks_whose_signal_was_lost_go_when_the_process_has_ended() {
+    for serving in [true, false] {
+        let mut scene = Scene::new();
+        let mut web = process(100);
+        (web.served, web.signalled) = (serving, true);
+        scene.push(50, EventKind::EventsLost { count: 1 });
+        scene.died(100, &web, 15);
+        scene.finish();
+        assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+        assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
+    }
+}

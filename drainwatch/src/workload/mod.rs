@@ -3,6 +3,8 @@
 //! A cgroup is known by id and path. Where a cgroup holds unrelated processes (the root, a login
 //! session, a slice), the workload is the process that was stopped, with its children.
 
+pub mod classify;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{event::Process, report::Workload};

@@ -50,6 +50,9 @@ impl Source for Script {
     fn resets(&mut self) -> Vec<Resets> {
         Vec::new()
     }
+    fn drain_cgroup(&mut self, cgroup: u64) {
+        self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
+    }
     fn stop_cgroup(&mut self, cgroup: u64) {
         self.told.borrow_mut().push(format!("stop cgroup {cgroup}"));
     }
@@ -173,6 +176,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
         Effect::Finished(Box::new(report("r3", "/svc", Verdict::Severed))),
         1,
     );
+    agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
@@ -189,7 +193,9 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     };
     agent.run(asked).await;
     let told = told.borrow();
-    assert!(told.contains(&"stop cgroup 7".into()) && told.contains(&"stop process 8".into()));
+    for call in ["drain cgroup 6", "stop cgroup 7", "stop process 8"] {
+        assert!(told.contains(&call.into()), "{call}");
+    }
 }
 
 #[tokio::test]

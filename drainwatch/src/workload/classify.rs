@@ -9,7 +9,7 @@
 //! | shape | kind | name |
 //! |---|---|---|
 //! | container of a pod, both cgroup drivers, every runtime, colon form | `kubernetes` | short id |
-//! | `docker-<id>.scope`, `docker/<id>`, `<id>`, `<parent>/<id>`; a build step of BuildKit | `docker` | short id |
+//! | `docker-<id>.scope`, `docker/<id>`, `<id>`, `<parent>/<id>`; a build step of `BuildKit` | `docker` | short id |
 //! | `libpod-<id>.scope`, `libpod_parent/libpod-<id>`, `libpod-payload-<id>` | `podman` | short id |
 //! | `cri-containerd-<id>`, `nerdctl-<id>`, `/default/<name>` (ctr) without a pod | `containerd` | short id, or name |
 //! | ECS on Fargate, which runs containerd: `<32 hex>-<digits>` | `containerd` | whole id: a task's containers share its beginning |

@@ -26,7 +26,13 @@ impl<'c> Scene<'c> {
         }
         fs::create_dir_all(directory)?;
         let name = format!("drainwatch-test-{}-{number}", std::process::id());
-        let cgroup = Cgroup::create(&world.cgroups, &name, world.clock)?;
+        let cgroup = if matches!(case.around, Around::Container | Around::ContainerShells) {
+            // Only the beginning of an id is shown: it must differ from case to case.
+            let id = format!("{:08x}{number:04x}{:052}", std::process::id(), 0);
+            Cgroup::create_container(&world.cgroups, &name, &id, world.clock)?
+        } else {
+            Cgroup::create(&world.cgroups, &name, world.clock)?
+        };
         if let Some(bytes) = case.memory_max {
             cgroup.limit_memory(bytes)?;
         }

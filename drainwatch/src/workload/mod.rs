@@ -1,11 +1,12 @@
 //! From a cgroup to the name of what runs in it: the one place that names workloads.
 //!
-//! A cgroup is known by id and path; [`classify`] reads the path. A container's or unit's sub-cgroups
+//! A cgroup is known by id and path; [`mod@classify`] reads the path. A container's or unit's sub-cgroups
 //! belong to it: [`Names::workload_cgroup`] says where the workload begins. Where a cgroup holds
 //! unrelated processes (the root, a login session, a slice), the workload is the process that was
 //! stopped, with its children.
 
 pub mod classify;
+pub mod text;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +14,10 @@ use std::{
     sync::Arc,
 };
 
-use self::classify::{Identity, Kind, Role, classify, shown_path};
+use self::{
+    classify::{Identity, Kind, Role, classify},
+    text::shown_path,
+};
 use crate::{event::Process, report::Workload};
 
 /// Removed cgroups whose paths are remembered, for events that come after the removal.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::workload::text::{NAME, PATH, is_harmful, shown_path};
 
 /// A container's id.
 const ID: &str = "4c01db0b339c6d9a2f0e1f57a1bd9c2e7b8a3f6d5e4c1b0a9f8e7d6c5b4a3f21";

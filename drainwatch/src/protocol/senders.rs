@@ -25,7 +25,7 @@ const fn sender(
     }
 }
 
-/// The list, the most particular first: `x-hub-signature-256` alone may be GitHub, Meta or any WebSub hub.
+/// The list, the most particular first: `x-hub-signature-256` alone may be GitHub, Meta or any `WebSub` hub.
 const KNOWN: [Sender; 22] = [
     sender("stripe", &["Stripe/"], &["stripe-signature"]),
     sender(

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dashboards;
 mod deps;
 mod ebpf;
 mod lint;
@@ -25,6 +26,8 @@ struct Cli {
 enum Task {
     /// Measure what the agent costs
     Bench(bench::Options),
+    /// Check the alerts and dashboards, or prove them with a real Prometheus
+    Dashboards(dashboards::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
     /// Build the BPF object, or check that the one in the tree is not stale
@@ -40,6 +43,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Dashboards(options) => dashboards::run(&options),
         Task::Deps(options) => deps::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Lint(options) => lint::run(&options),

@@ -11,6 +11,7 @@ use std::{collections::HashSet, io, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    class::Classes,
     event::{Event, EventKind},
     history::{Filter, History, Matches},
     kernel::Losses,
@@ -48,6 +49,8 @@ pub struct Options {
     pub node: String,
     /// How long after a workload's end late arrivals are still counted.
     pub linger: Duration,
+    /// Rules of the classes.
+    pub classes: Arc<Classes>,
     /// Most ended reports in memory.
     pub memory_reports: usize,
     /// Where all reports go.
@@ -203,6 +206,7 @@ impl<S: Source> Agent<S> {
         let Options {
             node,
             linger,
+            classes,
             memory_reports,
             store,
             tape,
@@ -211,8 +215,12 @@ impl<S: Source> Agent<S> {
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let agent = Self {
             source,
-            tracker: Tracker::new(TrackerConfig { node, linger_ns }),
-            metrics: Metrics::new()?,
+            metrics: Metrics::new(&classes)?,
+            tracker: Tracker::new(TrackerConfig {
+                node,
+                linger_ns,
+                classes,
+            }),
             history: History::new(memory_reports, store.clone()),
             tape,
             questions,

@@ -7,12 +7,16 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 use serde::Deserialize;
 
-use crate::kernel::CaptureMode;
+use crate::{
+    class::{Classes, MOST_RULES, Rule},
+    kernel::CaptureMode,
+};
 
 /// Every key of the file, dotted.
 pub const KEYS: &[&str] = &[
@@ -29,6 +33,12 @@ pub const KEYS: &[&str] = &[
     "history.memory-reports",
     "shutdown.linger",
     "shutdown.stop-signals",
+    "class.name",
+    "class.path",
+    "class.host",
+    "class.method",
+    "class.port",
+    "class.sender",
 ];
 
 /// Default of `--web.listen-address`.
@@ -160,6 +170,8 @@ pub struct Layer {
     pub linger: Option<Duration>,
     /// `shutdown.stop-signals`.
     pub stop_signals: Option<Vec<u32>>,
+    /// `[[class]]`, which only the file has.
+    pub classes: Option<Vec<Rule>>,
 }
 
 /// Resolved settings of `drainwatch run`.
@@ -191,6 +203,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// Rules of the classes.
+    pub classes: Arc<Classes>,
 }
 
 impl Settings {
@@ -216,6 +230,7 @@ impl Settings {
             memory_reports: first.memory_reports.or(second.memory_reports).unwrap_or(1000),
             linger: first.linger.or(second.linger).unwrap_or(Duration::from_secs(5)),
             stop_signals: first.stop_signals.or(second.stop_signals).unwrap_or_default(),
+            classes: Arc::new(Classes::new(first.classes.or(second.classes).unwrap_or_default())),
         }
     }
 }
@@ -352,10 +367,16 @@ fn unknown_key(table: &toml::Table) -> Option<String> {
     for (name, value) in table {
         match value {
             toml::Value::Table(inner) if is_table(name) => {
-                let unknown = inner
-                    .keys()
-                    .map(|key| format!("{name}.{key}"))
-                    .find(|key| !KEYS.contains(&key.as_str()));
+                let unknown = unknown_in(name, inner);
+                if unknown.is_some() {
+                    return unknown;
+                }
+            }
+            toml::Value::Array(items) if is_table(name) => {
+                let unknown = items
+                    .iter()
+                    .filter_map(toml::Value::as_table)
+                    .find_map(|inner| unknown_in(name, inner));
                 if unknown.is_some() {
                     return unknown;
                 }
@@ -366,6 +387,13 @@ fn unknown_key(table: &toml::Table) -> Option<String> {
         }
     }
     None
+}
+
+fn unknown_in(name: &str, table: &toml::Table) -> Option<String> {
+    table
+        .keys()
+        .map(|key| format!("{name}.{key}"))
+        .find(|key| !KEYS.contains(&key.as_str()))
 }
 
 /// The valid keys nearest to `key`, as a sentence.
@@ -402,6 +430,8 @@ struct File {
     record: Option<PathBuf>,
     history: History,
     shutdown: Shutdown,
+    #[serde(rename = "class", deserialize_with = "rules")]
+    classes: Option<Vec<Rule>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -432,6 +462,18 @@ struct History {
 struct Shutdown {
     linger: Option<Checked<Duration>>,
     stop_signals: Option<Vec<Checked<u32>>>,
+}
+
+/// A bounded number of rules: each class is a label value of metrics.
+fn rules<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Rule>>, D::Error> {
+    let rules = Vec::<Rule>::deserialize(deserializer)?;
+    if rules.len() > MOST_RULES {
+        return Err(serde::de::Error::custom(format!(
+            "{} tables [[class]] are more than {MOST_RULES}; one rule can have several values",
+            rules.len()
+        )));
+    }
+    Ok(Some(rules))
 }
 
 /// A value with the same check in the file as on the command line.
@@ -497,6 +539,7 @@ impl From<File> for Layer {
             record,
             history,
             shutdown,
+            classes,
         } = file;
         Self {
             listen: web.listen_address.map(|v| v.0),
@@ -514,6 +557,7 @@ impl From<File> for Layer {
             stop_signals: shutdown
                 .stop_signals
                 .map(|all| all.into_iter().map(|v| v.0).collect()),
+            classes,
         }
     }
 }
@@ -532,7 +576,8 @@ mod tests {
             "state-dir = \"/s\"\ncapture = \"none\"\nrecord = \"/r\"\n[web]\nlisten-address = \":1\"\n\
              telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
              [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
-             [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n",
+             [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
+             [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n",
         )
         .unwrap();
         let settings = Settings::resolve(Layer::default(), layer);
@@ -550,6 +595,12 @@ mod tests {
             memory_reports: 9,
             linger: Duration::from_millis(250),
             stop_signals: vec![10, 37, 12],
+            classes: Arc::new(Classes::new(vec![Rule {
+                name: "pay".into(),
+                path: vec!["/pay".into()],
+                port: vec![1, 2],
+                ..Rule::default()
+            }])),
         };
         assert_eq!(settings, expected);
     }
@@ -580,6 +631,11 @@ mod tests {
             error.contains("unknown key `zzz`; valid keys: web.listen-address"),
             "{error}"
         );
+        let error = parsed("[[class]]\nname = \"a\"\npaths = \"/a\"").unwrap_err();
+        assert!(
+            error.contains("unknown key `class.paths`; did you mean `class.path`"),
+            "{error}"
+        );
         let error = parsed("[logs]\nlevel = \"info\"").unwrap_err();
         assert!(error.contains("unknown key `logs`"), "{error}");
     }
@@ -593,6 +649,13 @@ mod tests {
             ("[shutdown]\nlinger = 5", 2, "not a duration"),
             ("[history]\nmax-reports = 0", 2, "nonzero"),
             ("what is this", 1, "key"),
+            ("[class]\nname = \"x\"", 1, "expected a sequence"),
+            ("\n[[class]]\nname = \"X\"\nport = 1", 2, "no name of a class"),
+            (
+                &"[[class]]\nname = \"x\"\nport = 1\n".repeat(17),
+                1,
+                "more than 16",
+            ),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.contains(&format!("line {line}:")), "{text:?}: {error}");

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod class;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -3,11 +3,15 @@
 //! The first line is a [`Header`]; every other line is one [`Event`]. A recording holds no payload:
 //! only what [`crate::protocol`] made of it.
 
-use std::io::{BufRead, Write};
+use std::{
+    io::{BufRead, Write},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    class::{Classes, Rule},
     event::{Event, EventKind},
     report::Report,
     tracker::{Effect, Tracker, TrackerConfig},
@@ -31,6 +35,9 @@ pub struct Header {
     pub node: String,
     /// Version of drainwatch that made it.
     pub version: String,
+    /// Classes of the configuration that it was made with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Rule>,
 }
 
 /// Why a recording could not be read or written.
@@ -78,12 +85,13 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     /// Begins a recording: writes its header.
-    pub fn new(out: W, node: &str) -> Result<Self, RecordingError> {
+    pub fn new(out: W, node: &str, classes: &Classes) -> Result<Self, RecordingError> {
         let mut writer = Self { out, line: 0 };
         writer.line(&Header {
             drainwatch_recording: VERSION,
             node: node.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            classes: classes.rules().to_vec(),
         })?;
         Ok(writer)
     }
@@ -223,9 +231,11 @@ pub fn replay_each<R: BufRead>(
     mut each: impl FnMut(Report),
 ) -> Result<(), RecordingError> {
     let node = reader.header().node.clone();
+    let classes = Arc::new(Classes::new(reader.header().classes.clone()));
     let mut tracker = Tracker::new(TrackerConfig {
         node,
         linger_ns: LINGER_NS,
+        classes,
     });
     let mut collect = |effects: Vec<Effect>| {
         for effect in effects {
@@ -277,7 +287,7 @@ mod tests {
         scene.emptied(201);
         let reports = scene.finish();
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, Scene::NODE).unwrap();
+        let mut writer = Writer::new(&mut out, Scene::NODE, &Classes::default()).unwrap();
         for event in &scene.events {
             writer.write(event).unwrap();
         }

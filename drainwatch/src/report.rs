@@ -268,6 +268,10 @@ pub struct SeveredRequest {
     pub host: Option<String>,
     /// Which traffic it was.
     pub class: String,
+    /// A webhook whose response had begun, and did not say that it failed: its sender may take it for
+    /// delivered, and then never sends it again.
+    #[serde(default)]
+    pub maybe_taken_for_delivered: bool,
     /// How sure we are.
     pub evidence: Evidence,
     /// `address:port` of the peer.

@@ -183,6 +183,20 @@ impl Agent {
         Ok(())
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        let child = self
+            .child
+            .lock()
+            .expect("no thread panics while it holds the agent");
+        Pid::from_raw(child.id().cast_signed())
+    }
+
     fn get(&self, path: &str) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.base);
         let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -200,6 +214,16 @@ impl Agent {
     /// Every series of `/metrics`.
     pub fn metrics(&self) -> anyhow::Result<Vec<Series>> {
         Ok(self.get("/metrics")?.lines().filter_map(series).collect())
+    }
+
+    /// Probes that do not work.
+    pub fn degraded(&self) -> anyhow::Result<Vec<String>> {
+        let metrics = self.metrics()?;
+        let degraded = metrics
+            .iter()
+            .filter(|series| series.name == "drainwatch_probe_status" && series.value < 1.0)
+            .filter_map(|series| series.labels.get("probe").cloned());
+        Ok(degraded.collect())
     }
 
     /// Reports of one cgroup, oldest first. All cases share one poll of the agent.

@@ -11,6 +11,7 @@ use std::{env, fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 mod agent;
+mod alerts;
 mod cases;
 mod cgroup;
 mod client;
@@ -46,6 +47,9 @@ struct Options {
     /// Build what the cases need (Go server, Python environment) and end. Needs a network.
     #[arg(long)]
     prepare: bool,
+    /// Instead of the cases: the alerts and dashboards of this directory, with a real Prometheus.
+    #[arg(long, value_name = "DIR", requires = "drainwatch")]
+    alerts: Option<PathBuf>,
     /// Cases at a time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -112,6 +116,14 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|| env::temp_dir().join(format!("drainwatch-ledger-{}", std::process::id())));
     fs::create_dir_all(&out)?;
     let clock = Clock { slow: options.slow };
+    if let (Some(dashboards), Some(binary)) = (&options.alerts, &options.drainwatch) {
+        let code = alerts::run(dashboards, binary, &out, clock)?;
+        if code == ExitCode::SUCCESS {
+            // Nothing to look at, as below.
+            let _ = fs::remove_dir_all(&out);
+        }
+        return Ok(code);
+    }
     let agent = options
         .drainwatch
         .as_ref()

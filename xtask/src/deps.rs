@@ -23,6 +23,8 @@ pub enum Use {
     Vm,
     /// The ledger's servers and clients, and the bench's.
     Ledger,
+    /// A real Prometheus and Alertmanager for the alerts and dashboards.
+    Alerts,
 }
 
 /// A Debian package.
@@ -58,6 +60,12 @@ const PACKAGES: &[Package] = &[
     package(Use::Ledger, "python3-venv", None),
     package(Use::Ledger, "iproute2", Some("ip")),
     package(Use::Ledger, "procps", Some("ps")),
+    package(Use::Alerts, "prometheus", Some("promtool")),
+    package(
+        Use::Alerts,
+        "prometheus-alertmanager",
+        Some("prometheus-alertmanager"),
+    ),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -120,7 +128,7 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger];
+const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts];
 
 fn print() {
     let packages = missing_packages(ALL);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dashboards;
 mod deps;
 mod docs;
 mod ebpf;
@@ -26,6 +27,8 @@ struct Cli {
 enum Task {
     /// Measure what the agent costs
     Bench(bench::Options),
+    /// Check the alerts and dashboards, or prove them with a real Prometheus
+    Dashboards(dashboards::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
     /// Write docs/reference from the code, or check that it says what the code says
@@ -43,6 +46,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Dashboards(options) => dashboards::run(&options),
         Task::Deps(options) => deps::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::deps::Use;
-use crate::{deps, ebpf, lint, shell, vm};
+use crate::{dashboards, deps, ebpf, lint, shell, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -32,6 +32,8 @@ enum Stage {
     Unit,
     /// Real servers, request by request, on this machine's kernel
     Ledger,
+    /// The alerts and dashboards, with a real Prometheus and Alertmanager
+    Alerts,
     /// A part of the ledger on other kernels, in QEMU
     Vm,
 }
@@ -48,6 +50,7 @@ impl Stage {
             Self::Lint | Self::Ebpf => &[Use::Bpf],
             Self::Unit => &[],
             Self::Ledger => &[Use::Ledger],
+            Self::Alerts => &[Use::Alerts],
             Self::Vm => &[Use::Vm, Use::Ledger],
         }
     }
@@ -58,6 +61,7 @@ impl Stage {
             Self::Ebpf => ebpf::check().map(|_| Tally { passed: 1, failed: 0 }),
             Self::Unit => unit(),
             Self::Ledger => ledger(),
+            Self::Alerts => Ok(dashboards::checks().plus(dashboards::prove()?)),
             Self::Vm => Ok(guests()),
         }
     }

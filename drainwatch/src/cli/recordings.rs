@@ -9,6 +9,7 @@ use std::{
 use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
 use crate::{
     agent::Tape,
+    class::Classes,
     event::Event,
     failure::{Exit, Failure},
     recording::{self, Reader, RecordingError, Writer},
@@ -48,7 +49,7 @@ pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 /// Begins a recording. An existing file is not overwritten: it may be the evidence of a bug.
-pub fn create(path: &Path) -> Result<Box<dyn Tape>, Failure> {
+pub fn create(path: &Path, classes: &Classes) -> Result<Box<dyn Tape>, Failure> {
     let failed = |why: &dyn std::fmt::Display, exit| {
         let path = path.display();
         Failure::new(
@@ -63,7 +64,8 @@ pub fn create(path: &Path) -> Result<Box<dyn Tape>, Failure> {
         };
         failed(&why, exit)
     })?;
-    let writer = Writer::new(BufWriter::new(file), &node()).map_err(|why| failed(&why, Exit::Unavailable))?;
+    let writer =
+        Writer::new(BufWriter::new(file), &node(), classes).map_err(|why| failed(&why, Exit::Unavailable))?;
     Ok(Box::new(Recording(writer)))
 }
 

@@ -65,7 +65,11 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|dir| open_store(dir, settings))
         .transpose()?;
-    let tape = settings.record.as_deref().map(recordings::create).transpose()?;
+    let tape = settings
+        .record
+        .as_deref()
+        .map(|path| recordings::create(path, &settings.classes))
+        .transpose()?;
     let kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
@@ -75,6 +79,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let options = agent::Options {
         node: node(),
         linger: settings.linger,
+        classes: Arc::clone(&settings.classes),
         memory_reports: settings.memory_reports,
         store,
         tape,

@@ -7,11 +7,15 @@
 mod families;
 mod series;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use prometheus::{Encoder, TextEncoder};
 
 use crate::{
+    class::Classes,
     event::{Event, EventKind},
     kernel::{Losses, ProbeStatus, Resets},
     report::{Report, Trigger, Workload},
@@ -60,13 +64,23 @@ impl From<&Workload> for Labels {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     series: Series,
     /// Instances on this node.
     instances: u64,
     /// Monotonic time at which the last instance left.
     gone_ns: Option<u64>,
+}
+
+impl Known {
+    fn new(classes: &[Arc<str>]) -> Self {
+        Self {
+            series: Series::new(classes),
+            instances: 0,
+            gone_ns: None,
+        }
+    }
 }
 
 /// What a scrape reads from elsewhere.
@@ -90,6 +104,7 @@ pub struct Scrape<'a> {
 #[derive(Debug)]
 pub struct Metrics {
     workloads: BTreeMap<Labels, Known>,
+    classes: Arc<[Arc<str>]>,
     overflowed: u64,
     cgroups: Cgroups,
     agent: families::Agent,
@@ -97,10 +112,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry without workloads.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    /// A registry without workloads; those to come have series of each of these classes.
+    pub fn new(classes: &Classes) -> Result<Self, prometheus::Error> {
         Ok(Self {
             workloads: BTreeMap::new(),
+            classes: classes.names().into(),
             overflowed: 0,
             cgroups: Cgroups::default(),
             agent: families::Agent::new()?,
@@ -180,7 +196,9 @@ impl Metrics {
                 labels = Labels::overflow();
             }
         }
-        self.workloads.entry(labels).or_default()
+        self.workloads
+            .entry(labels)
+            .or_insert_with(|| Known::new(&self.classes))
     }
 
     fn retire(&mut self, now_ns: u64) {
@@ -233,7 +251,7 @@ impl Metrics {
             let slot = usize::from(!reset.sent) * 2 + usize::from(reset.shutdown);
             let known = self.workloads.entry(labels).or_insert_with(|| Known {
                 gone_ns: Some(now_ns),
-                ..Known::default()
+                ..Known::new(&self.classes)
             });
             known.series.resets[slot] += grown;
         }
@@ -369,7 +387,7 @@ mod tests {
 
     #[test]
     fn given_a_workload_just_seen_when_scraped_then_every_series_of_it_is_there_at_zero() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
         let text = expose(&mut metrics, 1, &[]);
         let count = |name: &str| {
@@ -406,7 +424,7 @@ mod tests {
 
     #[test]
     fn given_effects_when_applied_then_each_is_counted_at_once_where_it_belongs() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
         let severed = Effect::Severed {
             workload: workload("/a"),
@@ -487,7 +505,7 @@ mod tests {
 
     #[test]
     fn given_two_instances_when_both_are_gone_for_ten_minutes_then_the_series_retire() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
         metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
         metrics.apply(&Effect::WorkloadGone(workload("/a")), 0);
@@ -502,7 +520,7 @@ mod tests {
 
     #[test]
     fn given_more_workloads_than_the_cap_when_seen_then_the_rest_share_one_and_are_counted() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.most = 2;
         for name in ["/a", "/b", "/c", "/d"] {
             metrics.apply(&Effect::WorkloadSeen(workload(name)), 0);
@@ -527,7 +545,7 @@ mod tests {
 
     #[test]
     fn given_resets_by_cgroup_when_scraped_then_each_workload_gets_what_grew_since_the_last_time() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
         for (cgroup, path) in [(1, "/a/sub"), (2, "/elsewhere")] {
             let kind = EventKind::CgroupCreated {
@@ -560,7 +578,7 @@ mod tests {
 
     #[test]
     fn given_a_hostile_name_when_scraped_then_it_stays_inside_its_label() {
-        let mut metrics = Metrics::new().unwrap();
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
         metrics.apply(&Effect::WorkloadSeen(workload("/a\"} 1\nevil 2\\")), 0);
         let text = expose(&mut metrics, 1, &[]);
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");

@@ -3,10 +3,10 @@
 //! A node has hundreds of workloads with over a hundred series each. As children of the prometheus
 //! crate's vectors they would take about 1 kB each; as plain numbers, 8 bytes.
 
+use std::sync::Arc;
+
 use crate::report::{Cause, FindingCode, Trigger, Verdict};
 
-/// Classes that every workload has series for from the start.
-pub const CLASSES: [&str; 3] = ["request", "stream", "webhook"];
 /// Most classes of one workload; more are counted under [`OTHER_CLASS`].
 pub const MOST_CLASSES: usize = 32;
 /// Where the classes beyond [`MOST_CLASSES`] go.
@@ -63,7 +63,7 @@ pub struct Series {
     /// Shutdowns by trigger and verdict.
     pub shutdowns: [[u64; Verdict::ALL.len()]; Trigger::ALL.len()],
     /// Severed requests by class and cause.
-    pub severed: Vec<(Box<str>, [u64; Cause::ALL.len()])>,
+    pub severed: Vec<(Arc<str>, [u64; Cause::ALL.len()])>,
     /// Requests that finished during a shutdown.
     pub drained: u64,
     /// Shutdowns by finding.
@@ -78,13 +78,14 @@ pub struct Series {
     pub resets: [u64; RESETS.len()],
 }
 
-impl Default for Series {
-    fn default() -> Self {
+impl Series {
+    /// All at 0, with series of each of these classes.
+    pub fn new(classes: &[Arc<str>]) -> Self {
         Self {
             shutdowns: Default::default(),
-            severed: CLASSES
+            severed: classes
                 .iter()
-                .map(|class| ((*class).into(), Default::default()))
+                .map(|class| (Arc::clone(class), Default::default()))
                 .collect(),
             drained: 0,
             findings: Default::default(),
@@ -94,9 +95,7 @@ impl Default for Series {
             resets: Default::default(),
         }
     }
-}
 
-impl Series {
     /// Counts one severed request.
     pub fn sever(&mut self, class: &str, cause: Cause) {
         let known = self.severed.iter().position(|(name, _)| **name == *class);
@@ -153,7 +152,7 @@ mod tests {
 
     #[test]
     fn given_endless_classes_when_severed_then_the_rest_is_counted_in_one() {
-        let mut series = Series::default();
+        let mut series = Series::new(&[]);
         for n in 0..100 {
             series.sever(&format!("class{n}"), Cause::Late);
         }

@@ -472,6 +472,7 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 method: request.head.method.clone(),
                 path: request.head.path.clone(),
                 host: request.head.host.clone(),
+                sender: request.head.sender.map(str::to_owned),
                 status,
                 evidence: if asked.requests[0].head.certain {
                     Evidence::Exact
@@ -500,6 +501,7 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
         method: None,
         path: None,
         host: None,
+        sender: None,
         status: None,
         started_ns: 0,
         last_ns: capture.last_ns(),
@@ -570,6 +572,7 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         method: None,
         path: None,
         host: None,
+        sender: None,
         status: response.and_then(|response| response.status),
         evidence: Evidence::Inferred,
         state,

@@ -7,6 +7,7 @@
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 
 mod http1;
+mod senders;
 mod text;
 mod websocket;
 mod wire;
@@ -19,6 +20,7 @@ mod recorder;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Role;
+pub use senders::NAMES as SENDERS;
 
 /// How sure we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub struct Exchange {
     pub path: Option<String>,
     /// Host header; bounded and printable.
     pub host: Option<String>,
+    /// Known sender of webhooks, by the request's head; one of [`SENDERS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
     /// Status of the response, where its head was seen.
     pub status: Option<u16>,
     /// How sure we are.

@@ -55,9 +55,19 @@ fn count() -> impl Strategy<Value = u64> {
 fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
     prop_assert!(exchanges.len() <= 66, "{}", exchanges.len());
     for Exchange {
-        method, path, host, ..
+        method,
+        path,
+        host,
+        sender,
+        ..
     } in exchanges
     {
+        prop_assert!(
+            sender
+                .as_deref()
+                .is_none_or(|name| super::SENDERS.contains(&name)),
+            "{sender:?}"
+        );
         for (shown, most) in [(method, text::METHOD), (path, text::PATH), (host, text::HOST)] {
             let shown = shown.as_deref().unwrap_or_default();
             prop_assert!(shown.chars().count() <= most, "{shown}");

@@ -31,6 +31,7 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
         method: None,
         path: None,
         host: None,
+        sender: None,
         status: None,
         evidence: Evidence::Inferred,
         state,

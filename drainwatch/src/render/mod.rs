@@ -8,9 +8,10 @@ use std::fmt::Write;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::{
+    class,
     event::Disposition,
     kernel::Diagnosis,
-    report::{Exit, Report, SignalSeen, Verdict, Workload},
+    report::{Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
     store::AGENT_STOPPED,
 };
 use text::{Colour, Ink, clean, span, wrap};
@@ -50,6 +51,7 @@ pub fn report(report: &Report, width: usize, colour: Colour) -> String {
         if left > 0 {
             lines.push(colour.paint(Ink::Faint, &format!("… and {left} more")));
         }
+        lines.extend(maybe_delivered(report, width, colour));
     }
     let mut out = lines.join("\n");
     out.push('\n');
@@ -160,11 +162,7 @@ fn severed_table(report: &Report, width: usize) -> String {
         table.add_row([
             span(request.at_ms),
             request.cause.to_string(),
-            timeline::name(
-                request.method.as_deref(),
-                request.path.as_deref(),
-                &clean(&request.protocol),
-            ),
+            request_name(request),
             request.age_ms.map_or_else(|| "–".into(), span),
             clean(&request.peer),
             match request.evidence {
@@ -174,6 +172,47 @@ fn severed_table(report: &Report, width: usize) -> String {
         ]);
     }
     trimmed(&table)
+}
+
+/// Method and path, and the class where it says more than that.
+fn request_name(request: &SeveredRequest) -> String {
+    let mut name = timeline::name(
+        request.method.as_deref(),
+        request.path.as_deref(),
+        &clean(&request.protocol),
+    );
+    if request.class != class::REQUEST {
+        let _ = write!(name, " ({})", clean(&request.class));
+    }
+    name
+}
+
+/// The worst of the severed requests: nobody will send them again.
+fn maybe_delivered(report: &Report, width: usize, colour: Colour) -> Vec<String> {
+    let worst = report
+        .severed_requests
+        .iter()
+        .filter(|request| request.maybe_taken_for_delivered);
+    let count = worst.clone().count();
+    let Some(first) = worst.into_iter().next() else {
+        return vec![];
+    };
+    let name = timeline::name(
+        first.method.as_deref(),
+        first.path.as_deref(),
+        &clean(&first.protocol),
+    );
+    let what = match count - 1 {
+        0 => format!("The response to the webhook {name} had begun when it was cut: its sender may take it"),
+        n => format!(
+            "The responses to {count} webhooks ({name} and {n} more) had begun when they were cut: their senders may \
+             take them"
+        ),
+    };
+    let text = format!("{what} for delivered and not send it again.");
+    std::iter::once(String::new())
+        .chain(wrap(&text, width).iter().map(|line| colour.paint(Ink::Bad, line)))
+        .collect()
 }
 
 /// Shutdowns as a table, one row each.

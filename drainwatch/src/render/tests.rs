@@ -17,6 +17,7 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
         path: Some(path.into()),
         host: Some("shop".into()),
         class: "request".into(),
+        maybe_taken_for_delivered: false,
         evidence: Evidence::Exact,
         peer: "10.0.0.7:50412".into(),
         local: "10.0.0.2:8080".into(),
@@ -231,4 +232,25 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
         refusal: Some("CAP_BPF is missing; run it with sudo".into()),
     };
     insta::assert_snapshot!("doctor_100", doctor(&diagnosis, 100, Colour::Never));
+}
+
+#[test]
+fn given_a_webhook_cut_in_its_response_when_shown_then_it_says_that_its_sender_may_not_know() {
+    let mut one = killed();
+    one.severed_requests[1].class = "webhook".into();
+    one.severed_requests[1].path = Some("/webhooks/stripe".into());
+    one.severed_requests[1].maybe_taken_for_delivered = true;
+    let text = report(&one, 200, Colour::Never);
+    assert!(text.contains("GET /webhooks/stripe (webhook)"), "{text}");
+    let says = "The response to the webhook GET /webhooks/stripe had begun when it was cut: its sender may take it for \
+                delivered and not send it again.";
+    assert!(text.contains(says), "{text}");
+    let mut two = one.clone();
+    two.severed_requests.push(one.severed_requests[1].clone());
+    let text = report(&two, 200, Colour::Never);
+    assert!(
+        text.contains("2 webhooks (GET /webhooks/stripe and 1 more)"),
+        "{text}"
+    );
+    assert!(!report(&killed(), 200, Colour::Never).contains("webhook"));
 }

@@ -1,5 +1,7 @@
 //! How a shutdown begins, and when several turn out to be one.
 
+use std::sync::Arc;
+
 use super::{
     HOUR, SECOND, Tracker,
     episode::{Episode, Scope},
@@ -41,8 +43,9 @@ impl Tracker {
         let workload = self.names.name(cgroup, process);
         let key = self.next_episode;
         self.next_episode += 1;
-        self.episodes
-            .insert(key, Episode::new(scope, at_ns, cgroup, workload, self.clock, id));
+        let mut episode = Episode::new(scope, at_ns, cgroup, workload, self.clock, id);
+        episode.tally.classes = Arc::clone(&self.config.classes);
+        self.episodes.insert(key, episode);
         key
     }
 

@@ -1,5 +1,7 @@
 //! What is told of a shutdown while it goes on, and how it ends.
 
+use std::sync::Arc;
+
 use super::{
     Effect, HOUR, SECOND, Tracker,
     episode::{Episode, News, Scope},
@@ -125,7 +127,7 @@ impl Tracker {
                 self.effects.push(Effect::Severed {
                     workload: workload.clone(),
                     cause,
-                    class: class.to_owned(),
+                    class: Arc::clone(&class),
                     role,
                 });
             }

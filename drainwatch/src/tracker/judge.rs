@@ -3,7 +3,10 @@
 //! The rule (`design.md`, section 1): a request is severed when it is outstanding at the moment the
 //! server's side of its connection ends, and the server's side ended it.
 
+use std::sync::Arc;
+
 use crate::{
+    class::{self, Classes, Traffic},
     event::{Connection, End, Role},
     protocol::{Exchange, ExchangeState},
     report::Cause,
@@ -112,9 +115,30 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
     }
 }
 
-/// Which traffic a severed request was.
-pub(super) fn class(cause: Cause, exchange: Option<&Exchange>) -> &'static str {
-    let stream =
-        cause == Cause::Stream || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream);
-    if stream { "stream" } else { "request" }
+/// Which traffic a severed request was. `port` is that of the answering side.
+pub(super) fn class(classes: &Classes, cause: Cause, exchange: Option<&Exchange>, port: u16) -> Arc<str> {
+    classes.of(&Traffic {
+        path: exchange.and_then(|exchange| exchange.path.as_deref()),
+        host: exchange.and_then(|exchange| exchange.host.as_deref()),
+        method: exchange.and_then(|exchange| exchange.method.as_deref()),
+        sender: exchange.and_then(|exchange| exchange.sender.as_deref()),
+        port,
+        stream: cause == Cause::Stream
+            || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream),
+    })
+}
+
+/// A webhook whose response had begun, and did not say that it failed.
+pub(super) fn maybe_taken_for_delivered(
+    class: &str,
+    cause: Cause,
+    role: Role,
+    exchange: Option<&Exchange>,
+) -> bool {
+    let webhook = class == class::WEBHOOK || exchange.is_some_and(|exchange| exchange.sender.is_some());
+    let status = exchange.and_then(|exchange| exchange.status);
+    webhook
+        && role == Role::Server
+        && cause == Cause::Truncated
+        && status.is_none_or(|status| (200..300).contains(&status))
 }

@@ -28,7 +28,10 @@ mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use self::{
     bounded::Recent,
@@ -37,6 +40,7 @@ use self::{
     processes::{Listeners, Processes},
 };
 use crate::{
+    class::Classes,
     event::{Connection, Event, EventKind, Listener, Process, Role, Sender, Signal},
     report::{Cause, Report, Workload},
     workload::Names,
@@ -69,7 +73,7 @@ pub enum Effect {
         /// Why.
         cause: Cause,
         /// `request`, `stream`, …
-        class: String,
+        class: Arc<str>,
         /// Which end we were.
         role: Role,
     },
@@ -113,6 +117,8 @@ pub struct TrackerConfig {
     pub node: String,
     /// How long after the end late arrivals are still counted, in ns.
     pub linger_ns: u64,
+    /// Rules of the classes.
+    pub classes: Arc<Classes>,
 }
 
 /// An exit that says nothing by itself, but is the workload's end when its cgroup empties next.

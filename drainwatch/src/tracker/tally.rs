@@ -1,12 +1,13 @@
 //! What happened to the requests of one shutdown: exact counts, bounded lists.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
     bounded::Recent,
     judge::{self, Judged},
 };
 use crate::{
+    class::Classes,
     event::{Connection, End, Role},
     protocol::{Evidence, Exchange},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
@@ -25,7 +26,8 @@ pub(super) struct Severed {
     pub method: Option<String>,
     pub path: Option<String>,
     pub host: Option<String>,
-    pub class: &'static str,
+    pub class: Arc<str>,
+    pub maybe_taken_for_delivered: bool,
     pub evidence: Evidence,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -59,7 +61,7 @@ struct Seen {
 /// Effects not yet given out: how many requests of which kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pending {
-    pub severed: BTreeMap<(Cause, &'static str, Role), u64>,
+    pub severed: BTreeMap<(Cause, Arc<str>, Role), u64>,
     pub drained: u64,
 }
 
@@ -78,6 +80,7 @@ pub(super) struct Context {
 /// The requests of one shutdown.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
+    pub classes: Arc<Classes>,
     pub outcomes: Outcomes,
     pub severed: BTreeMap<Cause, u64>,
     pub severed_requests: Vec<Severed>,
@@ -106,6 +109,7 @@ pub(super) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         Self {
+            classes: Arc::default(),
             outcomes: Outcomes::default(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
@@ -313,15 +317,23 @@ impl Tally {
         let started = exchange
             .map(|exchange| exchange.started_ns)
             .filter(|&started| started > 0);
+        let role = if unaccepted { Role::Server } else { connection.role };
+        let answering = if role == Role::Client {
+            connection.peer
+        } else {
+            connection.local
+        };
+        let class = judge::class(&self.classes, cause, exchange, answering.port());
         self.record(Severed {
             at_ns: context.at_ns,
             cause,
-            role: if unaccepted { Role::Server } else { connection.role },
+            role,
             protocol: exchange.map_or_else(|| "tcp".to_owned(), |exchange| exchange.protocol.clone()),
             method: exchange.and_then(|exchange| exchange.method.clone()),
             path: exchange.and_then(|exchange| exchange.path.clone()),
             host: exchange.and_then(|exchange| exchange.host.clone()),
-            class: judge::class(cause, exchange),
+            maybe_taken_for_delivered: judge::maybe_taken_for_delivered(&class, cause, role, exchange),
+            class,
             evidence: match exchange {
                 Some(exchange) => exchange.evidence,
                 None if unaccepted => Evidence::Exact,
@@ -354,7 +366,8 @@ impl Tally {
             method: None,
             path: None,
             host: None,
-            class: judge::class(cause, None),
+            class: judge::class(&self.classes, cause, None, local.port()),
+            maybe_taken_for_delivered: false,
             evidence: Evidence::Exact,
             peer,
             local,
@@ -369,7 +382,7 @@ impl Tally {
         *self
             .pending
             .severed
-            .entry((request.cause, request.class, request.role))
+            .entry((request.cause, Arc::clone(&request.class), request.role))
             .or_default() += 1;
         if self.severed_requests.len() < SEVERED_LISTED {
             self.severed_requests.push(request);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use drainwatch::class::Classes;
 use drainwatch::{
     kernel::{Losses, ProbeStatus},
     metrics::{Metrics, Scrape},
@@ -124,7 +125,7 @@ fn families() -> BTreeMap<String, Family> {
 
 /// One workload, one probe.
 fn exposition() -> String {
-    let mut metrics = Metrics::new().unwrap();
+    let mut metrics = Metrics::new(&Classes::default()).unwrap();
     let workload = Workload {
         kind: "cgroup".into(),
         namespace: None,

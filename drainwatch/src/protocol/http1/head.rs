@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
-use crate::protocol::text;
+use crate::protocol::{senders, text};
 
 /// More header lines than fit in a capture (`x:\r\n` is the shortest).
 const HEADERS: usize = drainwatch_ebpf::ASK_HEAD / 4;
@@ -54,6 +54,8 @@ pub(super) struct Request {
     pub path: Option<String>,
     /// Host, fit to be shown.
     pub host: Option<String>,
+    /// Known sender of webhooks.
+    pub sender: Option<&'static str>,
     /// `http/1.0` or `http/1.1`, when the version was seen.
     pub protocol: Option<&'static str>,
     /// The method is `HEAD`: its response has no body.
@@ -117,6 +119,7 @@ pub(super) fn request(bytes: &[u8]) -> Seen<Request> {
     if request.host.is_none() {
         request.host = value(parsed.headers, "host").map(text::host);
     }
+    request.sender = senders::of(parsed.headers);
     match outcome {
         Ok(httparse::Status::Complete(length)) => {
             request.framing = match (coding(parsed.headers), content_length(parsed.headers)) {
@@ -171,6 +174,7 @@ fn unnamed() -> Request {
         method: None,
         path: None,
         host: None,
+        sender: None,
         protocol: None,
         is_head: false,
         is_connect: false,

@@ -306,7 +306,7 @@ proptest! {
 
     #[test]
     fn extreme_times_do_no_harm(kinds in prop::collection::vec((any_kind(), any::<u64>()), 0..20)) {
-        let config = TrackerConfig { node: String::new(), linger_ns: u64::MAX };
+        let config = TrackerConfig { node: String::new(), linger_ns: u64::MAX, classes: std::sync::Arc::default() };
         let mut tracker = Tracker::new(config);
         for (kind, at_ns) in kinds {
             tracker.observe(&Event { at_ns, kind });

@@ -419,3 +419,54 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
         assert_eq!(scene.report().requests.severed, refused, "{listened}");
     }
 }
+
+/// `POST /webhooks/stripe` of a shutdown that severs it.
+fn webhook(state: crate::protocol::ExchangeState, status: Option<u16>) -> Exchange {
+    Exchange {
+        method: Some("POST".to_owned()),
+        path: Some("/webhooks/stripe".to_owned()),
+        status,
+        ..get(state, 51, 60)
+    }
+}
+
+#[test]
+fn a_webhook_whose_response_had_begun_may_be_taken_for_delivered_unless_it_had_said_that_it_failed() {
+    for (state, status, expected) in [
+        (ResponseIncomplete, Some(200), true),
+        (ResponseIncomplete, None, true),
+        (ResponseIncomplete, Some(503), false),
+        (Unanswered, None, false),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.term(100, &web);
+        scene.exit(300, &web, 0);
+        scene.ended(301, &web, End::Exit, vec![webhook(state, status)]);
+        scene.emptied(302);
+        let report = scene.report();
+        let request = &report.severed_requests[0];
+        assert_eq!(request.class, "webhook");
+        assert_eq!(
+            request.maybe_taken_for_delivered, expected,
+            "{state:?} {status:?}"
+        );
+        let class = |e: &Effect| matches!(e, Effect::Severed { class, .. } if &**class == "webhook");
+        assert_eq!(scene.count(class), 1);
+    }
+}
+
+#[test]
+fn a_request_of_a_known_sender_is_a_webhook_whatever_its_path() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    scene.exit(300, &web, 0);
+    let signed = Exchange {
+        sender: Some("stripe".to_owned()),
+        ..unanswered(51)
+    };
+    scene.ended(301, &web, End::Exit, vec![signed]);
+    scene.emptied(302);
+    assert_eq!(scene.report().severed_requests[0].class, "webhook");
+}

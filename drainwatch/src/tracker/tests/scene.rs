@@ -90,6 +90,7 @@ pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
         method: Some("GET".to_owned()),
         path: Some("/r/1".to_owned()),
         host: Some("web".to_owned()),
+        sender: None,
         status: None,
         evidence: Evidence::Exact,
         state,
@@ -128,6 +129,7 @@ impl Scene {
         let config = TrackerConfig {
             node: Self::NODE.to_owned(),
             linger_ns: 5_000_000_000,
+            classes: std::sync::Arc::default(),
         };
         let mut scene = Self {
             tracker: Tracker::new(config),

@@ -220,3 +220,71 @@ fn given_bytes_of_another_protocol_when_read_then_they_are_not_http() {
         assert!(read(&given().read(ask).capture(), Ending::Cut).is_none(), "{ask}");
     }
 }
+
+/// The sender that the head of `POST /x` with these lines shows.
+fn sender(lines: &str) -> Option<String> {
+    let ask = format!("POST /x HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: 0\r\n\r\n");
+    given().read(ask).judged()[0].sender.clone()
+}
+
+#[test]
+fn given_a_head_of_a_known_sender_when_read_then_it_is_named() {
+    for (lines, name) in [
+        (
+            "User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n",
+            "stripe",
+        ),
+        ("user-agent: stripe/1.0\r\n", "stripe"),
+        ("Stripe-Signature: t=1,v1=0\r\n", "stripe"),
+        ("User-Agent: GitHub-Hookshot/044aadd\r\n", "github"),
+        (
+            "X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256=0\r\n",
+            "github",
+        ),
+        ("X-Hub-Signature-256: sha256=0\r\n", "hub"),
+        ("X-Shopify-Hmac-Sha256: 0\r\n", "shopify"),
+        ("X-Slack-Signature: v0=0\r\n", "slack"),
+        ("User-Agent: TwilioProxy/1.1\r\n", "twilio"),
+        ("X-Twilio-Signature: 0\r\n", "twilio"),
+        ("webhook-signature: v1,0\r\n", "standard-webhooks"),
+        ("STRIPE-SIGNATURE:\r\n", "stripe"),
+    ] {
+        assert_eq!(sender(lines).as_deref(), Some(name), "{lines:?}");
+    }
+    let cut = "POST /x HTTP/1.1\r\nStripe-Signature: t=1\r\nContent-Le";
+    let exchange = &given().read(cut).judged()[0];
+    assert_eq!(
+        exchange.sender.as_deref(),
+        Some("stripe"),
+        "its head was cut later"
+    );
+}
+
+#[test]
+fn given_a_hostile_head_when_read_then_no_word_of_it_becomes_the_sender() {
+    for lines in [
+        "User-Agent: Mozilla/5.0 Stripe/1.0\r\n",
+        "User-Agent: Stripe\r\n",
+        "User-Agent: Slackbot-LinkExpanding 1.0\r\n",
+        "User-Agent: \u{1b}[31mStripe/1.0\r\n",
+        "X-Stripe-Signature-: 1\r\n",
+        "Stripe-Signature : 1\r\n",
+        "X: Stripe-Signature: 1\r\n",
+        "Cookie: User-Agent: Stripe/1.0\r\n",
+        "\u{ff}\u{fe}: 1\r\n",
+        "",
+    ] {
+        assert_eq!(sender(lines), None, "{lines:?}");
+    }
+    // Only the request's own head counts: neither its body nor the next request's.
+    let body = "POST /x HTTP/1.1\r\nContent-Length: 22\r\n\r\nStripe-Signature: 1\r\n\r\n";
+    assert_eq!(given().read(body).judged()[0].sender, None);
+    let next = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nStripe-Signature: 1\r\nContent-Length: 0\r\n\r\n";
+    let senders: Vec<_> = given()
+        .read(next)
+        .judged()
+        .into_iter()
+        .map(|e| e.sender)
+        .collect();
+    assert_eq!(senders, [None, Some("stripe".to_owned())]);
+}

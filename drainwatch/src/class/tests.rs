@@ -1,0 +1,190 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn post(path: &str) -> Traffic<'_> {
+    Traffic {
+        path: Some(path),
+        method: Some("POST"),
+        port: 80,
+        ..Traffic::default()
+    }
+}
+
+fn rules(toml: &str) -> Result<Classes, String> {
+    #[derive(Deserialize)]
+    struct File {
+        class: Vec<Rule>,
+    }
+    let file: File = toml::from_str(toml).map_err(|error| error.message().to_owned())?;
+    Ok(Classes::new(file.class))
+}
+
+#[test]
+fn given_no_configuration_when_a_path_has_a_segment_of_webhooks_then_it_is_one() {
+    let classes = Classes::default();
+    for path in [
+        "/webhook",
+        "/webhooks/stripe",
+        "/hooks/17",
+        "/callback",
+        "/callbacks/paid",
+        "/api/v1/webhooks/stripe",
+        "/WebHooks/Stripe",
+        "/webhooks/…",
+    ] {
+        assert_eq!(&*classes.of(&post(path)), WEBHOOK, "{path}");
+    }
+    for path in [
+        "/",
+        "",
+        "/webhooked",
+        "/my-webhooks/1",
+        "/hook",
+        "/hookshot",
+        "/callbackurl",
+        "/webhook…",
+        "webhooks2",
+        "/%77ebhooks",
+    ] {
+        assert_eq!(&*classes.of(&post(path)), REQUEST, "{path}");
+    }
+}
+
+#[test]
+fn given_a_request_that_only_fetches_when_its_path_is_one_of_webhooks_then_it_is_none() {
+    let classes = Classes::default();
+    let of = |method| {
+        classes.of(&Traffic {
+            method,
+            ..post("/oauth/callback")
+        })
+    };
+    assert_eq!(&*of(Some("GET")), REQUEST);
+    assert_eq!(&*of(Some("PUT")), WEBHOOK);
+    assert_eq!(&*of(None), WEBHOOK, "a method that was not seen may deliver");
+    let signed = Traffic {
+        method: Some("GET"),
+        sender: Some("twilio"),
+        ..post("/sms")
+    };
+    assert_eq!(&*classes.of(&signed), WEBHOOK, "but a known sender delivers");
+}
+
+#[test]
+fn given_a_stream_when_no_rule_of_the_users_holds_then_it_stays_a_stream() {
+    let stream = Traffic {
+        stream: true,
+        ..post("/webhooks/live")
+    };
+    assert_eq!(&*Classes::default().of(&stream), STREAM);
+    let own = rules("[[class]]\nname = \"live\"\npath = \"/webhooks/live\"").unwrap();
+    assert_eq!(&*own.of(&stream), "live");
+}
+
+#[test]
+fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_last() {
+    let classes = rules(
+        "[[class]]\nname = \"request\"\npath = \"/webhooks/health\"\n\
+         [[class]]\nname = \"payments\"\npath = [\"/pay\", \"/api/*/orders/**\"]\nmethod = [\"POST\", \"PUT\"]\n\
+         host = \"*.shop.example\"\nport = 8443\n\
+         [[class]]\nname = \"stripe\"\nsender = \"stripe\"\n",
+    )
+    .unwrap();
+    let names: Vec<_> = classes.names().iter().map(|name| &**name).collect();
+    assert_eq!(names, ["request", "stream", "webhook", "payments", "stripe"]);
+    let paid = Traffic {
+        path: Some("/pay/17"),
+        host: Some("EU.shop.example:8443"),
+        method: Some("POST"),
+        sender: None,
+        port: 8443,
+        stream: false,
+    };
+    assert_eq!(&*classes.of(&paid), "payments");
+    let path = |path| Traffic {
+        path: Some(path),
+        ..paid
+    };
+    assert_eq!(&*classes.of(&path("/API/v2/orders/1/lines")), "payments");
+    for (traffic, why) in [
+        (path("/payments"), "a prefix ends at a segment"),
+        (path("/api/v2/x/orders/1"), "a star is one segment"),
+        (Traffic { path: None, ..paid }, "a path that was not seen"),
+        (
+            Traffic {
+                method: Some("GET"),
+                ..paid
+            },
+            "another method",
+        ),
+        (
+            Traffic {
+                host: Some("shop.example"),
+                ..paid
+            },
+            "not below the host",
+        ),
+        (Traffic { host: None, ..paid }, "a host that was not seen"),
+        (Traffic { port: 80, ..paid }, "another port"),
+    ] {
+        assert_eq!(&*classes.of(&traffic), REQUEST, "{why}");
+    }
+    let signed = Traffic {
+        sender: Some("stripe"),
+        ..post("/x")
+    };
+    assert_eq!(&*classes.of(&signed), "stripe");
+    assert_eq!(&*classes.of(&post("/webhooks/health/1")), REQUEST);
+    assert_eq!(&*classes.of(&post("/webhooks/stripe")), WEBHOOK);
+}
+
+#[test]
+fn given_a_rule_that_cannot_be_meant_when_read_then_the_error_says_what_to_write() {
+    for (rule, says) in [
+        ("name = \"Pay\"\nport = 1", "no name of a class"),
+        ("name = \"\"\nport = 1", "no name of a class"),
+        ("name = \"_other\"\nport = 1", "no name of a class"),
+        ("name = \"a\\n\"\nport = 1", "no name of a class"),
+        ("name = \"x\"", "says nothing of its requests"),
+        ("name = \"x\"\npath = []", "says nothing of its requests"),
+        ("port = 1", "missing field `name`"),
+        ("name = \"x\"\npath = \"pay\"", "class `x`: path `pay` is no path"),
+        ("name = \"x\"\npath = \"/a?b=\\\"1\"", "is no path"),
+        ("name = \"x\"\npath = \"/{a,b}\"", "is no path"),
+        ("name = \"x\"\nhost = \"shop:80\"", "without port"),
+        ("name = \"x\"\nmethod = \"post\"", "in capitals"),
+        ("name = \"x\"\nport = 0", "class `x`: port 0"),
+        ("name = \"x\"\nport = 70000", "one value or a list"),
+        ("name = \"x\"\nsender = \"me\"", "the known ones are"),
+        ("name = \"x\"\npaths = \"/a\"", "unknown field `paths`"),
+    ] {
+        let error = rules(&format!("[[class]]\n{rule}")).unwrap_err();
+        assert!(error.contains(says), "{rule}: {error}");
+    }
+}
+
+#[test]
+fn given_classes_when_written_to_a_recording_and_read_back_then_they_are_the_same() {
+    let classes = rules("[[class]]\nname = \"x\"\npath = \"/a\"\nport = [1, 2]").unwrap();
+    let text = serde_json::to_string(classes.rules()).unwrap();
+    assert_eq!(text, r#"[{"name":"x","path":["/a"],"port":[1,2]}]"#);
+    assert_eq!(Classes::new(serde_json::from_str(&text).unwrap()), classes);
+}
+
+proptest! {
+    /// Whatever comes from the network, the class is one of the configuration's.
+    #[test]
+    fn given_hostile_text_when_classified_then_the_class_is_a_known_one(
+        path in ".{0,300}", host in ".{0,200}", method in ".{0,20}", port: u16, stream: bool,
+    ) {
+        let classes = rules(
+            "[[class]]\nname = \"a\"\npath = \"/**/*a*/?b*\"\n[[class]]\nname = \"b\"\nhost = \"*.*.*x\"",
+        ).unwrap();
+        let traffic = Traffic {
+            path: Some(&path), host: Some(&host), method: Some(&method), sender: None, port, stream,
+        };
+        let class = classes.of(&traffic);
+        prop_assert!(classes.names().contains(&class));
+    }
+}

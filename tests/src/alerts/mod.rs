@@ -1,0 +1,309 @@
+//! The shipped alerts and dashboards with a real Prometheus and Alertmanager: real shutdowns of real
+//! services make the alerts fire that must, and none that must not, and every panel show data.
+
+mod boards;
+mod monitoring;
+mod service;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    agent::{Agent, Report},
+    cgroup::{self, Cgroup},
+    clock::Clock,
+    prepare::Artefacts,
+    table::Server,
+};
+use monitoring::Monitoring;
+use service::Service;
+
+/// How long a scrape, an evaluation and Alertmanager may take together.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What the steps share.
+struct Stage {
+    agent: Option<Agent>,
+    monitoring: Monitoring,
+    /// A workload with shutdowns of several kinds.
+    shop: Cgroup,
+    /// A workload whose first shutdown severs a webhook.
+    pay: Cgroup,
+    root: PathBuf,
+    out: PathBuf,
+    binary: PathBuf,
+    artefacts: Artefacts,
+    clock: Clock,
+}
+
+type Step = (&'static str, fn(&mut Stage) -> anyhow::Result<()>);
+
+/// In this order: each relies on what the ones before it left behind.
+const STEPS: &[Step] = &[
+    ("a clean shutdown fires nothing", Stage::clean_shutdown),
+    (
+        "the first severed webhook fires and reaches Alertmanager",
+        Stage::severed_webhook,
+    ),
+    (
+        "traffic after the stop signal, and a severed request",
+        Stage::severed_request,
+    ),
+    ("every panel, annotation and variable has data", Stage::panels),
+    ("a degraded probe fires", Stage::degraded_probe),
+    ("lost evidence fires", Stage::lost_evidence),
+    ("an agent that is down fires", Stage::agent_down),
+];
+
+/// Plays all of it. `dashboards` is the directory with the shipped files.
+pub fn run(dashboards: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> {
+    let agent = Agent::start(binary, out, clock)?;
+    let monitoring = Monitoring::start(dashboards, agent.address(), out, clock)?;
+    let root = cgroup::unified_root()?;
+    let name = |which: &str| format!("drainwatch-alerts-{}-{which}", std::process::id());
+    let mut stage = Stage {
+        agent: Some(agent),
+        monitoring,
+        shop: Cgroup::create(&root, &name("shop"), clock)?,
+        pay: Cgroup::create(&root, &name("pay"), clock)?,
+        root,
+        out: out.into(),
+        binary: fs::canonicalize(binary)?,
+        artefacts: Artefacts::locate(),
+        clock,
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for (name, step) in STEPS {
+        let begun = Instant::now();
+        match step(&mut stage) {
+            Ok(()) => {
+                println!("ok   {name} ({:.1?})", begun.elapsed());
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAIL {name}: {error:#}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Stage {
+    fn agent(&self) -> anyhow::Result<&Agent> {
+        self.agent.as_ref().context("the agent has been stopped")
+    }
+
+    /// The last report of a cgroup, once it has ended and there are `count` of them.
+    fn report(&self, cgroup: &Cgroup, count: usize) -> anyhow::Result<Report> {
+        let mut last = None;
+        self.clock.until("the report", SOON, || {
+            let reports = self.agent()?.reports(cgroup.path())?;
+            let ended = reports.iter().filter(|report| report.ended_at.is_some()).count();
+            last = reports.last().cloned();
+            Ok(ended == count)
+        })?;
+        last.context("no report")
+    }
+
+    fn start(&self, name: &str, cgroup: &Cgroup, server: Server) -> anyhow::Result<Service> {
+        let service = Service::start(&self.artefacts, &self.out.join(name), cgroup, self.clock, server)?;
+        // As in life: the series were scraped at 0 long before the first shutdown.
+        let query = format!(
+            "count(drainwatch_severed_requests_total{{workload=\"{}\",class=\"webhook\"}})",
+            cgroup.path()
+        );
+        self.monitoring
+            .until("the workload's series", SOON, &query, |count| count > 0.0)?;
+        Ok(service)
+    }
+
+    fn clean_shutdown(&mut self) -> anyhow::Result<()> {
+        let mut service = self.start("clean", &self.shop, Server::Hyper("drain"))?;
+        let mut webhook = service.deliver("hang")?;
+        service.until_said("got /webhooks/stripe")?;
+        service.signal(Signal::SIGTERM)?;
+        service.until_said("stopping")?;
+        service.release()?;
+        webhook.read_begun()?;
+        service.wait()?;
+        let report = self.report(&self.shop, 1)?;
+        ensure!(
+            report.verdict == "clean",
+            "it was no clean shutdown: {}",
+            report.json
+        );
+        let query = format!(
+            "drainwatch_shutdowns_total{{workload=\"{}\",verdict=\"clean\",trigger=\"stop\"}}",
+            self.shop.path()
+        );
+        self.monitoring
+            .until("the shutdown's count", SOON, &query, |count| count > 0.0)?;
+        self.monitoring.evaluated()?;
+        let kernel_degrades = self.agent()?.degraded()?;
+        let mut firing = self.monitoring.firing()?;
+        // The agent sees the whole machine: what others of its workloads do is none of ours. And probes
+        // that this kernel does not have are told of rightly.
+        firing.retain(|alert| ["", self.shop.path()].contains(&alert.label("workload")));
+        firing.retain(|alert| !kernel_degrades.iter().any(|probe| probe == alert.label("probe")));
+        ensure!(firing.is_empty(), "alerts fire: {firing:?}");
+        Ok(())
+    }
+
+    fn severed_webhook(&mut self) -> anyhow::Result<()> {
+        let mut service = self.start("severed", &self.pay, Server::Hyper("default"))?;
+        let mut webhook = service.deliver("part")?;
+        webhook.read_begun()?;
+        let begun = Instant::now();
+        service.signal(Signal::SIGTERM)?;
+        let alert = self
+            .monitoring
+            .until_alertmanager_has("DrainwatchWebhookSevered", |alert| {
+                alert.label("workload") == self.pay.path()
+            })?;
+        println!(
+            "     Alertmanager had it {:.1?} after the stop signal",
+            begun.elapsed()
+        );
+        ensure!(alert.label("severity") == "critical", "{alert:?}");
+        ensure!(alert.label("cause") == "truncated", "{alert:?}");
+        ensure!(
+            alert
+                .annotation("description")
+                .contains("the sender may take the delivery for made"),
+            "{alert:?}"
+        );
+        service.wait()?;
+        let report = self.report(&self.pay, 1)?;
+        let request = &report.json["severed_requests"][0];
+        ensure!(
+            report.requests["severed"] == 1,
+            "one webhook was severed: {}",
+            report.json
+        );
+        ensure!(request["class"] == "webhook", "{request}");
+        ensure!(request["maybe_taken_for_delivered"] == true, "{request}");
+        Ok(())
+    }
+
+    fn severed_request(&mut self) -> anyhow::Result<()> {
+        let mut service = self.start("lagging", &self.shop, Server::Raw("serve-on"))?;
+        service.signal(Signal::SIGTERM)?;
+        service.until_said("stopping")?;
+        service.get("/late?do=ok")?.read_begun()?;
+        service.release()?;
+        service.wait()?;
+        let report = self.report(&self.shop, 2)?;
+        let found = |code: &str| report.findings.iter().any(|finding| finding.code == code);
+        ensure!(found("traffic_after_stop"), "{}", report.json);
+
+        let mut service = self.start("cut", &self.shop, Server::Hyper("default"))?;
+        let hanging = service.get("/orders?do=hang")?;
+        service.until_said("got /orders")?;
+        service.signal(Signal::SIGTERM)?;
+        service.wait()?;
+        drop(hanging);
+        self.report(&self.shop, 3)?;
+        for alert in ["DrainwatchRequestsSevered", "DrainwatchStopSignalIgnored"] {
+            self.monitoring
+                .until_alertmanager_has(alert, |alert| alert.label("workload") == self.shop.path())?;
+        }
+        Ok(())
+    }
+
+    fn panels(&mut self) -> anyhow::Result<()> {
+        let empty = boards::empty(&self.monitoring, self.shop.path())?;
+        ensure!(empty.is_empty(), "no data in:\n  {}", empty.join("\n  "));
+        Ok(())
+    }
+
+    /// A second agent, on a kernel that does not say that it has one of the tracepoints.
+    fn degraded_probe(&mut self) -> anyhow::Result<()> {
+        let out = self.out.join("degraded");
+        fs::create_dir_all(&out)?;
+        let agent = Agent::start(&without_oom(&self.binary, &out)?, &out, self.clock)?;
+        ensure!(
+            agent.degraded()?.contains(&"oom".to_owned()),
+            "the probe works all the same"
+        );
+        self.monitoring
+            .scrape(&[self.agent()?.address(), agent.address()])?;
+        let alert = self
+            .monitoring
+            .until_alertmanager_has("DrainwatchProbeDegraded", |alert| alert.label("probe") == "oom")?;
+        ensure!(alert.label("instance") == agent.address(), "{alert:?}");
+        agent.stop()?;
+        self.monitoring.scrape(&[self.agent()?.address()])
+    }
+
+    /// Fills the ring while the agent stands still: a cgroup that is made and removed is two events.
+    fn lost_evidence(&mut self) -> anyhow::Result<()> {
+        let pid = self.agent()?.pid();
+        kill(pid, Signal::SIGSTOP)?;
+        let filled = fill_ring(&self.root);
+        kill(pid, Signal::SIGCONT)?;
+        filled?;
+        self.monitoring
+            .until_alertmanager_has("DrainwatchEventsLost", |_| true)?;
+        Ok(())
+    }
+
+    fn agent_down(&mut self) -> anyhow::Result<()> {
+        self.agent.take().context("the agent has been stopped")?.stop()?;
+        self.monitoring
+            .until_alertmanager_has("DrainwatchDown", |_| true)?;
+        Ok(())
+    }
+}
+
+/// A program that runs the agent where the kernel's BTF lacks the tracepoint of the probe `oom`.
+fn without_oom(binary: &Path, out: &Path) -> anyhow::Result<PathBuf> {
+    const BTF: &str = "/sys/kernel/btf/vmlinux";
+    const NAME: &[u8] = b"btf_trace_mark_victim";
+    let mut types = fs::read(BTF)?;
+    let at = types.windows(NAME.len()).position(|window| window == NAME);
+    let at = at.context("this kernel has no tracepoint mark_victim")?;
+    types[at] = b'_';
+    let changed = out.join("btf");
+    fs::write(&changed, types)?;
+    let script = out.join("agent");
+    let mount = format!(
+        "mount --bind {} {BTF} && exec {} \"$@\"",
+        changed.display(),
+        binary.display()
+    );
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec unshare --mount sh -c '{mount}' sh \"$@\"\n"),
+    )?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(script)
+}
+
+/// Events of made and removed cgroups that overflow the ring whatever its size up to some MB.
+const CGROUPS: u32 = 40_000;
+
+fn fill_ring(root: &Path) -> anyhow::Result<()> {
+    let directory = root.join(format!("drainwatch-alerts-{}-ring", Pid::this()));
+    for _ in 0..CGROUPS {
+        fs::create_dir(&directory)?;
+        fs::remove_dir(&directory)?;
+    }
+    Ok(())
+}

@@ -22,7 +22,8 @@ pub fn page() -> String {
          | key | flag and environment | values | default | meaning |\n|---|---|---|---|---|\n",
     );
     let mut file = File::default();
-    for &key in KEYS {
+    // A class is a table that may stand there several times: its keys have a section of their own.
+    for &key in KEYS.iter().filter(|key| !key.starts_with("class.")) {
         let flag = run.get_arguments().find(|flag| flag.get_long() == Some(key));
         let (flag, help) = match flag {
             Some(flag) => {
@@ -51,7 +52,22 @@ pub fn page() -> String {
         "\nA file with every key at its default, those without a default commented out:\n\n```toml\n{file}```\n"
     )
     .unwrap();
+    page.push_str(&classes());
     page
+}
+
+/// The keys of a class.
+fn classes() -> String {
+    let mut text = String::from(
+        "\n## `[[class]]`\n\nWhich traffic a request is: the first table of which every condition holds names it. \
+         What none of them names is a webhook, a stream or a request by the built-in rules.\n\n\
+         | key | values | meaning |\n|---|---|---|\n",
+    );
+    for entry in Source::read(&["class.rs"], &[]).fields("Rule") {
+        assert!(KEYS.contains(&format!("class.{}", entry.name).as_str()), "{}", entry.name);
+        writeln!(text, "| `{}` | {} | {} |", entry.name, entry.kind, cell(&entry.doc)).unwrap();
+    }
+    text
 }
 
 /// The comment of the setting that the layer names after the key.

@@ -64,8 +64,19 @@ fn classes() -> String {
          | key | values | meaning |\n|---|---|---|\n",
     );
     for entry in Source::read(&["class.rs"], &[]).fields("Rule") {
-        assert!(KEYS.contains(&format!("class.{}", entry.name).as_str()), "{}", entry.name);
-        writeln!(text, "| `{}` | {} | {} |", entry.name, entry.kind, cell(&entry.doc)).unwrap();
+        assert!(
+            KEYS.contains(&format!("class.{}", entry.name).as_str()),
+            "{}",
+            entry.name
+        );
+        writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            entry.name,
+            entry.kind,
+            cell(&entry.doc)
+        )
+        .unwrap();
     }
     text
 }

@@ -601,11 +601,11 @@ impl Episode {
 
     /// Another shutdown turned out to be part of this one. The earliest start, and its id, stand.
     pub fn absorb(&mut self, other: Self) {
-        let (mine, theirs) = (self.updated_ns, other.updated_ns);
-        self.updated_ns = mine.max(theirs);
-        let mut dropped = (other.id, theirs);
+        // Each id with the time at which it was last told of, if ever.
+        let mut dropped = (other.id, other.updated_ns);
         if other.started_ns < self.started_ns {
-            dropped = (std::mem::replace(&mut self.id, dropped.0), mine);
+            std::mem::swap(&mut self.id, &mut dropped.0);
+            std::mem::swap(&mut self.updated_ns, &mut dropped.1);
         }
         // Only an id that somebody may have heard of needs to be taken back.
         self.superseded.extend(dropped.1.map(|_| dropped.0));

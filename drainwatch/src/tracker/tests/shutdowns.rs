@@ -1,5 +1,7 @@
 //! When a shutdown begins, what it is of, why, and when it ends.
 
+use std::collections::BTreeSet;
+
 use super::scene::{SESSION, Scene, WEB, answered, causes, codes, moments, ns, process, unanswered};
 use crate::{
     event::{Disposition, End, EventKind, Process, Sender},
@@ -596,7 +598,7 @@ fn a_restart_in_the_same_cgroup_ends_the_last_life_and_is_no_part_of_it() {
     );
     scene.exit(800, &third, 0);
     scene.emptied(801);
-    let ids: std::collections::BTreeSet<_> = scene.finish().into_iter().map(|report| report.id).collect();
+    let ids: BTreeSet<_> = scene.finish().into_iter().map(|report| report.id).collect();
     assert_eq!(ids.len(), 3);
 }
 
@@ -905,4 +907,25 @@ fn marks_whose_signal_was_lost_go_when_the_process_has_ended() {
         assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
         assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
     }
+}
+
+#[test]
+fn an_id_that_nobody_heard_of_is_not_taken_back_when_parts_turn_out_to_be_one_shutdown() {
+    let mut scene = Scene::new();
+    let first = process(100);
+    // Events of other CPUs come late: the second part is older than the first, the whole in between.
+    scene.died(200, &first.clone().serving(), SIGTERM);
+    let second = process(101).child_of(&process(50));
+    scene.send(100, SIGINT, &second, Disposition::Ignored);
+    scene.send(101, SIGINT, &first.started(0), Disposition::Ignored);
+    scene.finish();
+    let mut told = BTreeSet::new();
+    for effect in &scene.effects {
+        match effect {
+            Effect::Updated(report) => drop(told.insert(report.id.clone())),
+            Effect::Discarded { id } => assert!(told.contains(id), "{id}"),
+            _ => {}
+        }
+    }
+    assert!(!told.is_empty());
 }

@@ -123,9 +123,9 @@ impl Request {
     pub fn read_begun(&mut self) -> anyhow::Result<()> {
         let mut text = String::new();
         let mut buffer = [0; 4096];
-        while !text
+        while text
             .split_once("\r\n\r\n")
-            .is_some_and(|(_, body)| !body.is_empty())
+            .is_none_or(|(_, body)| body.is_empty())
         {
             let count = self.0.read(&mut buffer)?;
             ensure!(count > 0, "the answer ended before its body: {text}");

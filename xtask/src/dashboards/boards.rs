@@ -226,7 +226,7 @@ mod tests {
         );
         lacks(
             |panel| {
-                panel["targets"][0]["expr"] = json!("rate(drainwatch_x_total{cluster=~\"$cluster\"}[5m])")
+                panel["targets"][0]["expr"] = json!("rate(drainwatch_x_total{cluster=~\"$cluster\"}[5m])");
             },
             "window",
         );

@@ -1,4 +1,4 @@
-//! What a PromQL query asks for.
+//! What a `PromQL` query asks for.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use promql_parser::util::{ExprVisitor, walk_expr};
 
 use super::registry::Registry;
 
-/// Grafana's own variables, as durations that PromQL can read.
+/// Grafana's own variables, as durations that `PromQL` can read.
 const DURATIONS: [&str; 3] = ["$__rate_interval", "$__range", "$__interval"];
 
 /// A query's selectors and the labels that it groups or joins by.

@@ -4,8 +4,10 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, ValueEnum};
 use drainwatch::{
+    class::MOST_RULES,
     cli::args::Cli,
     config::{self, KEYS, Layer, Settings},
+    protocol::SENDERS,
 };
 
 use super::source::{Source, cell};
@@ -22,7 +24,7 @@ pub fn page() -> String {
          | key | flag and environment | values | default | meaning |\n|---|---|---|---|---|\n",
     );
     let mut file = File::default();
-    // A class is a table that may stand there several times: its keys have a section of their own.
+    // The keys of `[[class]]` make no setting by themselves.
     for &key in KEYS.iter().filter(|key| !key.starts_with("class.")) {
         let flag = run.get_arguments().find(|flag| flag.get_long() == Some(key));
         let (flag, help) = match flag {
@@ -52,33 +54,38 @@ pub fn page() -> String {
         "\nA file with every key at its default, those without a default commented out:\n\n```toml\n{file}```\n"
     )
     .unwrap();
-    page.push_str(&classes());
-    page
+    page + &classes()
 }
 
-/// The keys of a class.
+/// The tables `[[class]]`.
 fn classes() -> String {
-    let mut text = String::from(
-        "\n## `[[class]]`\n\nWhich traffic a request is: the first table of which every condition holds names it. \
-         What none of them names is a webhook, a stream or a request by the built-in rules.\n\n\
-         | key | values | meaning |\n|---|---|---|\n",
-    );
-    for entry in Source::read(&["class.rs"], &[]).fields("Rule") {
-        assert!(
-            KEYS.contains(&format!("class.{}", entry.name).as_str()),
-            "{}",
-            entry.name
-        );
-        writeln!(
-            text,
-            "| `{}` | {} | {} |",
-            entry.name,
-            entry.kind,
-            cell(&entry.doc)
-        )
-        .unwrap();
+    let source = Source::read(&["class.rs"], &[]);
+    let example = "[[class]]\nname = \"webhook\"\npath = [\"/stripe/events\", \"/integrations/*/notify\"]\nmethod = \
+                   \"POST\"\n\n[[class]]\nname = \"payments\"\npath = \"/pay\"\nhost = \"*.shop.example\"\nport = 8443\n";
+    assert_eq!(read(example).classes.map(|rules| rules.len()), Some(2));
+    let fields = source.fields("Rule");
+    for entry in &fields {
+        let key = format!("class.{}", entry.name);
+        assert!(KEYS.contains(&key.as_str()), "{key}");
     }
-    text
+    let mut table = String::from("| key | meaning |\n|---|---|\n");
+    for entry in &fields {
+        writeln!(table, "| `{}` | {} |", entry.name, cell(&entry.doc)).unwrap();
+    }
+    format!(
+        "\n## Classes\n\nWhich traffic a request was: the label `class` of `drainwatch_severed_requests_total`, and the \
+         key `class` of a report's severed requests. The first of these decides:\n\n\
+         1. the first table `[[class]]` of which every condition holds; at most {MOST_RULES} tables;\n\
+         2. `stream`, for what is long-lived by design;\n\
+         3. `webhook`, for what a known sender sent (told by `User-Agent` or signature header), and for what was sent, \
+         not merely fetched by GET, HEAD or OPTIONS, to a path with a segment `webhook`, `webhooks`, `hooks`, `callback` \
+         or `callbacks`;\n\
+         4. `request`.\n\n\
+         Every condition takes one value or a list of them, of which one must hold.\n\n{table}\n\
+         Known senders: {}. Anyone can write their headers: they say what a request claims to be.\n\n\
+         ```toml\n{example}```\n",
+        SENDERS.map(|name| format!("`{name}`")).join(", ")
+    )
 }
 
 /// The comment of the setting that the layer names after the key.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use drainwatch::class::Classes;
 use drainwatch::{
+    class::Classes,
     kernel::{Losses, ProbeStatus},
     metrics::{Metrics, Scrape},
     report::Workload,

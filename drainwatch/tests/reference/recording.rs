@@ -6,13 +6,13 @@ use drainwatch::recording::VERSION;
 
 use super::source::{Source, keys, words};
 
-const OBJECTS: &[&str] = &["Process", "Signal", "Listener", "Connection", "Exchange"];
+const OBJECTS: &[&str] = &["Process", "Signal", "Listener", "Connection", "Exchange", "Rule"];
 const LISTS: &[&str] = &["Disposition", "Role", "End", "ExchangeState", "Evidence"];
 
 pub fn page() -> String {
     let constant = usize::try_from(VERSION).unwrap();
     let source = Source::read(
-        &["recording.rs", "event.rs", "protocol/mod.rs"],
+        &["recording.rs", "class.rs", "event.rs", "protocol/mod.rs"],
         &[("VERSION", constant)],
     );
     let mut page = format!(

@@ -260,14 +260,19 @@ impl Stage {
         kill(pid, Signal::SIGCONT)?;
         filled?;
         self.monitoring
-            .until_alertmanager_has("DrainwatchEventsLost", |_| true)?;
+            .until_alertmanager_has("DrainwatchEventsLost", |alert| {
+                alert.label("reason") == "ring_full"
+            })?;
         Ok(())
     }
 
     fn agent_down(&mut self) -> anyhow::Result<()> {
+        // It may have seemed down while it stood still.
+        self.monitoring.until_alertmanager_lacks("DrainwatchDown")?;
+        let address = self.agent()?.address().to_owned();
         self.agent.take().context("the agent has been stopped")?.stop()?;
         self.monitoring
-            .until_alertmanager_has("DrainwatchDown", |_| true)?;
+            .until_alertmanager_has("DrainwatchDown", |alert| alert.label("instance") == address)?;
         Ok(())
     }
 }

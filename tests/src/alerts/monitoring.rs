@@ -241,17 +241,26 @@ impl Monitoring {
     ) -> anyhow::Result<Alert> {
         let mut found = None;
         self.clock.until(&format!("{name} in Alertmanager"), SOON, || {
-            thread::sleep(Duration::from_millis(50));
-            let answer = get(&format!("{}/api/v2/alerts", self.alertmanager.base), &[])?;
-            let alerts = answer.as_array().context("no alerts")?;
-            found = alerts
-                .iter()
-                .cloned()
-                .map(Alert)
-                .find(|alert| alert.name() == name && is_meant(alert));
+            found = self.arrived(name)?.into_iter().find(&is_meant);
             Ok(found.is_some())
         })?;
         found.with_context(|| format!("no {name}"))
+    }
+
+    /// Waits until Alertmanager has no alert of this name, or no more.
+    pub fn until_alertmanager_lacks(&self, name: &str) -> anyhow::Result<()> {
+        self.clock.until(&format!("the end of {name}"), SOON, || {
+            Ok(self.arrived(name)?.is_empty())
+        })
+    }
+
+    /// Alerts of this name that Alertmanager has, and that are not resolved.
+    fn arrived(&self, name: &str) -> anyhow::Result<Vec<Alert>> {
+        thread::sleep(Duration::from_millis(50)); // it is asked again and again
+        let answer = get(&format!("{}/api/v2/alerts", self.alertmanager.base), &[])?;
+        let alerts = answer.as_array().context("no alerts")?;
+        let alerts = alerts.iter().cloned().map(Alert);
+        Ok(alerts.filter(|alert| alert.name() == name).collect())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use drainwatch::class::Classes;
 use drainwatch::{
     class::Classes,
     kernel::{Losses, ProbeStatus},

@@ -1,6 +1,15 @@
 //! The BPF programs. `lib.rs` is the ABI that they share with the agent.
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::inline_always,
+    clippy::needless_pass_by_value,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_ptr_alignment,
+    clippy::needless_borrows_for_generic_args,
+    reason = "BPF: one function per program, its context by value, 64-bit, the ring and records aligned to 8, map keys on the stack by reference"
+)]
 
 mod cgroups;
 mod emit;

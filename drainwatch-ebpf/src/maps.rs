@@ -180,6 +180,7 @@ pub fn drains(cgroup: u64, tgid: u32) -> bool {
 /// What is known of a process that owns sockets.
 #[inline(always)]
 pub fn process_flags(tgid: u32) -> Option<u32> {
+    // SAFETY: a value of the map lives until the program ends; it is not preallocated.
     PROCESSES.get_ptr(&tgid).map(|flags| unsafe { *flags })
 }
 
@@ -201,6 +202,7 @@ pub fn forget_process(tgid: u32) {
 /// The listener of a port, or what is left of it.
 #[inline(always)]
 pub fn port(key: &PortKey) -> Option<PortState> {
+    // SAFETY: as above.
     PORTS.get_ptr(key).map(|state| unsafe { *state })
 }
 

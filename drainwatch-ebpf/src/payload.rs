@@ -52,6 +52,7 @@ pub fn of_current_call(moved: u64, sending: bool) -> Moved {
     // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier
     // checks against `struct pt_regs`.
     let registers = unsafe { bpf_task_pt_regs(kernel::current().cast_mut().cast()) } as *const u64;
+    // SAFETY: as above.
     let register = |index: usize| unsafe { registers.add(setting(index) as usize).read_volatile() };
     let number = register(setting::REG_NUMBER);
     let second = register(setting::REG_SECOND);
@@ -179,21 +180,21 @@ pub fn first_word(moved: &Moved) -> u64 {
     word
 }
 
-/// Appends to a head of `CAP` bytes that holds `held` so far; returns how many bytes were added.
+/// Appends to a head of `CAP` bytes that holds `filled` so far; returns how many bytes were added.
 ///
 /// The first read may fill the head. A later one is taken when at most half is held, and adds at most
 /// half: bounds that the verifier can follow without relating two variables.
 #[inline(always)]
-fn append<const CAP: usize>(head: &mut [u8; CAP], held: u32, moved: &Moved) -> u32 {
+fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, moved: &Moved) -> u32 {
     let half = CAP / 2;
     let wanted = moved.first.length;
     if wanted == 0 {
         return 0;
     }
-    let (at, most) = if held == 0 {
+    let (at, most) = if filled == 0 {
         (0, CAP)
-    } else if (held as usize) < half {
-        (core::hint::black_box(held as usize) & (half - 1), half)
+    } else if (filled as usize) < half {
+        (core::hint::black_box(filled as usize) & (half - 1), half)
     } else {
         return 0;
     };

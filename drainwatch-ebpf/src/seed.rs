@@ -27,7 +27,7 @@ pub struct TaskFile {
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
-pub fn seed_listeners(ctx: *const TaskFile) -> i32 {
+pub extern "C" fn seed_listeners(ctx: *const TaskFile) -> i32 {
     if let Some((task, sk)) = tcp_socket(ctx)
         && states::state(sk) == LISTEN
     {
@@ -45,7 +45,7 @@ pub fn seed_listeners(ctx: *const TaskFile) -> i32 {
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
-pub fn seed_connections(ctx: *const TaskFile) -> i32 {
+pub extern "C" fn seed_connections(ctx: *const TaskFile) -> i32 {
     let Some((task, sk)) = tcp_socket(ctx) else {
         return 0;
     };

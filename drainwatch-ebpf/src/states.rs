@@ -15,7 +15,7 @@ use crate::{
     maps,
 };
 
-/// TCP states, include/net/tcp_states.h.
+/// TCP states, `include/net/tcp_states.h`.
 const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
 const SYN_RECV: u32 = 3;

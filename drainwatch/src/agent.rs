@@ -408,6 +408,7 @@ impl<S: Source> Agent<S> {
                 let now_ms = self.wall_ms();
                 self.history.discard(&id, now_ms);
             }
+            Effect::DrainCgroup { cgroup } => self.source.drain_cgroup(cgroup),
             Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
             Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
             Effect::WorkloadSeen(_)

@@ -114,6 +114,10 @@ pub enum EventKind {
 }
 
 /// A process at the moment of an event.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id in the initial pid namespace.

@@ -20,6 +20,8 @@ pub trait Source {
     fn losses(&mut self) -> Losses;
     /// TCP resets by cgroup.
     fn resets(&mut self) -> Vec<Resets>;
+    /// From now on this cgroup reports.
+    fn drain_cgroup(&mut self, cgroup: u64);
     /// This cgroup need not report any more, as far as the events up to `until_ns` say.
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64);
     /// This process need not report any more, as far as the events up to `until_ns` say.
@@ -45,6 +47,9 @@ impl Source for Kernel {
     }
     fn resets(&mut self) -> Vec<Resets> {
         Kernel::resets(self)
+    }
+    fn drain_cgroup(&mut self, cgroup: u64) {
+        Kernel::drain_cgroup(self, cgroup);
     }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         Kernel::stop_cgroup(self, cgroup, until_ns);

@@ -40,6 +40,11 @@ pub fn memory_limits(root: &Path) -> bool {
 pub struct Cgroup {
     directory: PathBuf,
     path: String,
+    workload: String,
+    /// Of a container: the sub-cgroup that its server lives in.
+    inside: Option<PathBuf>,
+    /// Made with it, to hold it; goes with it.
+    holder: Option<PathBuf>,
     clock: Clock,
 }
 
@@ -51,6 +56,26 @@ impl Cgroup {
         Ok(Self {
             directory,
             path: format!("/{name}"),
+            workload: format!("/{name}"),
+            inside: None,
+            holder: None,
+            clock,
+        })
+    }
+
+    /// Makes what Docker makes for a container, below `name`: a scope named after the id, and in it the
+    /// `init` that a container's first process moves itself into.
+    pub fn create_container(root: &Path, name: &str, id: &str, clock: Clock) -> anyhow::Result<Self> {
+        let holder = root.join(name);
+        let scope = format!("docker-{id}.scope");
+        let inside = holder.join(&scope).join("init");
+        fs::create_dir_all(&inside).with_context(|| format!("cannot make {}", inside.display()))?;
+        Ok(Self {
+            directory: holder.join(&scope),
+            path: format!("/{name}/{scope}"),
+            workload: id.chars().take(12).collect(),
+            inside: Some(inside),
+            holder: Some(holder),
             clock,
         })
     }
@@ -58,6 +83,25 @@ impl Cgroup {
     /// Its directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where its server lives.
+    pub fn inside(&self) -> &Path {
+        self.inside.as_deref().unwrap_or(&self.directory)
+    }
+
+    /// Its name in reports and metrics.
+    pub fn workload(&self) -> &str {
+        &self.workload
+    }
+
+    fn all_processes(&self) -> io::Result<String> {
+        let directories = [Some(&self.directory), self.inside.as_ref()];
+        let lists = directories
+            .into_iter()
+            .flatten()
+            .map(|directory| fs::read_to_string(directory.join("cgroup.procs")));
+        lists.collect()
     }
 
     /// Its path in the hierarchy, as reports name it.
@@ -68,7 +112,7 @@ impl Cgroup {
     /// Its processes that are still alive, oldest first.
     pub fn processes(&self) -> anyhow::Result<Vec<Pid>> {
         let mut alive = vec![];
-        for pid in fs::read_to_string(self.directory.join("cgroup.procs"))?.split_whitespace() {
+        for pid in self.all_processes()?.split_whitespace() {
             let pid: i32 = pid.parse()?;
             // A process that has just ended may still be listed; zombies hold nothing any more.
             if let Ok(stat) = procfs::process::Process::new(pid).and_then(|process| process.stat())
@@ -115,7 +159,12 @@ impl Drop for Cgroup {
             .kill()
             .map_err(anyhow::Error::from)
             .and_then(|()| self.wait_empty());
-        if let Err(error) = left.and_then(|()| Ok(fs::remove_dir(&self.directory)?)) {
+        let directories = [self.inside.as_ref(), Some(&self.directory), self.holder.as_ref()];
+        let removed = left.and_then(|()| {
+            let mut innermost_first = directories.into_iter().flatten();
+            Ok(innermost_first.try_for_each(fs::remove_dir)?)
+        });
+        if let Err(error) = removed {
             eprintln!("cannot remove {}: {error:#}", self.directory.display());
         }
     }

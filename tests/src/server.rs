@@ -115,16 +115,16 @@ impl Setting<'_> {
         fs::create_dir_all(self.directory)?;
         let (words, variables) = self.command(server)?;
         let harness = env::current_exe()?.display().to_string();
-        let mut enter = vec![
-            harness,
-            "__enter".into(),
-            "--cgroup".into(),
-            self.cgroup.directory().display().to_string(),
-        ];
-        if self.around == Around::NetNamespace {
-            enter.push("--netns".into());
-        }
-        enter.push("--".into());
+        let enter = |directory: &Path| {
+            let mut words = vec![harness.clone(), "__enter".into(), "--cgroup".into()];
+            words.push(directory.display().to_string());
+            if self.around == Around::NetNamespace {
+                words.push("--netns".into());
+            }
+            words.push("--".into());
+            words
+        };
+        let (outer, enter) = (enter(self.cgroup.directory()), enter(self.cgroup.inside()));
         let shell = |script: &str| vec!["sh".to_owned(), "-c".into(), script.into(), "sh".into()];
         let unshare = || {
             ["unshare", "--fork", "--pid", "--kill-child"]
@@ -136,7 +136,8 @@ impl Setting<'_> {
             Around::Shell => [enter, shell(WAIT), words].concat(),
             Around::TrapShell => [enter, shell(TRAP), words].concat(),
             // unshare stays outside the cgroup, as a container runtime does.
-            Around::PidNamespace => [unshare(), enter, words].concat(),
+            Around::PidNamespace | Around::Container => [unshare(), enter, words].concat(),
+            Around::ContainerShells => [unshare(), outer, shell(WAIT), enter, shell(WAIT), words].concat(),
             Around::PidNamespaceShell => [unshare(), enter, shell(WAIT), words].concat(),
             Around::PidNamespaceTrapShell => [unshare(), enter, shell(TRAP), words].concat(),
         };

@@ -127,6 +127,11 @@ pub enum Around {
     PidNamespaceTrapShell,
     /// A network namespace of its own, the clients inside.
     NetNamespace,
+    /// PID 1 of a pid namespace, in a sub-cgroup of a container's.
+    Container,
+    /// A shell is PID 1 of a pid namespace, in a container's cgroup; its child, a shell too, and the
+    /// server, that one's child, are in a sub-cgroup.
+    ContainerShells,
 }
 
 /// Addresses of a case.

@@ -56,6 +56,9 @@ impl Source for Script {
     fn resets(&mut self) -> Vec<Resets> {
         Vec::new()
     }
+    fn drain_cgroup(&mut self, cgroup: u64) {
+        self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
+    }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.told
             .borrow_mut()
@@ -216,6 +219,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
         Effect::Finished(Box::new(report("r3", "/svc", Verdict::Severed))),
         1,
     );
+    agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
@@ -232,9 +236,13 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     };
     agent.run(asked).await;
     let told = told.borrow();
-    assert!(
-        told.contains(&"stop cgroup 7 until 0".into()) && told.contains(&"stop process 8 until 0".into())
-    );
+    for call in [
+        "drain cgroup 6",
+        "stop cgroup 7 until 0",
+        "stop process 8 until 0",
+    ] {
+        assert!(told.contains(&call.into()), "{call}");
+    }
 }
 
 #[tokio::test]

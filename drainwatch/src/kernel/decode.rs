@@ -13,7 +13,7 @@ use crate::{
     protocol::{self, Capture},
 };
 
-/// TCP states, include/net/tcp_states.h.
+/// TCP states, `include/net/tcp_states.h`.
 const CLOSE: u32 = 7;
 const CLOSE_WAIT: u32 = 8;
 /// `AF_INET6`.
@@ -163,7 +163,7 @@ fn disposition(number: u32) -> Disposition {
 
 fn exit(event: &ExitEvent) -> EventKind {
     let fatal = event.status & 0x7f;
-    let code = i32::from((event.status >> 8) as u8);
+    let code = (event.status >> 8 & 0xff).cast_signed();
     EventKind::ProcessExited {
         process: process(&event.process),
         code: (fatal == 0).then_some(code),

@@ -75,6 +75,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         paths,
         seeded,
         undecodable: 0,
+        unmarked: 0,
     })
 }
 

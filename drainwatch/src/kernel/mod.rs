@@ -17,7 +17,10 @@ mod probes;
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
-use aya::{Ebpf, maps::RingBuf};
+use aya::{
+    Ebpf,
+    maps::{Map, MapError, RingBuf},
+};
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -134,6 +137,8 @@ pub struct Kernel {
     /// Events of the seed that nobody has asked for yet.
     seeded: Vec<Event>,
     undecodable: u64,
+    /// cgroups that could not be marked as draining.
+    unmarked: u64,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -206,12 +211,41 @@ impl Kernel {
 
     /// The kernel side's counters.
     pub fn losses(&mut self) -> Losses {
-        counters::losses(&self.ebpf, self.undecodable)
+        let mut losses = counters::losses(&self.ebpf, self.undecodable);
+        losses.map_full += self.unmarked;
+        losses
     }
 
     /// TCP resets by cgroup.
     pub fn resets(&mut self) -> Vec<Resets> {
         counters::resets(&self.ebpf)
+    }
+
+    /// From now on this cgroup reports, as if a process in it had been sent a stop signal.
+    pub fn drain_cgroup(&mut self, cgroup: u64) {
+        let (now, _) = Self::clocks();
+        if let Err(error) = self.mark_cgroup(cgroup, now) {
+            debug!(cgroup, %error, "a cgroup that shuts down does not report");
+            self.unmarked += 1;
+        }
+    }
+
+    /// The entry first, then the time of the mark, as the programs do: see `maps::mark`.
+    fn mark_cgroup(&mut self, cgroup: u64, now: u64) -> Result<(), MapError> {
+        let mut map = aya::maps::HashMap::<_, u64, Draining>::try_from(self.map_mut("DRAINING_CGROUPS")?)?;
+        if map.get(&cgroup, 0).is_err() {
+            // Older than any event: ours to take back at any time, unless a signal renews it.
+            map.insert(cgroup, Draining { since_ns: 0 }, 0)?;
+        }
+        let mut map = aya::maps::Array::<_, u64>::try_from(self.map_mut("ACTIVITY")?)?;
+        map.set(activity::LAST_MARK, now, 0)
+    }
+
+    fn map_mut(&mut self, name: &str) -> Result<&mut Map, MapError> {
+        let missing = || MapError::InvalidName {
+            name: name.to_owned(),
+        };
+        self.ebpf.map_mut(name).ok_or_else(missing)
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that

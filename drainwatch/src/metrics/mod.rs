@@ -148,6 +148,7 @@ impl Metrics {
             Effect::Finished(report) => self.finished(report, now_ns),
             Effect::Updated(_)
             | Effect::Discarded { .. }
+            | Effect::DrainCgroup { .. }
             | Effect::StopCgroup { .. }
             | Effect::StopProcess { .. } => {}
         }

@@ -27,7 +27,7 @@ impl Tracker {
                 self.finish(key, self.now_ns);
             }
         }
-        let (cgroup, pid) = (process.cgroup, process.pid);
+        let (cgroup, pid) = (self.names.workload_cgroup(process.cgroup), process.pid);
         let id = self.clock.id(
             at_ns,
             &[
@@ -53,7 +53,7 @@ impl Tracker {
             e.gone_ns
                 .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS)
         };
-        let workers = self.workers(target.cgroup, recent);
+        let workers = self.workers(self.names.workload_cgroup(target.cgroup), recent);
         self.merge(whole, &workers);
         whole
     }
@@ -102,7 +102,7 @@ impl Tracker {
     /// Shutdowns of single processes of a workload.
     pub(super) fn workers(&self, cgroup: u64, which: impl Fn(&Episode) -> bool) -> Vec<u64> {
         let worker =
-            |e: &Episode| e.scope == Scope::Worker && self.names.is_within(e.cgroup, cgroup) && which(e);
+            |e: &Episode| e.scope == Scope::Worker && self.names.belongs(e.cgroup, cgroup) && which(e);
         self.episodes
             .iter()
             .filter(|(_, e)| worker(e))
@@ -142,8 +142,9 @@ impl Tracker {
                 .any(|m| m.kill.is_some() || !m.stops.is_empty())
         };
         // Without a listener it cannot be told who else serves.
-        let listens = self.listeners.iter().any(|open| open.cgroup == cgroup);
-        if !listens || !self.processes.serving(cgroup).all(|process| told(process.pid)) {
+        let ours = |other: u64| self.names.same_workload(other, cgroup);
+        let listens = self.listeners.iter().any(|open| ours(open.cgroup));
+        if !listens || !self.processes.serving(ours).all(|process| told(process.pid)) {
             return;
         }
         let Some(episode) = self.episodes.get_mut(&key) else {
@@ -161,7 +162,8 @@ impl Tracker {
             return;
         };
         let pid = (episode.scope == Scope::Process).then_some(target.pid);
-        let Some((stop, signal)) = self.given_up.remove(&(target.cgroup, pid)) else {
+        let workload = self.names.workload_cgroup(target.cgroup);
+        let Some((stop, signal)) = self.given_up.remove(&(workload, pid)) else {
             return;
         };
         if episode.first_stop.is_some() || self.now_ns.saturating_sub(stop.at_ns) > REMEMBERED_NS {
@@ -179,7 +181,7 @@ impl Tracker {
             return 0;
         };
         let ours = |open: &&processes::Open| match episode.scope {
-            Scope::Workload => self.names.is_within(open.cgroup, episode.cgroup),
+            Scope::Workload => self.names.belongs(open.cgroup, episode.cgroup),
             Scope::Worker | Scope::Process => episode.holds(open.process.pid, Some(open.process.started_ns)),
         };
         self.listeners.iter().filter(ours).count()

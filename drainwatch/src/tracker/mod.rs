@@ -2,7 +2,9 @@
 //!
 //! The kernel reports generously: on a stop signal it marks both the process and its whole cgroup as
 //! draining. What the shutdown is *of* is decided here (`scope` below), and [`Effect::StopCgroup`] and
-//! [`Effect::StopProcess`] take the marks back.
+//! [`Effect::StopProcess`] take the marks back. The kernel knows no workloads, only the cgroup that a
+//! process is in: [`Effect::DrainCgroup`] marks what else belongs to a container or unit. An episode's
+//! cgroup is always the workload's own; events carry the one that the process is in.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -85,6 +87,12 @@ pub enum Effect {
     Discarded {
         /// Id of the report that an [`Effect::Updated`] may have carried.
         id: String,
+    },
+    /// Kernel side: this cgroup must report too, until [`Effect::StopCgroup`]. It belongs to a workload that
+    /// is stopped, and the signal went to a process elsewhere in it.
+    DrainCgroup {
+        /// cgroup v2 id.
+        cgroup: u64,
     },
     /// Kernel side: this cgroup need not report any more.
     StopCgroup {
@@ -173,7 +181,7 @@ impl Tracker {
                 cgroup,
                 path,
                 seeded: _,
-            } => self.names.created(*cgroup, path),
+            } => self.cgroup_created(*cgroup, path),
             EventKind::CgroupRemoved { cgroup } => self.cgroup_removed(at_ns, *cgroup),
             EventKind::CgroupEmptied { cgroup } => self.cgroup_emptied(at_ns, *cgroup),
             EventKind::CpuUsed { cgroup, usage_us } => {
@@ -289,14 +297,14 @@ impl Tracker {
             self.episodes
                 .iter()
                 .rev()
-                .find(|(_, e)| e.scope == Scope::Workload && self.names.is_within(cgroup, e.cgroup))
+                .find(|(_, e)| e.scope == Scope::Workload && self.names.belongs(cgroup, e.cgroup))
         };
         let child = || {
             let parent = parent?;
             self.episodes
                 .iter()
                 .rev()
-                .find(|(_, e)| narrow(e) && e.cgroup == cgroup && e.adopts(parent))
+                .find(|(_, e)| narrow(e) && self.names.same_workload(e.cgroup, cgroup) && e.adopts(parent))
         };
         own.or_else(whole).or_else(child).map(|(&key, _)| key)
     }
@@ -327,7 +335,7 @@ impl Tracker {
     fn finish_last_life(&mut self, at_ns: u64, process: &Process) {
         let over = |e: &Episode| {
             e.scope == Scope::Workload
-                && self.names.is_within(process.cgroup, e.cgroup)
+                && self.names.belongs(process.cgroup, e.cgroup)
                 && e.gone_ns.is_some_and(|gone| process.started_ns > gone)
         };
         let over: Vec<u64> = self
@@ -353,7 +361,7 @@ impl Tracker {
 
         let kill = self.killer(&signal);
         let shared = self.names.is_shared(target.cgroup);
-        let main = !shared && self.processes.is_main(target);
+        let main = !shared && self.processes.is_main(target, &self.names);
         // The end of a pid namespace belongs to the shutdown of its PID 1.
         let namespace = || match &signal.sender {
             Sender::Kernel(context) if kill == Some(KillBy::NamespaceEnd) => self.find_process(context),
@@ -407,6 +415,7 @@ impl Tracker {
                 Scope::Workload => self.known(key),
             }
         }
+        self.drain_all_of(key);
     }
 
     /// Whether this is a SIGKILL that kills, and who is behind it.
@@ -429,7 +438,9 @@ impl Tracker {
                     KillBy::Outside
                 }
             }
-            Sender::Process(sender) if sender.cgroup == signal.target.cgroup => KillBy::Own,
+            Sender::Process(sender) if self.names.same_workload(sender.cgroup, signal.target.cgroup) => {
+                KillBy::Own
+            }
             Sender::Process(_) | Sender::CgroupKill(_) => KillBy::Outside,
         })
     }
@@ -438,7 +449,7 @@ impl Tracker {
         let process = &self.processes.enrich(process);
         self.finish_last_life(ended.at_ns, process);
         let shared = self.names.is_shared(process.cgroup);
-        let main = !shared && self.processes.is_main(process);
+        let main = !shared && self.processes.is_main(process, &self.names);
         self.processes.exited(process);
         let key = match self.find_process(process) {
             Some(key) => key,
@@ -458,11 +469,12 @@ impl Tracker {
                     main,
                 };
                 // The main process's end says more than a child's that comes after it.
-                let known = self.quiet_exits.get(&process.cgroup);
+                let workload = self.names.workload_cgroup(process.cgroup);
+                let known = self.quiet_exits.get(&workload);
                 let fresh =
                     |known: &QuietExit| ended.at_ns.saturating_sub(known.ended.at_ns) < self.config.linger_ns;
                 if !shared && !known.is_some_and(|known| known.main && !main && fresh(known)) {
-                    self.quiet_exits.insert(&process.cgroup, quiet);
+                    self.quiet_exits.insert(&workload, quiet);
                 }
                 return;
             }
@@ -477,8 +489,45 @@ impl Tracker {
         }
     }
 
+    /// A cgroup made inside a workload that is being stopped stops with it.
+    fn cgroup_created(&mut self, cgroup: u64, path: &str) {
+        self.names.created(cgroup, path);
+        let stopping = |e: &Episode| e.scope == Scope::Workload && e.gone_ns.is_none();
+        let of: Vec<u64> = self
+            .episodes
+            .iter()
+            .filter(|(_, e)| stopping(e) && self.names.belongs(cgroup, e.cgroup))
+            .map(|(&key, _)| key)
+            .collect();
+        for key in of {
+            self.drain(key, cgroup);
+        }
+    }
+
+    /// Marks every cgroup of a workload that is stopped as a whole.
+    fn drain_all_of(&mut self, key: u64) {
+        let Some(episode) = self.episodes.get(&key).filter(|e| e.scope == Scope::Workload) else {
+            return;
+        };
+        let members: Vec<u64> = self.names.members(episode.cgroup).collect();
+        for cgroup in members {
+            self.drain(key, cgroup);
+        }
+    }
+
+    fn drain(&mut self, key: u64, cgroup: u64) {
+        if let Some(episode) = self.episodes.get_mut(&key)
+            && episode.marked_cgroups.insert(cgroup)
+        {
+            self.effects.push(Effect::DrainCgroup { cgroup });
+        }
+    }
+
     fn cgroup_emptied(&mut self, at_ns: u64, cgroup: u64) {
-        self.processes.cgroup_emptied(cgroup);
+        self.processes.cgroup_emptied(cgroup, &self.names);
+        if self.names.workload_cgroup(cgroup) != cgroup {
+            return; // the workload lives on in its other cgroups, until its own says that they are empty
+        }
         let quiet = self.quiet_exits.remove(&cgroup);
         let quiet = quiet.filter(|quiet| at_ns.saturating_sub(quiet.ended.at_ns) <= self.config.linger_ns);
         if self.whole_workload(cgroup).is_none() && !self.names.is_shared(cgroup) {
@@ -525,7 +574,8 @@ impl Tracker {
         self.processes.note(process);
         self.finish_last_life(at_ns, process);
         self.listeners.opened(listener);
-        self.announce(process.cgroup, self.names.name(process.cgroup, process));
+        let workload = self.names.workload_cgroup(process.cgroup);
+        self.announce(workload, self.names.name(process.cgroup, process));
         if let Some(episode) = self.episode_of(process) {
             episode.join(process, false);
             episode.listener_opened(at_ns, process.pid, listener.local);

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use super::bounded::Recent;
-use crate::event::{Listener, Process};
+use crate::{
+    event::{Listener, Process},
+    workload::Names,
+};
 
 /// Most living processes remembered: only those that events named (signalled, listening), not every process.
 const PROCESSES: usize = 8192;
@@ -63,12 +66,13 @@ impl Processes {
         }
     }
 
-    /// Nobody lives in this cgroup any more, whatever was seen of their ends.
-    pub fn cgroup_emptied(&mut self, cgroup: u64) {
+    /// Nobody lives in this cgroup any more, nor, when it is a workload's own, in the workload's others,
+    /// whatever was seen of their ends.
+    pub fn cgroup_emptied(&mut self, cgroup: u64, names: &Names) {
         let gone: Vec<u32> = self
             .living
             .iter()
-            .filter(|(_, p)| p.cgroup == cgroup)
+            .filter(|(_, p)| p.cgroup == cgroup || names.workload_cgroup(p.cgroup) == cgroup)
             .map(|(&pid, _)| pid)
             .collect();
         for pid in gone {
@@ -81,28 +85,36 @@ impl Processes {
         self.living.get(&pid)
     }
 
-    /// Living processes of a cgroup that have served.
-    pub fn serving(&self, cgroup: u64) -> impl Iterator<Item = &Process> {
-        self.living
-            .values()
-            .filter(move |p| p.cgroup == cgroup && p.served)
+    /// Living processes of some cgroups that have served.
+    pub fn serving(&self, of: impl Fn(u64) -> bool) -> impl Iterator<Item = &Process> {
+        self.living.values().filter(move |p| p.served && of(p.cgroup))
     }
 
-    /// Whether this is the main process of its cgroup: PID 1 of a pid namespace, or one whose parent is
+    /// Whether this is the main process of its workload: PID 1 of a pid namespace, or one whose parent is
     /// elsewhere. Of the latter only the oldest: a later one was put there (`docker exec`, an exec probe,
     /// a unit's `ExecReload`).
-    pub fn is_main(&self, process: &Process) -> bool {
+    pub fn is_main(&self, process: &Process, names: &Names) -> bool {
         if process.pid1 {
             return true;
         }
         let older = |other: &Process| {
-            other.pid1 || (!other.parent_in_cgroup && other.started_ns < process.started_ns)
+            other.pid1 || (other.started_ns < process.started_ns && !self.is_child(other, names))
         };
-        !process.parent_in_cgroup
+        let ours = |other: &Process| names.same_workload(other.cgroup, process.cgroup);
+        !self.is_child(process, names)
             && !self
                 .living
                 .values()
-                .any(|other| other.cgroup == process.cgroup && other.pid != process.pid && older(other))
+                .any(|other| other.pid != process.pid && ours(other) && older(other))
+    }
+
+    /// Whether the process's parent is in the same workload: in the same cgroup, as the kernel says, or,
+    /// as far as the parent is known, in another one of it.
+    fn is_child(&self, process: &Process, names: &Names) -> bool {
+        let in_another = |parent: &Process| {
+            parent.cgroup != process.cgroup && names.same_workload(parent.cgroup, process.cgroup)
+        };
+        process.parent_in_cgroup || self.living.get(&process.parent).is_some_and(in_another)
     }
 }
 

@@ -1,4 +1,4 @@
-//! PID 1, shells, orphans, network namespaces.
+//! PID 1, shells, orphans, network namespaces, cgroups inside a container's.
 
 use nix::sys::signal::Signal;
 
@@ -39,9 +39,19 @@ const ORPHAN_DRAINS: &[Step] = &[
     Step::Gone,
 ];
 
+/// PID 1 does not care, but nothing new comes, and what there is finishes before the runtime loses patience.
+/// The first grace period lets the agent mark the cgroup that the signal did not go to.
+const IGNORED_BUT_DRAINED: &[Step] = &[
+    Step::Signal(Who::Main, Signal::SIGTERM),
+    Step::Grace(400),
+    Step::Release,
+    Step::Signal(Who::Main, Signal::SIGKILL),
+    Step::Gone,
+];
+
 /// Namespaces and shells.
 pub fn cases() -> Vec<Case> {
-    [pid1(), shells(), netns()].concat()
+    [pid1(), shells(), netns(), sub_cgroups()].concat()
 }
 
 /// Two requests unanswered, one begun.
@@ -157,5 +167,38 @@ fn netns() -> Vec<Case> {
             .row(Knock, Quick, Refused, Pathless("refused"))
             .times(2)
             .row(Late, Quick, Reset, Pathless("late")),
+    ]
+}
+
+/// The workload is the container, whichever of its cgroups the processes are in.
+fn sub_cgroups() -> Vec<Case> {
+    vec![
+        case("container/drain", Hyper("drain"), DRAIN, drained())
+            .around(Around::Container)
+            .row(Ask, Hang, Complete(200), Drained)
+            .times(2),
+        lost(case(
+            "container/term-ignored",
+            Hyper("default"),
+            IGNORED,
+            ignored(),
+        ))
+        .around(Around::Container),
+        lost(case("container/kill", Hyper("default"), KILL, killed())).around(Around::Container),
+        lost(case("container-shells/term-ignored", Hyper("drain"), IGNORED, {
+            ignored().may(&["not_forwarded"])
+        }))
+        .around(Around::ContainerShells),
+        // The kernel marks PID 1 and its cgroup; the server is neither, nor PID 1's child. That its requests
+        // are seen to finish is the agent's doing.
+        case(
+            "container-shells/term-ignored/drained",
+            Hyper("drain"),
+            IGNORED_BUT_DRAINED,
+            ignored().may(&["not_forwarded", "hung_on_idle_connections", "busy_when_killed"]),
+        )
+        .around(Around::ContainerShells)
+        .row(Ask, Hang, Complete(200), Drained)
+        .times(3),
     ]
 }

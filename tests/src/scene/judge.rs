@@ -37,8 +37,7 @@ impl Scene<'_> {
     }
 
     pub(super) fn series(&self, agent: &Agent, name: &str) -> anyhow::Result<Vec<f64>> {
-        let path = self.cgroup.path();
-        let mine = |workload: &String| workload == path || format!("/{workload}") == path;
+        let mine = |workload: &String| workload == self.cgroup.workload();
         let all = agent.metrics()?;
         let mine = all
             .iter()

@@ -26,7 +26,7 @@ impl<'c> Scene<'c> {
         }
         fs::create_dir_all(directory)?;
         let name = format!("drainwatch-test-{}-{number}", std::process::id());
-        let cgroup = Cgroup::create(&world.cgroups, &name, world.clock)?;
+        let cgroup = home(world, case, &name, number)?;
         if let Some(bytes) = case.memory_max {
             cgroup.limit_memory(bytes)?;
         }
@@ -147,4 +147,14 @@ impl<'c> Scene<'c> {
             }
         }
     }
+}
+
+/// The cgroup of the case's server.
+fn home(world: &World, case: &Case, name: &str, number: usize) -> anyhow::Result<Cgroup> {
+    if !matches!(case.around, Around::Container | Around::ContainerShells) {
+        return Cgroup::create(&world.cgroups, name, world.clock);
+    }
+    // Only the beginning of an id is shown: it must differ from case to case.
+    let id = format!("{:08x}{number:04x}{:052}", std::process::id(), 0);
+    Cgroup::create_container(&world.cgroups, name, &id, world.clock)
 }

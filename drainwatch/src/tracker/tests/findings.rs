@@ -302,7 +302,7 @@ fn oom_crash_and_no_grace() {
         SIGKILL,
         &web,
         Disposition::Default,
-        crate::event::Sender::Kernel(process(5)),
+        Sender::Kernel(process(5)),
     );
     scene.push(100, EventKind::OomVictim { pid: 100 });
     scene.died(101, &web, SIGKILL);
@@ -374,7 +374,7 @@ fn a_whole_report() {
         SIGTERM,
         &worker,
         Disposition::Handled,
-        crate::event::Sender::Process(master.clone()),
+        Sender::Process(master.clone()),
     );
     scene.unlisten(103, &master, 80);
     scene.ended(400, &worker, End::Close, vec![answered(90, 399)]);
@@ -402,7 +402,7 @@ fn a_master_that_kills_the_worker_it_told_by_a_pipe_did_forward() {
     let master = process(100);
     let worker = process(101).child_of(&master).serving();
     scene.term(100, &master);
-    let sender = crate::event::Sender::Process(master.clone());
+    let sender = Sender::Process(master.clone());
     scene.send_from(1_100, SIGKILL, &worker, Disposition::Default, sender);
     scene.died(1_101, &worker, SIGKILL);
     scene.ended(1_102, &worker, End::Exit, vec![unanswered(50)]);

@@ -5,3 +5,4 @@ mod properties;
 mod requests;
 pub(crate) mod scene;
 mod shutdowns;
+mod sub_cgroups;

@@ -1,10 +1,13 @@
 //! What holds for any sequence of events, possible or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::scene::{SESSION, Scene, WEB, get, local, ns, process};
+use super::{
+    scene::{SESSION, WEB, get, local, ns, process},
+    sub_cgroups::{CONTAINER, INIT, UNIT, WORKER, container, container_path},
+};
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     protocol::{Exchange, ExchangeState},
@@ -13,7 +16,10 @@ use crate::{
 };
 
 fn any_process() -> impl Strategy<Value = Process> {
-    let cgroup = prop_oneof![6 => Just(WEB), 2 => Just(8), 2 => Just(SESSION), 1 => Just(1), 1 => Just(4711)];
+    let cgroup = prop_oneof![
+        6 => Just(WEB), 2 => Just(8), 2 => Just(SESSION), 1 => Just(1), 1 => Just(4711),
+        2 => Just(CONTAINER), 3 => Just(INIT), 2 => Just(WORKER), 1 => Just(UNIT),
+    ];
     (1u32..8, 0u32..8, cgroup, any::<[bool; 6]>(), 0u64..3).prop_map(|(pid, parent, cgroup, flags, life)| {
         let [pid1, served, called, exiting, signalled, parent_in_cgroup] = flags;
         Process {
@@ -127,7 +133,7 @@ fn any_listener() -> impl Strategy<Value = Listener> {
 }
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
-    let cgroup = prop::sample::select(vec![WEB, 8, SESSION, 1, 4711]);
+    let cgroup = prop::sample::select(vec![WEB, 8, SESSION, 1, 4711, CONTAINER, INIT, WORKER, UNIT]);
     let exit = (any_process(), 0..3, 0u32..20).prop_map(|(process, code, signal)| EventKind::ProcessExited {
         process,
         code: (signal > 9).then_some(code),
@@ -150,6 +156,9 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupRemoved { cgroup }),
         2 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupEmptied { cgroup }),
         1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
+        1 => (30u64..34).prop_map(|cgroup| EventKind::CgroupCreated {
+            cgroup, path: format!("{}/new-{cgroup}", container_path()), seeded: false,
+        }),
         1 => (cgroup, any::<u64>()).prop_map(|(cgroup, usage_us)| EventKind::CpuUsed { cgroup, usage_us }),
         2 => any_listener().prop_map(EventKind::ListenerOpened),
         2 => any_listener().prop_map(EventKind::ListenerClosed),
@@ -183,7 +192,7 @@ fn any_events(most: u64) -> impl Strategy<Value = Vec<Event>> {
 
 /// Everything that the tracker makes of these events and of the time after them.
 fn run(events: &[Event]) -> Vec<Effect> {
-    let mut scene = Scene::new();
+    let mut scene = container();
     let mut effects: Vec<_> = events
         .iter()
         .flat_map(|event| scene.tracker.observe(event))
@@ -276,6 +285,16 @@ proptest! {
             let begins = !signal.target.exiting && signal.signal != 9;
             prop_assert!(!begins || stopped.contains(&signal.target.cgroup), "{signal:?}");
         }
+        // And every one that was asked for, after it was.
+        let mut asked = BTreeSet::new();
+        for effect in &effects {
+            match effect {
+                Effect::DrainCgroup { cgroup } => drop(asked.insert(*cgroup)),
+                Effect::StopCgroup { cgroup } => drop(asked.remove(cgroup)),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(asked, BTreeSet::new());
     }
 
     #[test]

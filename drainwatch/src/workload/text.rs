@@ -1,0 +1,76 @@
+//! Names and paths that other people chose, made fit to be shown: bounded, without control characters.
+
+use std::fmt::Write as _;
+
+/// Most bytes of a name: what a Kubernetes object may have, and a unit nearly.
+pub const NAME: usize = 253;
+/// Most bytes of a path: `PATH_MAX`.
+pub const PATH: usize = 4096;
+
+/// Takes `\xNN` out of a unit's name: `systemd.unit(5)`, "String escaping for inclusion in unit names". A
+/// name that would not be text stays as it is.
+pub fn unescape(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        if let [b'\\', b'x', high, low, after @ ..] = rest
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            bytes.push(high << 4 | low);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| name.to_owned())
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// A name as it may be shown: without control characters, and of one that is too long the end, which
+/// says more than the beginning.
+pub(super) fn shown(name: &str) -> String {
+    const CUT: &str = "…";
+    let text = escape(tail(name, NAME + 1));
+    if text.len() <= NAME {
+        return text;
+    }
+    format!("{CUT}{}", tail(&text, NAME - CUT.len()))
+}
+
+/// A path as it may be shown; of one that is too long the beginning, which still tells what it is below.
+pub fn shown_path(path: &str) -> String {
+    let mut text = escape(&path[..path.floor_char_boundary(PATH)]);
+    text.truncate(text.floor_char_boundary(PATH));
+    text
+}
+
+fn tail(text: &str, most: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(most))..]
+}
+
+/// Writes what a terminal or a log would act on as `\x1b` or `\u{202e}`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !is_harmful(c) {
+            out.push(c);
+        } else if c.is_ascii() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{:02x}", u32::from(c));
+        } else {
+            let _ = write!(out, "{}", c.escape_unicode());
+        }
+    }
+    out
+}
+
+/// Control characters, line and paragraph separators, and what turns the direction of text.
+pub(super) fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -15,7 +15,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, RawQuery, Request, State},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -221,7 +221,13 @@ async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Respon
     }
 }
 
-async fn one(State(handle): State<Handle>, Path(id): Path<String>) -> Response {
+async fn one(State(handle): State<Handle>, id: Result<Path<String>, PathRejection>) -> Response {
+    let Ok(Path(id)) = id else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "an id is letters, digits and `-`; /api/v1/shutdowns lists them",
+        );
+    };
     if id.len() > 128 {
         return error(
             StatusCode::BAD_REQUEST,

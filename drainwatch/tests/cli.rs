@@ -442,6 +442,11 @@ fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothin
             text.contains("drainwatch_probe_status{probe=") && text.contains("drainwatch_shutdowns_total{")
         );
         assert_eq!(get(&address, "/api/v1/shutdowns?limit=x").0, 400);
+        let (status, text) = get(&address, "/api/v1/shutdowns/%ff");
+        assert!(
+            status == 400 && text.starts_with("{\"error\":"),
+            "{status} {text}"
+        );
         assert_eq!(get(&address, "/nowhere").0, 404);
         let began = Instant::now();
         assert_eq!(agent.stop(Signal::SIGTERM), Some(0), "run {n}");

@@ -157,7 +157,9 @@ pub fn judge_closed(capture: &Capture<'_>, role: Role) -> Vec<Exchange> {
 }
 
 fn judge_ending(capture: &Capture<'_>, role: Role, ending: Ending) -> Vec<Exchange> {
-    if capture.ask_bytes == 0 && capture.answer_bytes == 0 && capture.ask_unread == 0 {
+    // On an older connection nothing may have moved since because a request was under way then.
+    let nothing = capture.ask_bytes == 0 && capture.answer_bytes == 0 && capture.ask_unread == 0;
+    if nothing && !capture.seeded {
         return Vec::new();
     }
     let read = READERS.iter().find_map(|read| read(capture, ending));

@@ -43,7 +43,7 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
         return if capture.ask_unread > 0 {
             vec![unread()]
         } else if capture.seeded {
-            // An answer to something asked before we looked; elsewhere, a greeting that nobody asked for.
+            // Something asked before we looked, perhaps, and its answer; elsewhere, a greeting that nobody asked for.
             vec![exchange(ExchangeState::Unknown, 0, capture.answer_last_ns)]
         } else {
             Vec::new()

@@ -51,6 +51,7 @@ fn given_an_unknown_protocol_when_judged_then_turn_taking_decides() {
             given().seeded().write("rest of something"),
             vec![Unknown],
         ),
+        ("seeded, silent since", given().seeded(), vec![Unknown]),
         ("seeded, asked", given().seeded().read(ask), vec![Unknown]),
         ("seeded, unread", given().seeded().unread(80), vec![Unknown]),
         (

@@ -48,6 +48,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
     }
     let seeded = seed_cgroups(&cgroup_root);
     loaded.probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
+    tell(&loaded.probes);
     let ring = loaded
         .ebpf
         .take_map("EVENTS")
@@ -107,6 +108,17 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
         .map_err(|error| failed("loading the BPF maps", &explain(error)))?;
     let probes = probes::attach_all(&mut ebpf, &btf, &types);
     Ok(Loaded { ebpf, btf, probes })
+}
+
+/// Says in the log what is not seen; only once it is clear that the agent runs here, for a refusal is one line.
+fn tell(probes: &[ProbeStatus]) {
+    for probe in probes {
+        if let Some(why) = &probe.error {
+            warn!(probe = probe.probe, %why, "not seen, or not all: {}", probe.gives);
+        }
+    }
+    let working = probes.iter().filter(|probe| probe.ok).count();
+    info!(working, of = probes.len(), "probes attached");
 }
 
 /// Reading the kernel's types takes some 30 MB for a moment, which glibc would keep for good.
@@ -174,10 +186,6 @@ fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
             .err()
             .map(|why| format!("{program}: {why}"))
     });
-    match &error {
-        None => info!("older sockets are seeded"),
-        Some(why) => warn!(%why, "older sockets cannot be seeded"),
-    }
     ProbeStatus {
         probe: "seed",
         ok: error.is_none(),

@@ -4,7 +4,7 @@ use aya::{
     Btf, Ebpf,
     programs::{BtfTracePoint, FExit},
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{ProbeStatus, btf::Types};
 
@@ -199,11 +199,11 @@ fn attach(probe: &Probe, ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStat
             Ok(()) => {
                 error = way.lacks.map(str::to_owned);
                 ok = way.lacks.is_none();
-                info!(probe = probe.name, program = way.program, "attached");
+                debug!(probe = probe.name, program = way.program, "attached");
                 break;
             }
             Err(why) => {
-                warn!(probe = probe.name, program = way.program, %why, "cannot be attached");
+                debug!(probe = probe.name, program = way.program, %why, "cannot be attached");
                 error = Some(why);
             }
         }

@@ -343,8 +343,6 @@ const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1768);
 pub mod reset_flag {
     /// The segment carried SYN: a connection attempt met a closed port.
     pub const SYN: u32 = 1 << 0;
-    /// The socket was in `TIME_WAIT` (closed before, by us).
-    pub const TIME_WAIT: u32 = 1 << 1;
     /// The socket still had its record: closed by us, not yet forgotten.
     pub const RECORD: u32 = 1 << 2;
 }

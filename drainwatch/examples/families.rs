@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         container: Some("app".into()),
         container_id: None,
         cgroup: "/web".into(),
+        controller: None,
+        image: None,
     };
     metrics.apply(&Effect::WorkloadSeen(workload), 0);
     let probe = ProbeStatus {

@@ -16,6 +16,7 @@ use crate::{
     history::{Filter, History, Matches},
     kernel::Losses,
     metrics::{Metrics, Scrape},
+    names::{News, States},
     report::Report,
     source::Source,
     store::Store,
@@ -57,6 +58,8 @@ pub struct Options {
     pub store: Option<Arc<Store>>,
     /// Where events are recorded to.
     pub tape: Option<Box<dyn Tape>>,
+    /// What the origins of names tell.
+    pub names: Option<mpsc::Receiver<News>>,
 }
 
 /// The loop did not answer in time, or is gone.
@@ -194,6 +197,8 @@ pub struct Agent<S> {
     tape: Option<Box<dyn Tape>>,
     questions: mpsc::Receiver<Question>,
     pacer: Pacer,
+    names: Option<mpsc::Receiver<News>>,
+    origins: States,
     /// Latest time that an event carried: those of different CPUs may be a little out of order.
     latest_ns: u64,
     /// What the last tick said: wall clock less monotonic clock.
@@ -210,6 +215,7 @@ impl<S: Source> Agent<S> {
             memory_reports,
             store,
             tape,
+            names,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
@@ -225,6 +231,8 @@ impl<S: Source> Agent<S> {
             tape,
             questions,
             pacer: Pacer::default(),
+            names,
+            origins: States::default(),
             latest_ns: 0,
             offset_ns: 0,
         };
@@ -255,6 +263,7 @@ impl<S: Source> Agent<S> {
             tokio::select! {
                 () = &mut stop => break,
                 Some(question) = self.questions.recv() => self.answer(question),
+                news = told(&mut self.names) => self.hear(news),
                 events = self.source.next_events(timeout) => self.take(&events),
             }
             self.tick_when_due();
@@ -304,6 +313,20 @@ impl<S: Source> Agent<S> {
         if self.under_way().any() {
             self.count_losses(!before);
             self.flush_tape();
+        }
+    }
+
+    /// What an origin of names tells; an event among it gets the time of now.
+    fn hear(&mut self, news: News) {
+        match news {
+            News::State(origin, state) => self.origins.observe(origin, state),
+            News::Event(kind) => {
+                // What the ring holds happened before.
+                let earlier = self.source.drain();
+                self.take(&earlier);
+                let (at_ns, _) = self.source.clocks();
+                self.take(&[Event { at_ns, kind }]);
+            }
         }
     }
 
@@ -456,6 +479,17 @@ impl<S: Source> Agent<S> {
     fn wall_ms(&self) -> i64 {
         self.source.clocks().1.div_euclid(1_000_000)
     }
+}
+
+/// The next news; never ready without anybody to tell.
+async fn told(names: &mut Option<mpsc::Receiver<News>>) -> News {
+    if let Some(channel) = names {
+        if let Some(news) = channel.recv().await {
+            return news;
+        }
+        *names = None;
+    }
+    std::future::pending().await
 }
 
 /// Wall clock less monotonic clock.

@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Exchange;
+use crate::{
+    protocol::Exchange,
+    workload::description::{Description, Origin, Subject},
+};
 
 /// Something that happened, when, on the kernel's monotonic clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,6 +109,16 @@ pub enum EventKind {
         /// Network namespace inode.
         netns: u32,
     },
+    /// Descriptions of the workloads that this origin knows are to be expected: what it has not told of
+    /// waits for it, for a moment.
+    NamesExpected {
+        /// From where.
+        origin: Origin,
+    },
+    /// A pod, container or unit is known, or something about it changed.
+    Described(Box<Description>),
+    /// A pod, container or unit has left the node. What was said of it stays true of its last shutdown.
+    Undescribed(Subject),
     /// Events that the kernel could not deliver since the last such event.
     EventsLost {
         /// How many.

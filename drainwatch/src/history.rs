@@ -463,6 +463,8 @@ pub(crate) mod tests {
                 container: None,
                 container_id: None,
                 cgroup: workload.into(),
+                controller: None,
+                image: None,
             },
             trigger: Trigger::Stop,
             verdict,
@@ -480,6 +482,9 @@ pub(crate) mod tests {
             endpoint_lag_ms: None,
             findings: vec![],
             events_lost: 0,
+            configured: None,
+            deleted_at: None,
+            ready_at_stop: None,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod history;
 pub mod kernel;
 pub mod metrics;
+pub mod names;
 pub mod protocol;
 pub mod recording;
 pub mod render;

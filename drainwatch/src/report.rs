@@ -50,6 +50,15 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Events that the kernel could not deliver while this went on.
     pub events_lost: u64,
+    /// How its orchestrator was told to stop it; `null` where no orchestrator is known.
+    #[serde(default)]
+    pub configured: Option<Configured>,
+    /// When the deletion of its pod was asked for; RFC 3339. `endpoint_lag_ms` counts from here.
+    #[serde(default)]
+    pub deleted_at: Option<String>,
+    /// Whether its pod still counted as ready when the stop signal came.
+    #[serde(default)]
+    pub ready_at_stop: Option<bool>,
 }
 
 /// Most severed requests listed in a report.
@@ -76,6 +85,28 @@ pub struct Workload {
     pub container_id: Option<String>,
     /// Path in the unified hierarchy.
     pub cgroup: String,
+    /// Kind of the Kubernetes object that controls it: `Deployment`, `StatefulSet`, … `Pod` for a bare or
+    /// static pod.
+    #[serde(default)]
+    pub controller: Option<String>,
+    /// Image as it was named at the start.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+/// How its orchestrator was told to stop it: what is known of it, each `null` where it is not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Seconds from the beginning of the stop (of a pod: its deletion) to SIGKILL.
+    pub grace_seconds: Option<f64>,
+    /// What runs before the stop signal: `sleep 5`, `exec nginx -s quit`, `GET /drain`.
+    pub prestop: Option<String>,
+    /// How many seconds that takes, where it can be told beforehand.
+    pub prestop_seconds: Option<f64>,
+    /// Stop signal, by name.
+    pub stop_signal: Option<String>,
+    /// systemd's `KillMode=`.
+    pub kill_mode: Option<String>,
 }
 
 macro_rules! words {

@@ -83,6 +83,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
+        names: None,
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

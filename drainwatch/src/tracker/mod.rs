@@ -246,6 +246,7 @@ impl Tracker {
                     episode.reset(at_ns, cause, *pid, (*local, *peer, *netns));
                 }
             }
+            EventKind::NamesExpected { .. } | EventKind::Described(_) | EventKind::Undescribed(_) => {}
             EventKind::EventsLost { count } => {
                 for episode in self.episodes.values_mut() {
                     episode.events_lost = episode.events_lost.saturating_add(*count);

@@ -76,6 +76,9 @@ impl Episode {
             endpoint_lag_ms: after_stop(self.tally.last_arrival_ns),
             findings: findings::find(self, trigger),
             events_lost: self.events_lost,
+            configured: None,
+            deleted_at: None,
+            ready_at_stop: None,
         }
     }
 

@@ -21,7 +21,7 @@
 //!
 //! Not told by a path: the sandbox (pause) container of a pod looks like any other; its runtime knows.
 
-use super::text::{shown, unescape};
+use super::text::{shown_name, unescape};
 
 /// Characters of a container id that people and tools show.
 const SHORT_ID: usize = 12;
@@ -248,7 +248,7 @@ pub fn classify(path: &str) -> Identity {
     Identity {
         role: Role::Bare,
         kind: Kind::Cgroup,
-        name: shown(path),
+        name: shown_name(path),
         container_id: None,
         pod: None,
         own: path.len(),
@@ -291,7 +291,7 @@ fn component(place: Place<'_>, own: usize) -> Option<Identity> {
     Some(Identity {
         role: Role::Known,
         kind: if in_pod { Kind::Kubernetes } else { kind },
-        name: shown(&name),
+        name: shown_name(&name),
         container_id: id.map(str::to_owned),
         pod,
         own,

@@ -6,6 +6,7 @@
 //! stopped, with its children.
 
 pub mod classify;
+pub mod description;
 pub mod text;
 
 use std::{
@@ -204,6 +205,8 @@ fn workload(kind: Kind, name: String, container_id: Option<String>, cgroup: Stri
         container: None,
         container_id,
         cgroup,
+        controller: None,
+        image: None,
     }
 }
 

@@ -34,7 +34,7 @@ fn digit(byte: u8) -> Option<u8> {
 
 /// A name as it may be shown: without control characters, and of one that is too long the end, which
 /// says more than the beginning.
-pub(super) fn shown(name: &str) -> String {
+pub fn shown_name(name: &str) -> String {
     const CUT: &str = "…";
     let text = escape(tail(name, NAME + 1));
     if text.len() <= NAME {

@@ -134,6 +134,8 @@ fn exposition() -> String {
         container: None,
         container_id: None,
         cgroup: "/web".into(),
+        controller: None,
+        image: None,
     };
     metrics.apply(&Effect::WorkloadSeen(workload), 0);
     let probe = ProbeStatus {

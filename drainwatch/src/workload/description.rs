@@ -1,0 +1,169 @@
+//! What an orchestrator says of a workload: its name, and how it was told to stop it.
+//!
+//! A description is for one pod, one container or one unit, and comes as an event of its own, before,
+//! during or after the workload's life. Everything in it was chosen by other people: whoever makes one
+//! bounds it with [`super::text::shown_name`], and the number of containers with [`MOST_CONTAINERS`].
+
+use serde::{Deserialize, Serialize};
+
+/// Most containers of a pod that are described; far above what a pod has.
+pub const MOST_CONTAINERS: usize = 64;
+
+/// Where descriptions come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The Kubernetes API: pods of this node.
+    Kubernetes,
+    /// Docker's socket.
+    Docker,
+    /// Podman's socket.
+    Podman,
+    /// systemd, over D-Bus.
+    Systemd,
+}
+
+impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 4] = [Self::Kubernetes, Self::Docker, Self::Podman, Self::Systemd];
+
+    /// As reports and metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kubernetes => "kubernetes",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
+/// Of what a description is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// Uid of a pod, as the pod's cgroup spells it (of a static pod, its `kubernetes.io/config.hash`).
+    Pod(String),
+    /// Whole id of a container.
+    Container(String),
+    /// Path of a unit's cgroup, below the unified root.
+    Unit(String),
+}
+
+/// One pod, container or unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Description {
+    /// A pod of Kubernetes with its containers.
+    Pod(Pod),
+    /// A container of Docker or Podman.
+    Container(Container),
+    /// A unit of systemd.
+    Unit(Unit),
+}
+
+impl Description {
+    /// Of what it is.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Pod(pod) => Subject::Pod(pod.uid.clone()),
+            Self::Container(container) => Subject::Container(container.id.clone()),
+            Self::Unit(unit) => Subject::Unit(unit.cgroup.clone()),
+        }
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Pod(_) => Origin::Kubernetes,
+            Self::Container(container) => container.origin,
+            Self::Unit(_) => Origin::Systemd,
+        }
+    }
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// As the pod's cgroup spells it: `metadata.uid`, of a static pod its `kubernetes.io/config.hash`.
+    pub uid: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Name of what controls it: the Deployment, `StatefulSet`, `DaemonSet`, Job, `CronJob`, or the pod itself.
+    pub workload: String,
+    /// Kind of what controls it (`Deployment`, …); `Pod` for a bare or static pod.
+    pub controller: String,
+    /// `spec.terminationGracePeriodSeconds`; while it is being deleted, `metadata.deletionGracePeriodSeconds`.
+    pub grace_seconds: Option<f64>,
+    /// When its deletion was asked for, in ms since the Unix epoch: `metadata.deletionTimestamp` less the
+    /// deletion's grace period. The API has whole seconds: it may be up to a second later.
+    pub deleted_ms: Option<i64>,
+    /// Its condition `Ready`.
+    pub ready: Option<bool>,
+    /// Init, regular and ephemeral containers.
+    pub containers: Vec<PodContainer>,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PodContainer {
+    /// Name in the pod.
+    pub name: String,
+    /// Ids of its runs that the API tells of, without `<runtime>://`: now, last, terminated.
+    pub ids: Vec<String>,
+    /// Image as the pod names it.
+    pub image: Option<String>,
+    /// What runs before its stop signal.
+    pub prestop: Option<PreStop>,
+    /// Its stop signal, where the pod or its status names one.
+    pub stop_signal: Option<u32>,
+    /// It runs before the regular ones and ends by itself.
+    pub init: bool,
+}
+
+/// What runs before a container's stop signal: `lifecycle.preStop`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreStop {
+    /// As people would write it: `sleep 5`, `exec nginx -s quit`, `GET /drain`.
+    pub what: String,
+    /// How long it takes, where that can be read from it (`sleep`).
+    pub seconds: Option<f64>,
+}
+
+/// A container of Docker or Podman.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    /// Docker or Podman.
+    pub origin: Origin,
+    /// Whole id.
+    pub id: String,
+    /// Name, without the leading `/`.
+    pub name: String,
+    /// Image as it was named at its start.
+    pub image: Option<String>,
+    /// `com.docker.compose.project` (or Podman's own label).
+    pub project: Option<String>,
+    /// `com.docker.compose.service`.
+    pub service: Option<String>,
+    /// Stop signal.
+    pub stop_signal: Option<u32>,
+    /// Time from the stop signal to SIGKILL, unless the one who stops it says otherwise.
+    pub grace_seconds: Option<f64>,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Path of its cgroup, below the unified root.
+    pub cgroup: String,
+    /// Name, with its suffix.
+    pub name: String,
+    /// `KillSignal=`.
+    pub stop_signal: Option<u32>,
+    /// `TimeoutStopSec=`; `None` for infinity.
+    pub grace_seconds: Option<f64>,
+    /// `KillMode=`.
+    pub kill_mode: Option<String>,
+}

@@ -27,7 +27,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let settings = Settings::resolve(args.layer(), file);
     start_log(&settings);
-    runtime()?.block_on(serve(&settings))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(&settings));
+    // A name that is being looked up on a thread of the runtime's must not hold up the exit.
+    runtime.shutdown_background();
+    served
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -84,6 +88,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         store,
         tape,
         names: None,
+        sinks: vec![],
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

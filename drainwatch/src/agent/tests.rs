@@ -276,9 +276,15 @@ async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metr
         agent.apply(Effect::Finished(Box::new(done)), 1);
     }
     let asked = async {
-        let text = handle.metrics().await.unwrap();
-        assert!(text.contains(&series("good", "sent", 2)), "{text}");
-        assert!(text.contains(&series("stuck", "dropped", 1)), "{text}");
+        let begun = std::time::Instant::now();
+        loop {
+            let text = handle.metrics().await.unwrap();
+            if text.contains(&series("good", "sent", 2)) {
+                assert!(text.contains(&series("stuck", "dropped", 1)), "{text}");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{text}");
+        }
     };
     agent.run(asked).await;
     let begun = std::time::Instant::now();

@@ -15,6 +15,7 @@ use crate::{
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
     render::text::Colour,
+    sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
     web,
 };
@@ -25,7 +26,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
         None => config::Layer::default(),
     };
-    let settings = Settings::resolve(args.layer(), file);
+    let settings = Settings::resolve(args.layer()?, file);
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -74,6 +75,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
+    let sinks = sinks(settings)?;
     let kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
@@ -88,7 +90,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         store,
         tape,
         names: None,
-        sinks: vec![],
+        sinks,
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
@@ -108,6 +110,23 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+fn sinks(settings: &Settings) -> Result<Vec<Sink>, Failure> {
+    let Settings {
+        otlp_endpoint,
+        otlp_headers,
+        ..
+    } = settings;
+    let Some(endpoint) = otlp_endpoint else {
+        if !otlp_headers.is_empty() {
+            tracing::warn!("--otlp.headers does nothing without --otlp.endpoint");
+        }
+        return Ok(vec![]);
+    };
+    let sink = otlp::start(endpoint, otlp_headers.clone())
+        .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
+    Ok(vec![sink])
 }
 
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.

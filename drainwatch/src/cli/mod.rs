@@ -185,6 +185,7 @@ mod tests {
             kernel: "6.1".into(),
             cgroup_root: None,
             missing_capabilities: vec![],
+            kept_capabilities: vec![],
             probes: vec![],
             refusal: None,
         };

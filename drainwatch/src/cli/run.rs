@@ -74,11 +74,15 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
-    let kernel = start_kernel(&KernelOptions {
+    let mut kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
     })?;
-    announce(&kernel, &listener, store.is_some());
+    // Before the first thread is started: each would keep its own.
+    let kept = kernel
+        .drop_privileges()
+        .map_err(|why| Failure::internal("privileges stay", why))?;
+    announce(&kernel, &kept, &listener, store.is_some());
 
     let options = agent::Options {
         node: node(),
@@ -151,7 +155,7 @@ fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     Ok(Arc::new(opened.store))
 }
 
-fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
+fn announce(kernel: &Kernel, kept: &[(String, String)], listener: &TcpListener, stores: bool) {
     for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
         let why = probe.error.as_deref().unwrap_or("unknown");
         tracing::warn!(
@@ -161,6 +165,10 @@ fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
             "a probe does not work"
         );
     }
+    for (capability, why) in kept {
+        tracing::info!(capability, why, "a capability is kept");
+    }
+    tracing::info!(kept = kept.len(), "attached: every other capability is given up");
     let address = listener
         .local_addr()
         .map_or_else(|why| why.to_string(), |address| address.to_string());

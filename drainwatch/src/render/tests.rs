@@ -225,6 +225,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
         kernel: "6.18.0".into(),
         cgroup_root: Some("/sys/fs/cgroup".into()),
         missing_capabilities: vec![("CAP_BPF".into(), "loads the programs".into())],
+        kept_capabilities: vec![],
         probes: vec![
             probe("signal_generate", true, None, true),
             probe("tcp_send_reset", false, Some("not in this kernel's BTF"), false),

@@ -7,13 +7,15 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, recordings, start_kernel};
 use crate::{
     agent::{self, Agent},
-    config::{self, LogFormat, Settings},
+    config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
+    names,
     render::text::Colour,
     store::{Retention, Store, StoreError},
     web,
@@ -21,13 +23,18 @@ use crate::{
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let file = match &args.config {
+    let settings = settings(args.layer(), args.config.as_deref())?;
+    start_log(&settings);
+    runtime()?.block_on(serve(&settings))
+}
+
+/// Flags and environment before the file before the defaults.
+pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+    let file = match file {
         Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
         None => config::Layer::default(),
     };
-    let settings = Settings::resolve(args.layer(), file);
-    start_log(&settings);
-    runtime()?.block_on(serve(&settings))
+    Ok(Settings::resolve(flags, file))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -45,8 +52,14 @@ pub fn node() -> String {
 
 fn start_log(settings: &Settings) {
     let ansi = colour(&io::stderr()) == Colour::Always;
+    // What the client of the Kubernetes API says of every try, the agent says once.
+    let of_others = match settings.log_level {
+        LogLevel::Error | LogLevel::Warn | LogLevel::Info => ",kube_client=off,kube_runtime=off",
+        LogLevel::Debug | LogLevel::Trace => "",
+    };
+    let level = tracing::Level::from(settings.log_level);
     let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log_level))
+        .with_env_filter(EnvFilter::new(format!("{level}{of_others}")))
         .with_target(false)
         .with_writer(io::stderr)
         .with_ansi(ansi);
@@ -83,7 +96,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: None,
+        names: names::start(settings),
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

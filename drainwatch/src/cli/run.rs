@@ -25,7 +25,11 @@ use crate::{
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let settings = settings(args.layer(), args.config.as_deref())?;
     start_log(&settings);
-    runtime()?.block_on(serve(&settings))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(&settings));
+    // A name that is being looked up on a thread of the runtime's must not hold up the exit.
+    runtime.shutdown_background();
+    served
 }
 
 /// Flags and environment before the file before the defaults.
@@ -97,6 +101,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         store,
         tape,
         names: names::start(settings),
+        sinks: vec![],
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

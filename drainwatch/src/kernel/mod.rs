@@ -70,7 +70,7 @@ pub struct Diagnosis {
 }
 
 /// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events put into the ring since load.
     pub events: u64,

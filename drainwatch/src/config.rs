@@ -33,6 +33,10 @@ pub const KEYS: &[&str] = &[
     "history.memory-reports",
     "shutdown.linger",
     "shutdown.stop-signals",
+    "kubernetes",
+    "kubernetes.kubeconfig",
+    "kubernetes.node-name",
+    "kubernetes.events",
     "class.name",
     "class.path",
     "class.host",
@@ -132,6 +136,17 @@ pub enum Capture {
     None,
 }
 
+/// Whether an origin of names is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Where it is found.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
 impl From<Capture> for CaptureMode {
     fn from(capture: Capture) -> Self {
         match capture {
@@ -170,6 +185,14 @@ pub struct Layer {
     pub linger: Option<Duration>,
     /// `shutdown.stop-signals`.
     pub stop_signals: Option<Vec<u32>>,
+    /// `kubernetes`.
+    pub kubernetes: Option<Use>,
+    /// `kubernetes.kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `kubernetes.node-name`.
+    pub node_name: Option<String>,
+    /// `kubernetes.events`.
+    pub kubernetes_events: Option<bool>,
     /// `[[class]]`, which only the file has.
     pub classes: Option<Vec<Rule>>,
 }
@@ -203,6 +226,14 @@ pub struct Settings {
     pub linger: Duration,
     /// Stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// Whether the Kubernetes API is asked for the pods of this node.
+    pub kubernetes: Use,
+    /// How to reach the Kubernetes API; the service account of the pod without it.
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of this node in Kubernetes.
+    pub node_name: Option<String>,
+    /// Shutdowns that went wrong become Kubernetes Events.
+    pub kubernetes_events: bool,
     /// Rules of the classes.
     pub classes: Arc<Classes>,
 }
@@ -230,6 +261,13 @@ impl Settings {
             memory_reports: first.memory_reports.or(second.memory_reports).unwrap_or(1000),
             linger: first.linger.or(second.linger).unwrap_or(Duration::from_secs(5)),
             stop_signals: first.stop_signals.or(second.stop_signals).unwrap_or_default(),
+            kubernetes: first.kubernetes.or(second.kubernetes).unwrap_or_default(),
+            kubeconfig: first.kubeconfig.or(second.kubeconfig),
+            node_name: first.node_name.or(second.node_name),
+            kubernetes_events: first
+                .kubernetes_events
+                .or(second.kubernetes_events)
+                .unwrap_or_default(),
             classes: Arc::new(Classes::new(first.classes.or(second.classes).unwrap_or_default())),
         }
     }
@@ -260,6 +298,18 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
     if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") {
         return Err(format!(
             "`{text}` is a path of the agent's own; write for example /metrics"
+        ));
+    }
+    Ok(text.into())
+}
+
+/// Name of a node: what Kubernetes takes as the name of an object.
+pub fn node_name(text: &str) -> Result<String, String> {
+    let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if text.is_empty() || text.len() > 253 || !text.chars().all(safe) {
+        return Err(format!(
+            "`{}` is not the name of a node; `kubectl get nodes` lists them",
+            crate::workload::text::shown_name(text)
         ));
     }
     Ok(text.into())
@@ -430,6 +480,7 @@ struct File {
     record: Option<PathBuf>,
     history: History,
     shutdown: Shutdown,
+    kubernetes: Asked<Kubernetes>,
     #[serde(rename = "class", deserialize_with = "rules")]
     classes: Option<Vec<Rule>>,
 }
@@ -462,6 +513,45 @@ struct History {
 struct Shutdown {
     linger: Option<Checked<Duration>>,
     stop_signals: Option<Vec<Checked<u32>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Kubernetes {
+    kubeconfig: Option<PathBuf>,
+    node_name: Option<Checked<NodeName>>,
+    events: Option<bool>,
+}
+
+/// An origin of names: `kubernetes = "off"`, or the table `[kubernetes]`.
+#[derive(Default)]
+struct Asked<T> {
+    whether: Option<Use>,
+    table: T,
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Asked<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = Asked<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"auto\", \"off\" or a table")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                let whether = Use::deserialize(serde::de::value::StrDeserializer::new(text))?;
+                Ok(Asked {
+                    whether: Some(whether),
+                    table: T::default(),
+                })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let table = T::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Asked { whether: None, table })
+            }
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
 }
 
 /// A bounded number of rules: each class is a label value of metrics.
@@ -513,6 +603,14 @@ impl Check for String {
         telemetry_path(text)
     }
 }
+/// A name of a node that was checked.
+struct NodeName(String);
+
+impl Check for NodeName {
+    fn check(text: &str) -> Result<Self, String> {
+        node_name(text).map(Self)
+    }
+}
 impl Check for usize {
     fn check(text: &str) -> Result<Self, String> {
         max_requests(text)
@@ -539,6 +637,7 @@ impl From<File> for Layer {
             record,
             history,
             shutdown,
+            kubernetes,
             classes,
         } = file;
         Self {
@@ -557,6 +656,10 @@ impl From<File> for Layer {
             stop_signals: shutdown
                 .stop_signals
                 .map(|all| all.into_iter().map(|v| v.0).collect()),
+            kubernetes: kubernetes.whether,
+            kubeconfig: kubernetes.table.kubeconfig,
+            node_name: kubernetes.table.node_name.map(|v| v.0.0),
+            kubernetes_events: kubernetes.table.events,
             classes,
         }
     }
@@ -577,6 +680,7 @@ mod tests {
              telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
              [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
              [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
+             [kubernetes]\nkubeconfig = \"/k\"\nnode-name = \"n1\"\nevents = true\n\
              [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n",
         )
         .unwrap();
@@ -595,6 +699,10 @@ mod tests {
             memory_reports: 9,
             linger: Duration::from_millis(250),
             stop_signals: vec![10, 37, 12],
+            kubernetes: Use::Auto,
+            kubeconfig: Some("/k".into()),
+            node_name: Some("n1".into()),
+            kubernetes_events: true,
             classes: Arc::new(Classes::new(vec![Rule {
                 name: "pay".into(),
                 path: vec!["/pay".into()],
@@ -619,6 +727,13 @@ mod tests {
         let settings = Settings::resolve(flag, file);
         assert_eq!((settings.max_requests, settings.memory_reports), (3, 5));
         assert_eq!(settings.listen, LISTEN_ADDRESS);
+    }
+
+    #[test]
+    fn given_an_origin_as_a_word_when_read_then_it_is_whether_it_is_asked() {
+        let settings = |text| Settings::resolve(Layer::default(), parsed(text).unwrap());
+        assert_eq!(settings("kubernetes = \"off\"").kubernetes, Use::Off);
+        assert_eq!(settings("kubernetes = \"auto\"").kubernetes, Use::Auto);
     }
 
     #[test]
@@ -648,6 +763,10 @@ mod tests {
             ("web = 3", 1, "invalid type"),
             ("[shutdown]\nlinger = 5", 2, "not a duration"),
             ("[history]\nmax-reports = 0", 2, "nonzero"),
+            ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),
+            ("kubernetes = 3", 1, "expected \"auto\", \"off\" or a table"),
+            ("[kubernetes]\nevents = 3", 2, "expected a boolean"),
+            ("[kubernetes]\nnode-name = \"A b\"", 2, "not the name of a node"),
             ("what is this", 1, "key"),
             ("[class]\nname = \"x\"", 1, "expected a sequence"),
             ("\n[[class]]\nname = \"X\"\nport = 1", 2, "no name of a class"),

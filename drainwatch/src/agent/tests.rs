@@ -59,6 +59,11 @@ impl Source for Script {
     fn drain_cgroup(&mut self, cgroup: u64) {
         self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
     }
+    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        self.told
+            .borrow_mut()
+            .push(format!("stop signal {signal} of {cgroup}"));
+    }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.told
             .borrow_mut()
@@ -221,6 +226,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     );
     agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
+    agent.apply(Effect::StopSignal { cgroup: 9, signal: 10 }, 1);
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
         assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);
@@ -238,6 +244,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     let told = told.borrow();
     for call in [
         "drain cgroup 6",
+        "stop signal 10 of 9",
         "stop cgroup 7 until 0",
         "stop process 8 until 0",
     ] {

@@ -7,13 +7,15 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, recordings, start_kernel};
 use crate::{
     agent::{self, Agent},
-    config::{self, LogFormat, Settings},
+    config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
+    names,
     render::text::Colour,
     sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
@@ -22,17 +24,22 @@ use crate::{
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let file = match &args.config {
-        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
-        None => config::Layer::default(),
-    };
-    let settings = Settings::resolve(args.layer()?, file);
+    let settings = settings(args.layer()?, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
     // A name that is being looked up on a thread of the runtime's must not hold up the exit.
     runtime.shutdown_background();
     served
+}
+
+/// Flags and environment before the file before the defaults.
+pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+    let file = match file {
+        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
+        None => config::Layer::default(),
+    };
+    Ok(Settings::resolve(flags, file))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -50,8 +57,14 @@ pub fn node() -> String {
 
 fn start_log(settings: &Settings) {
     let ansi = colour(&io::stderr()) == Colour::Always;
+    // What the client of the Kubernetes API says of every try, the agent says once.
+    let of_others = match settings.log_level {
+        LogLevel::Error | LogLevel::Warn | LogLevel::Info => ",kube_client=off,kube_runtime=off",
+        LogLevel::Debug | LogLevel::Trace => "",
+    };
+    let level = tracing::Level::from(settings.log_level);
     let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log_level))
+        .with_env_filter(EnvFilter::new(format!("{level}{of_others}")))
         .with_target(false)
         .with_writer(io::stderr)
         .with_ansi(ansi);
@@ -76,11 +89,15 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
     let sinks = sinks(settings)?;
-    let kernel = start_kernel(&KernelOptions {
+    let mut kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
     })?;
-    announce(&kernel, &listener, store.is_some());
+    // Before the first thread is started: each would keep its own.
+    let kept = kernel
+        .drop_privileges()
+        .map_err(|why| Failure::internal("privileges stay", why))?;
+    announce(&kernel, &kept, &listener, store.is_some());
 
     let options = agent::Options {
         node: node(),
@@ -89,7 +106,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: None,
+        names: names::start(settings),
         sinks,
     };
     let (mut agent, handle) =
@@ -170,7 +187,7 @@ fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     Ok(Arc::new(opened.store))
 }
 
-fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
+fn announce(kernel: &Kernel, kept: &[(String, String)], listener: &TcpListener, stores: bool) {
     for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
         let why = probe.error.as_deref().unwrap_or("unknown");
         tracing::warn!(
@@ -180,6 +197,10 @@ fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
             "a probe does not work"
         );
     }
+    for (capability, why) in kept {
+        tracing::info!(capability, why, "a capability is kept");
+    }
+    tracing::info!(kept = kept.len(), "attached: every other capability is given up");
     let address = listener
         .local_addr()
         .map_or_else(|why| why.to_string(), |address| address.to_string());

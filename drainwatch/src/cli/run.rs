@@ -8,13 +8,13 @@ use tokio::{
     sync::watch,
 };
 
-use super::{args::RunArgs, colour, recordings, start_kernel};
+use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
     agent::{self, Agent},
     config::{self, LogFormat, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
-    render::text::Colour,
+    render::text::{Colour, clean},
     store::{Retention, Store, StoreError},
     web,
 };
@@ -22,12 +22,26 @@ use crate::{
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let file = match &args.config {
-        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
+        Some(path) => read_config(path)?,
         None => config::Layer::default(),
     };
     let settings = Settings::resolve(args.layer(), file);
     start_log(&settings);
-    runtime()?.block_on(serve(&settings))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(&settings));
+    // A question about reports may still wait for a slow disk; whoever asked it is gone.
+    runtime.shutdown_background();
+    served
+}
+
+/// Says whether `run --config` would take the file.
+pub fn check_config(path: &Path) -> Result<(), Failure> {
+    read_config(path)?;
+    print(&format!("{} can be used\n", clean(&path.display().to_string())))
+}
+
+fn read_config(path: &Path) -> Result<config::Layer, Failure> {
+    config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -96,10 +110,12 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         telemetry_path: settings.telemetry_path.clone(),
         max_requests: settings.max_requests,
     };
+    service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
 
     agent.run(stop).await;
     tracing::info!("stopping");
+    service::stopping();
     // The web server may have ended by itself only through a panic, which its task has reported.
     let _ = stop_web.send(true);
     let stored = agent.close(async { drop(web.await) }).await;

@@ -9,14 +9,14 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{args::RunArgs, colour, recordings, start_kernel};
+use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
     agent::{self, Agent},
     config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
     names,
-    render::text::Colour,
+    render::text::{Colour, clean},
     sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
     web,
@@ -28,18 +28,26 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
-    // A name that is being looked up on a thread of the runtime's must not hold up the exit.
+    // A name that is looked up, or a question about reports, on a thread of the runtime's must not hold up the
+    // exit: whoever asked is gone.
     runtime.shutdown_background();
     served
 }
 
 /// Flags and environment before the file before the defaults.
 pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
-    let file = match file {
-        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
-        None => config::Layer::default(),
-    };
+    let file = file.map(read_config).transpose()?.unwrap_or_default();
     Ok(Settings::resolve(flags, file))
+}
+
+/// Says whether `run --config` would take the file.
+pub fn check_config(path: &Path) -> Result<(), Failure> {
+    read_config(path)?;
+    print(&format!("{} can be used\n", clean(&path.display().to_string())))
+}
+
+fn read_config(path: &Path) -> Result<config::Layer, Failure> {
+    config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -116,10 +124,12 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         telemetry_path: settings.telemetry_path.clone(),
         max_requests: settings.max_requests,
     };
+    service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
 
     agent.run(stop).await;
     tracing::info!("stopping");
+    service::stopping();
     // The web server may have ended by itself only through a panic, which its task has reported.
     let _ = stop_web.send(true);
     let stored = agent.close(async { drop(web.await) }).await;

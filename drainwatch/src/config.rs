@@ -49,6 +49,7 @@ pub const KEYS: &[&str] = &[
     "class.method",
     "class.port",
     "class.sender",
+    "class.header",
 ];
 
 /// Default of `--web.listen-address`.

@@ -100,6 +100,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let mut kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
+        header_rules: settings.classes.header_rules(),
     })?;
     // Before the first thread is started: each would keep its own.
     let kept = kernel

@@ -7,6 +7,7 @@ use drainwatch::{
     class::Classes,
     kernel::{Losses, ProbeStatus},
     metrics::{Metrics, Scrape},
+    names::States,
     report::Workload,
     tracker::Effect,
 };
@@ -47,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         probes: &[probe],
         store_errors: 0,
         under_way: 0,
+        origins: &States::default(),
     };
     print!("{}", metrics.expose(&scrape)?);
     Ok(())

@@ -484,6 +484,7 @@ impl<S: Source> Agent<S> {
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
+            origins: &self.origins,
         };
         self.metrics.expose(&scrape).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics could not be encoded");

@@ -161,6 +161,7 @@ fn exposition() -> String {
         probes: &[probe],
         store_errors: 0,
         under_way: 0,
+        origins: &drainwatch::names::States::default(),
     };
     metrics.expose(&scrape).unwrap()
 }

@@ -22,6 +22,7 @@ pub mod recommend;
 pub mod recording;
 pub mod render;
 pub mod report;
+pub mod sinks;
 pub mod source;
 pub mod store;
 pub mod tracker;

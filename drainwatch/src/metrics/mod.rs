@@ -5,6 +5,7 @@
 //! instance left, at a scrape: nothing here has a timer.
 
 mod families;
+mod sample;
 mod series;
 
 use std::{
@@ -21,10 +22,12 @@ use crate::{
     names::States,
     recommend::{self, Measured},
     report::{Configured, Report, Trigger, Workload},
+    sinks,
     tracker::Effect,
     workload::description::Origin,
 };
 use families::OriginSeries;
+pub use sample::sample;
 use series::Series;
 
 /// `Content-Type` of the exposition.
@@ -106,6 +109,8 @@ pub struct Scrape<'a> {
     pub under_way: usize,
     /// How the origins of names are.
     pub origins: &'a States,
+    /// What became of reports, by sink.
+    pub sinks: &'a [(&'static str, sinks::Count)],
 }
 
 /// The registry.
@@ -209,10 +214,12 @@ impl Metrics {
     /// Takes in what a shutdown measured. A report of an earlier agent is remembered too: the recommended
     /// values are there again as soon as its workload is.
     pub fn remember(&mut self, report: &Report) {
-        let Some(measured) = Measured::of(report) else {
-            return;
-        };
-        let labels = Labels::from(&report.workload);
+        if let Some(measured) = Measured::of(report) {
+            self.measure(Labels::from(&report.workload), measured);
+        }
+    }
+
+    fn measure(&mut self, labels: Labels, measured: Measured) {
         if !self.measured.contains_key(&labels) && self.measured.len() >= MOST_MEASURED {
             let oldest = self.measured.iter().min_by_key(|(_, shutdowns)| shutdowns.last);
             if let Some(oldest) = oldest.map(|(labels, _)| labels.clone()) {
@@ -458,6 +465,7 @@ mod tests {
             store_errors: 0,
             under_way: 0,
             origins: &States::default(),
+            sinks: &[],
         };
         metrics.expose(&scrape).unwrap()
     }

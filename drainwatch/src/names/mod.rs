@@ -39,7 +39,7 @@ pub fn start(settings: &Settings) -> Option<mpsc::Receiver<News>> {
         match teller.origin {
             Origin::Kubernetes => {
                 if let Some(options) = kubernetes.clone() {
-                    tokio::spawn(kubernetes::tell(options, teller));
+                    tokio::spawn(kubernetes::tell(options, teller, kubernetes::Owners::default()));
                 }
             }
             Origin::Docker | Origin::Podman | Origin::Systemd => {}

@@ -8,7 +8,7 @@ mod pacer;
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     class::Classes,
@@ -106,9 +106,15 @@ enum Question {
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     store: Option<Arc<Store>>,
+    changes: watch::Receiver<u64>,
 }
 
 impl Handle {
+    /// Counts up whenever a report is new, changed or gone.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Stuck> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
@@ -200,6 +206,8 @@ pub struct Agent<S> {
     history: History,
     tape: Option<Box<dyn Tape>>,
     questions: mpsc::Receiver<Question>,
+    /// Who asks again when a report changed.
+    changes: watch::Sender<u64>,
     pacer: Pacer,
     names: Option<mpsc::Receiver<News>>,
     sinks: Vec<Sink>,
@@ -224,6 +232,7 @@ impl<S: Source> Agent<S> {
             sinks,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
+        let (changes, changed) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let agent = Self {
             source,
@@ -236,6 +245,7 @@ impl<S: Source> Agent<S> {
             history: History::new(memory_reports, store.clone()),
             tape,
             questions,
+            changes,
             pacer: Pacer::default(),
             names,
             sinks,
@@ -248,6 +258,7 @@ impl<S: Source> Agent<S> {
             Handle {
                 questions: sender,
                 store,
+                changes: changed,
             },
         ))
     }
@@ -262,6 +273,7 @@ impl<S: Source> Agent<S> {
             at_ns: now_ns,
             kind: EventKind::Tick { wall_ns },
         });
+        self.hear_what_to_expect();
         let seed = self.source.drain();
         self.take(&seed);
         loop {
@@ -323,6 +335,17 @@ impl<S: Source> Agent<S> {
         if self.under_way().any() {
             self.count_losses(!before);
             self.flush_tape();
+        }
+    }
+
+    /// What is older than the agent waits for its name too: so whose names are to come is told before it.
+    fn hear_what_to_expect(&mut self) {
+        let (at_ns, _) = self.source.clocks();
+        while let Some(Ok(news)) = self.names.as_mut().map(mpsc::Receiver::try_recv) {
+            match news {
+                News::State(origin, state) => self.origins.observe(origin, state),
+                News::Event(kind) => self.observe(&Event { at_ns, kind }),
+            }
         }
     }
 
@@ -435,6 +458,9 @@ impl<S: Source> Agent<S> {
 
     fn apply(&mut self, effect: Effect, at_ns: u64) {
         self.metrics.apply(&effect, at_ns);
+        if let Effect::Updated(_) | Effect::Finished(_) | Effect::Discarded { .. } = &effect {
+            self.changes.send_modify(|count| *count += 1);
+        }
         match effect {
             Effect::Updated(report) => {
                 let now_ms = self.wall_ms();
@@ -456,8 +482,11 @@ impl<S: Source> Agent<S> {
             Effect::DrainCgroup { cgroup } => self.source.drain_cgroup(cgroup),
             Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
             Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
+            Effect::StopSignal { cgroup, signal } => self.source.stop_signal(cgroup, signal),
             Effect::WorkloadSeen(_)
             | Effect::WorkloadGone(_)
+            | Effect::WorkloadConfigured { .. }
+            | Effect::Unresolved { .. }
             | Effect::Severed { .. }
             | Effect::Drained { .. } => {}
         }

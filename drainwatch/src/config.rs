@@ -37,6 +37,9 @@ pub const KEYS: &[&str] = &[
     "kubernetes.kubeconfig",
     "kubernetes.node-name",
     "kubernetes.events",
+    "docker.socket",
+    "podman.socket",
+    "systemd.bus",
     "class.name",
     "class.path",
     "class.host",
@@ -147,6 +150,18 @@ pub enum Use {
     Off,
 }
 
+/// Where an origin of names that has a socket is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Where {
+    /// At the usual place, where there is something.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this socket.
+    At(PathBuf),
+}
+
 impl From<Capture> for CaptureMode {
     fn from(capture: Capture) -> Self {
         match capture {
@@ -193,6 +208,12 @@ pub struct Layer {
     pub node_name: Option<String>,
     /// `kubernetes.events`.
     pub kubernetes_events: Option<bool>,
+    /// `docker.socket`.
+    pub docker_socket: Option<Where>,
+    /// `podman.socket`.
+    pub podman_socket: Option<Where>,
+    /// `systemd.bus`.
+    pub systemd_bus: Option<Where>,
     /// `[[class]]`, which only the file has.
     pub classes: Option<Vec<Rule>>,
 }
@@ -234,6 +255,12 @@ pub struct Settings {
     pub node_name: Option<String>,
     /// Shutdowns that went wrong become Kubernetes Events.
     pub kubernetes_events: bool,
+    /// Docker's socket.
+    pub docker_socket: Where,
+    /// Podman's socket.
+    pub podman_socket: Where,
+    /// The bus on which systemd is asked.
+    pub systemd_bus: Where,
     /// Rules of the classes.
     pub classes: Arc<Classes>,
 }
@@ -268,6 +295,9 @@ impl Settings {
                 .kubernetes_events
                 .or(second.kubernetes_events)
                 .unwrap_or_default(),
+            docker_socket: first.docker_socket.or(second.docker_socket).unwrap_or_default(),
+            podman_socket: first.podman_socket.or(second.podman_socket).unwrap_or_default(),
+            systemd_bus: first.systemd_bus.or(second.systemd_bus).unwrap_or_default(),
             classes: Arc::new(Classes::new(first.classes.or(second.classes).unwrap_or_default())),
         }
     }
@@ -295,7 +325,7 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
             "`{text}` is not a path; write for example /metrics (letters, digits and /-_.~ only)"
         ));
     }
-    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") {
+    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") || text.starts_with("/page/") {
         return Err(format!(
             "`{text}` is a path of the agent's own; write for example /metrics"
         ));
@@ -313,6 +343,19 @@ pub fn node_name(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.into())
+}
+
+/// `auto`, `off`, or the path of a socket.
+pub fn socket(text: &str) -> Result<Where, String> {
+    match text {
+        "auto" => Ok(Where::Auto),
+        "off" => Ok(Where::Off),
+        path if path.starts_with('/') && !path.contains('\0') => Ok(Where::At(path.into())),
+        _ => Err(format!(
+            "`{}` is not a socket; write auto, off, or its path, for example /var/run/docker.sock",
+            crate::workload::text::shown_name(text)
+        )),
+    }
 }
 
 /// At least one, at most ten thousand.
@@ -494,6 +537,9 @@ struct File {
     history: History,
     shutdown: Shutdown,
     kubernetes: Asked<Kubernetes>,
+    docker: Runtime,
+    podman: Runtime,
+    systemd: Systemd,
     #[serde(rename = "class", deserialize_with = "rules")]
     classes: Option<Vec<Rule>>,
 }
@@ -534,6 +580,18 @@ struct Kubernetes {
     kubeconfig: Option<PathBuf>,
     node_name: Option<Checked<NodeName>>,
     events: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Runtime {
+    socket: Option<Checked<Where>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Systemd {
+    bus: Option<Checked<Where>>,
 }
 
 /// An origin of names: `kubernetes = "off"`, or the table `[kubernetes]`.
@@ -624,6 +682,11 @@ impl Check for NodeName {
         node_name(text).map(Self)
     }
 }
+impl Check for Where {
+    fn check(text: &str) -> Result<Self, String> {
+        socket(text)
+    }
+}
 impl Check for usize {
     fn check(text: &str) -> Result<Self, String> {
         max_requests(text)
@@ -651,6 +714,9 @@ impl From<File> for Layer {
             history,
             shutdown,
             kubernetes,
+            docker,
+            podman,
+            systemd,
             classes,
         } = file;
         Self {
@@ -673,6 +739,9 @@ impl From<File> for Layer {
             kubeconfig: kubernetes.table.kubeconfig,
             node_name: kubernetes.table.node_name.map(|v| v.0.0),
             kubernetes_events: kubernetes.table.events,
+            docker_socket: docker.socket.map(|v| v.0),
+            podman_socket: podman.socket.map(|v| v.0),
+            systemd_bus: systemd.bus.map(|v| v.0),
             classes,
         }
     }
@@ -694,6 +763,7 @@ mod tests {
              [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
              [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
              [kubernetes]\nkubeconfig = \"/k\"\nnode-name = \"n1\"\nevents = true\n\
+             [docker]\nsocket = \"/d.sock\"\n[podman]\nsocket = \"off\"\n[systemd]\nbus = \"auto\"\n\
              [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n",
         )
         .unwrap();
@@ -716,6 +786,9 @@ mod tests {
             kubeconfig: Some("/k".into()),
             node_name: Some("n1".into()),
             kubernetes_events: true,
+            docker_socket: Where::At("/d.sock".into()),
+            podman_socket: Where::Off,
+            systemd_bus: Where::Auto,
             classes: Arc::new(Classes::new(vec![Rule {
                 name: "pay".into(),
                 path: vec!["/pay".into()],
@@ -778,6 +851,8 @@ mod tests {
             ("[history]\nmax-reports = 0", 2, "nonzero"),
             ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),
             ("kubernetes = 3", 1, "expected \"auto\", \"off\" or a table"),
+            ("[docker]\nsocket = \"docker.sock\"", 2, "not a socket"),
+            ("[systemd]\nbus = true", 2, "expected a string"),
             ("[kubernetes]\nevents = 3", 2, "expected a boolean"),
             ("[kubernetes]\nnode-name = \"A b\"", 2, "not the name of a node"),
             ("what is this", 1, "key"),
@@ -828,7 +903,15 @@ mod tests {
         for bad in ["", "80", "host:80", "127.0.0.1", ":99999"] {
             assert!(listen_address(bad).is_err(), "{bad}");
         }
-        for bad in ["metrics", "/", "/healthz", "/api/v1", "/a b", "/{x}"] {
+        for bad in [
+            "metrics",
+            "/",
+            "/healthz",
+            "/api/v1",
+            "/page/main.js",
+            "/a b",
+            "/{x}",
+        ] {
             assert!(telemetry_path(bad).is_err(), "{bad}");
         }
     }

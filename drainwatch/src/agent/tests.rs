@@ -59,6 +59,11 @@ impl Source for Script {
     fn drain_cgroup(&mut self, cgroup: u64) {
         self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
     }
+    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        self.told
+            .borrow_mut()
+            .push(format!("stop signal {signal} of {cgroup}"));
+    }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.told
             .borrow_mut()
@@ -221,6 +226,13 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     );
     agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
+    agent.apply(
+        Effect::StopSignal {
+            cgroup: 9,
+            signal: 10,
+        },
+        1,
+    );
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
         assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);
@@ -238,6 +250,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     let told = told.borrow();
     for call in [
         "drain cgroup 6",
+        "stop signal 10 of 9",
         "stop cgroup 7 until 0",
         "stop process 8 until 0",
     ] {
@@ -276,8 +289,15 @@ async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metr
         agent.apply(Effect::Finished(Box::new(done)), 1);
     }
     let asked = async {
-        let text = handle.metrics().await.unwrap();
-        assert!(text.contains(&series("good", "sent", 2)), "{text}");
+        // The sink's task takes its turn when the loop waits.
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let text = loop {
+            let text = handle.metrics().await.unwrap();
+            if text.contains(&series("good", "sent", 2)) {
+                break text;
+            }
+            assert!(std::time::Instant::now() < until, "{text}");
+        };
         assert!(text.contains(&series("stuck", "dropped", 1)), "{text}");
     };
     agent.run(asked).await;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client, config,
-    config::{Capture, Layer, LogFormat, LogLevel, Use},
+    config::{Capture, Layer, LogFormat, LogLevel, Use, Where},
     failure::EXIT_CODES,
     report::Verdict,
 };
@@ -45,6 +45,12 @@ pub enum Command {
     /// What this kernel and these privileges allow, and what is lost without the rest
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Whether `run --config` takes a file, and what is wrong with it
+    #[command(after_help = CHECK_CONFIG_EXAMPLES)]
+    CheckConfig {
+        /// Configuration in TOML.
+        file: PathBuf,
+    },
     /// Completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -93,6 +99,11 @@ Exits 0 when the agent can run here, 77 when a privilege is missing, 69 when the
 Examples:
   sudo drainwatch doctor
   drainwatch doctor --format json";
+const CHECK_CONFIG_EXAMPLES: &str = "\
+Exits 0 when it can be used, else 78 with the line and the reason.
+
+Examples:
+  drainwatch check-config /etc/drainwatch/drainwatch.toml";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch
@@ -175,6 +186,19 @@ pub struct NamesArgs {
     #[arg(long = "kubernetes.events", env = "DRAINWATCH_KUBERNETES_EVENTS", value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     kubernetes_events: Option<bool>,
+    /// Docker's socket, auto (/var/run/docker.sock, where it is) or off [default: auto]
+    #[arg(long = "docker.socket", env = "DRAINWATCH_DOCKER_SOCKET", value_name = "PATH|off",
+        value_parser = config::socket)]
+    docker_socket: Option<Where>,
+    /// Podman's socket, auto (/run/podman/podman.sock, where it is) or off [default: auto]
+    #[arg(long = "podman.socket", env = "DRAINWATCH_PODMAN_SOCKET", value_name = "PATH|off",
+        value_parser = config::socket)]
+    podman_socket: Option<Where>,
+    /// Socket of the bus on which systemd is asked, auto (/run/dbus/system_bus_socket, where it is) or off
+    /// [default: auto]
+    #[arg(long = "systemd.bus", env = "DRAINWATCH_SYSTEMD_BUS", value_name = "PATH|off",
+        value_parser = config::socket)]
+    systemd_bus: Option<Where>,
 }
 
 impl NamesArgs {
@@ -185,6 +209,9 @@ impl NamesArgs {
             kubeconfig: self.kubeconfig.clone(),
             node_name: self.node_name.clone(),
             kubernetes_events: self.kubernetes_events,
+            docker_socket: self.docker_socket.clone(),
+            podman_socket: self.podman_socket.clone(),
+            systemd_bus: self.systemd_bus.clone(),
             ..Layer::default()
         }
     }
@@ -349,6 +376,6 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 13);
+        assert_eq!(with_env, 16);
     }
 }

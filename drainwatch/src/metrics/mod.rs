@@ -167,7 +167,10 @@ impl Metrics {
             }
             Effect::Drained { workload } => self.known(workload, now_ns).series.drained += 1,
             Effect::Finished(report) => self.finished(report, now_ns),
-            Effect::Updated(_)
+            Effect::WorkloadConfigured { .. }
+            | Effect::Unresolved { .. }
+            | Effect::StopSignal { .. }
+            | Effect::Updated(_)
             | Effect::Discarded { .. }
             | Effect::DrainCgroup { .. }
             | Effect::StopCgroup { .. }

@@ -4,7 +4,10 @@
 //! What they tell comes to the agent's loop as [`News`], and from there to the tracker as events
 //! ([`EventKind::Described`]), so that a recording has the names too.
 
+pub mod docker;
+mod errands;
 pub mod kubernetes;
+pub mod systemd;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,25 +27,52 @@ const NEWS: usize = 1024;
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts a task for each origin that is configured and found here. Their news are for the agent's loop
-/// (`agent::Options::names`); `None` where there is nobody to ask.
-pub fn start(settings: &Settings) -> Option<mpsc::Receiver<News>> {
+/// (`agent::Options::names`); `None` where there is nobody to ask. `owners` is where the Kubernetes one notes
+/// what Events need to know.
+pub fn start(settings: &Settings, owners: &kubernetes::Owners) -> Option<mpsc::Receiver<News>> {
     let kubernetes = kubernetes::Options::find(settings);
-    let mut origins = vec![];
-    if kubernetes.is_some() {
-        origins.push(Origin::Kubernetes);
-    }
+    let docker = docker::Options::find(Origin::Docker, &settings.docker_socket);
+    let podman = docker::Options::find(Origin::Podman, &settings.podman_socket);
+    let systemd = systemd::Options::find(&settings.systemd_bus);
+    let expected = [
+        kubernetes.as_ref().map(|_| (Origin::Kubernetes, true)),
+        docker
+            .as_ref()
+            .map(|options| (Origin::Docker, options.expected())),
+        podman
+            .as_ref()
+            .map(|options| (Origin::Podman, options.expected())),
+        systemd
+            .as_ref()
+            .map(|options| (Origin::Systemd, options.expected())),
+    ];
+    let origins: Vec<_> = expected.into_iter().flatten().collect();
     if origins.is_empty() {
         return None;
     }
-    let (tellers, news) = Teller::channel(&origins);
+    let (tellers, news) = Teller::channel_of(&origins);
     for teller in tellers {
         match teller.origin {
             Origin::Kubernetes => {
                 if let Some(options) = kubernetes.clone() {
-                    tokio::spawn(kubernetes::tell(options, teller, kubernetes::Owners::default()));
+                    tokio::spawn(kubernetes::tell(options, teller, owners.clone()));
                 }
             }
-            Origin::Docker | Origin::Podman | Origin::Systemd => {}
+            Origin::Docker => {
+                if let Some(options) = docker.clone() {
+                    tokio::spawn(docker::tell(options, teller));
+                }
+            }
+            Origin::Podman => {
+                if let Some(options) = podman.clone() {
+                    tokio::spawn(docker::tell(options, teller));
+                }
+            }
+            Origin::Systemd => {
+                if let Some(options) = systemd.clone() {
+                    tokio::spawn(systemd::tell(options, teller));
+                }
+            }
         }
     }
     Some(news)
@@ -63,7 +93,14 @@ pub struct Probed {
 
 /// Asks each origin once, with a deadline.
 pub async fn probe(settings: &Settings) -> Vec<Probed> {
-    vec![within(Origin::Kubernetes, kubernetes::probe(settings)).await]
+    let (docker, podman) = (Origin::Docker, Origin::Podman);
+    // One after the other: whoever is asked at all answers in milliseconds.
+    vec![
+        within(Origin::Kubernetes, kubernetes::probe(settings)).await,
+        within(docker, docker::probe(docker, &settings.docker_socket)).await,
+        within(podman, docker::probe(podman, &settings.podman_socket)).await,
+        within(Origin::Systemd, systemd::probe(&settings.systemd_bus)).await,
+    ]
 }
 
 /// An answer, or that there was none in time.
@@ -79,6 +116,14 @@ async fn within(origin: Origin, probe: impl Future<Output = Probed>) -> Probed {
                 PROBE_WITHIN.as_secs()
             ),
         })
+}
+
+/// What is to come; never, once it came.
+async fn ready<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What an origin tells.
@@ -136,19 +181,34 @@ pub struct Teller {
 impl Teller {
     /// A channel for these origins, whose names the tracker is told to expect.
     pub fn channel(origins: &[Origin]) -> (Vec<Self>, mpsc::Receiver<News>) {
+        let origins: Vec<_> = origins.iter().map(|&origin| (origin, true)).collect();
+        Self::channel_of(&origins)
+    }
+
+    /// A channel for these origins; of those that are `true` names are to be expected, of the others only
+    /// when they say so ([`Teller::expected`]).
+    pub fn channel_of(origins: &[(Origin, bool)]) -> (Vec<Self>, mpsc::Receiver<News>) {
         let (news, told) = mpsc::channel(NEWS);
-        let tellers = origins.iter().map(|&origin| {
+        let tellers = origins.iter().map(|&(origin, expected)| {
             let teller = Self {
                 origin,
                 news: news.clone(),
             };
-            // There is room: nothing else was sent yet.
-            let _ = teller
-                .news
-                .try_send(News::Event(EventKind::NamesExpected { origin }));
+            if expected {
+                // There is room: nothing else was sent yet.
+                let _ = teller
+                    .news
+                    .try_send(News::Event(EventKind::NamesExpected { origin }));
+            }
             teller
         });
         (tellers.collect(), told)
+    }
+
+    /// From now on names are to be expected: the origin has appeared.
+    pub async fn expected(&self) {
+        let origin = self.origin;
+        self.tell(News::Event(EventKind::NamesExpected { origin })).await;
     }
 
     /// A pod, container or unit is known, or changed.

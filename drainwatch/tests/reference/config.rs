@@ -6,7 +6,7 @@ use clap::{CommandFactory, ValueEnum};
 use drainwatch::{
     class::MOST_RULES,
     cli::args::Cli,
-    config::{self, KEYS, Layer, Settings},
+    config::{self, KEYS, Layer, Settings, Where},
     protocol::SENDERS,
 };
 
@@ -139,6 +139,15 @@ fn describe(key: &str, settings: &Settings) -> (String, Option<String>) {
             "`true`, `false`".into(),
             Some(settings.kubernetes_events.to_string()),
         ),
+        "docker.socket" | "podman.socket" | "systemd.bus" => {
+            let all = [
+                &settings.docker_socket,
+                &settings.podman_socket,
+                &settings.systemd_bus,
+            ];
+            assert!(all.iter().all(|setting| **setting == Where::Auto));
+            ("`auto`, `off`, or the path of a socket".into(), text("auto"))
+        }
         _ => panic!("`{key}` is a new setting: describe its values here"),
     }
 }

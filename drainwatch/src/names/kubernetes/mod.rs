@@ -7,8 +7,10 @@
 //! | `watch` | list and watch, whatever the server does; what changed is told |
 //! | `pod` | a pod to its description. Pure, total |
 //! | `owners` | which object controls a pod, for Events |
+//! | `events` | reports as Kubernetes Events (opt-in) |
 
 mod client;
+mod events;
 mod guard;
 mod owners;
 mod pod;
@@ -22,10 +24,28 @@ pub use owners::Owners;
 pub use watch::tell;
 
 use super::Probed;
-use crate::{config::Settings, config::Use, workload::description::Origin};
+use crate::{
+    config::{Settings, Use},
+    sinks::Sink,
+    workload::description::Origin,
+};
+
+pub use events::sink;
 
 /// What it costs to do without.
 const COSTS: &str = "pods go by their cgroups, without grace period and preStop";
+
+/// The sink of Events, where they are wanted and there is a cluster.
+pub fn events(settings: &Settings, owners: &Owners) -> Option<Sink> {
+    if !settings.kubernetes_events {
+        return None;
+    }
+    let options = Options::find(settings);
+    if options.is_none() {
+        tracing::warn!("no Kubernetes Events are written: there is no cluster here, see `drainwatch doctor`");
+    }
+    options.map(|options| sink(options, owners.clone()))
+}
 
 /// Asks once: the pods of this node.
 pub async fn probe(settings: &Settings) -> Probed {

@@ -12,9 +12,12 @@ use k8s_openapi::{
 };
 
 use super::pod::controlling;
+use crate::config::Settings;
 
 /// Most pods that are known.
 const MOST: usize = 4096;
+/// Most pods of one name that are known.
+const MOST_OF_NAME: usize = 4;
 /// Longest string of a reference; the API takes no longer one.
 const LONGEST: usize = 512;
 
@@ -31,16 +34,29 @@ pub struct Owned {
 #[derive(Debug, Clone, Default)]
 pub struct Owners(Option<Arc<Mutex<Table>>>);
 
+/// Namespace and name.
+type Name = (String, String);
+
 #[derive(Debug, Default)]
 struct Table {
-    pods: HashMap<(String, String), Owned>,
-    oldest_first: VecDeque<(String, String)>,
+    /// The newest last: a pod of a `StatefulSet` has the name of the one before.
+    pods: HashMap<Name, Vec<Owned>>,
+    oldest_first: VecDeque<Name>,
 }
 
 impl Owners {
     /// A table that keeps what is noted; the default one keeps nothing.
     pub fn kept() -> Self {
         Self(Some(Arc::default()))
+    }
+
+    /// One that keeps what is noted where Events are wanted.
+    pub fn for_events(settings: &Settings) -> Self {
+        if settings.kubernetes_events {
+            Self::kept()
+        } else {
+            Self::default()
+        }
     }
 
     /// Notes a pod.
@@ -50,7 +66,14 @@ impl Owners {
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |text: &Option<String>| text.clone().unwrap_or_default();
         let key = (of(&owned.pod.namespace), of(&owned.pod.name));
-        if table.pods.insert(key.clone(), owned).is_none() {
+        let known = table.pods.entry(key.clone()).or_default();
+        let first = known.is_empty();
+        known.retain(|other| other.pod.uid != owned.pod.uid);
+        known.push(owned);
+        if known.len() > MOST_OF_NAME {
+            known.remove(0);
+        }
+        if first {
             table.oldest_first.push_back(key);
         }
         if table.oldest_first.len() > MOST
@@ -60,10 +83,17 @@ impl Owners {
         }
     }
 
-    /// A pod that was noted.
-    pub fn of(&self, namespace: &str, pod: &str) -> Option<Owned> {
+    /// A pod that was noted; of several with this name the one whose cgroup it is, else the newest.
+    pub fn of(&self, namespace: &str, pod: &str, cgroup: &str) -> Option<Owned> {
         let table = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        table.pods.get(&(namespace.into(), pod.into())).cloned()
+        let known = table.pods.get(&(namespace.into(), pod.into()))?;
+        // The systemd driver spells a uid with `_`.
+        let cgroup = cgroup.replace('_', "-");
+        let has_uid = |owned: &&Owned| {
+            let uid = owned.pod.uid.as_deref();
+            uid.is_some_and(|uid| cgroup.contains(uid))
+        };
+        known.iter().find(has_uid).or_else(|| known.last()).cloned()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The watch of this node's pods, on the recorded traffic of a real Kubernetes, from a server that
 //! misbehaves.
 
+mod events;
 mod server;
 mod watching;
 
@@ -48,7 +49,13 @@ impl Told {
         })
     }
 
+    /// By the origin with these options.
     pub fn with(options: Options) -> Self {
+        Self::noting(options, Owners::default())
+    }
+
+    /// And with what Events need noted there.
+    pub fn noting(options: Options, owners: Owners) -> Self {
         let (mut tellers, news) = Teller::channel(&[Origin::Kubernetes]);
         let teller = tellers.remove(0);
         Self {
@@ -56,7 +63,7 @@ impl Told {
             pods: BTreeMap::new(),
             sequence: vec![],
             states: vec![],
-            task: tokio::spawn(kubernetes::tell(options, teller, Owners::default())),
+            task: tokio::spawn(kubernetes::tell(options, teller, owners)),
         }
     }
 
@@ -103,6 +110,7 @@ impl Told {
         }
     }
 
+    /// Names of the pods that are on the node.
     pub fn names(&self) -> Vec<&str> {
         self.pods.values().map(|pod| pod.name.as_str()).collect()
     }

@@ -32,7 +32,7 @@ const PAGE: u32 = 100;
 /// Most pods that are told of; the largest nodes have some hundred.
 const MOST_PODS: usize = 4096;
 /// How often a node that does not exist is looked for again.
-const LOOK_FOR_NODE: Duration = Duration::from_secs(60);
+const LOOK_FOR_NODE: Duration = Duration::from_mins(1);
 /// The permission that the watch takes.
 pub const NEEDS: &str = "list and watch pods (a ClusterRole)";
 
@@ -61,7 +61,7 @@ async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, bac
             if node_missing {
                 tokio::time::sleep(LOOK_FOR_NODE).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let event = tokio::select! {

@@ -105,6 +105,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map_err(|why| Failure::internal("privileges stay", why))?;
     announce(&kernel, &kept, &listener, store.is_some());
 
+    let owners = names::kubernetes::Owners::for_events(settings);
     let options = agent::Options {
         node: node(),
         linger: settings.linger,
@@ -112,8 +113,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: names::start(settings),
-        sinks: vec![],
+        names: names::start(settings, &owners),
+        sinks: names::kubernetes::events(settings, &owners).into_iter().collect(),
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

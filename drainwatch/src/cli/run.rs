@@ -1,11 +1,11 @@
 //! `drainwatch run`.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
@@ -73,7 +73,7 @@ fn start_log(settings: &Settings) {
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
     let listener = web::bind(settings.listen).await?;
-    let stop = stop_signal()?;
+    let mut stop = pin!(stop_signal()?);
     let store = settings
         .state_dir
         .as_deref()
@@ -84,11 +84,16 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
-    let mut kernel = start_kernel(&KernelOptions {
+    let options = KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
-    })?;
-    // Before the first thread is started: each would keep its own.
+    };
+    let Some(kernel) = unless_stopped(&mut stop, options).await else {
+        tracing::info!("stopped before it was attached");
+        return Ok(());
+    };
+    let mut kernel = kernel?;
+    // Before any other thread is started: each has its own.
     let kept = kernel
         .drop_privileges()
         .map_err(|why| Failure::internal("privileges stay", why))?;
@@ -123,6 +128,28 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+/// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that
+/// ends afterwards, and with it what capabilities it has.
+async fn unless_stopped(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    options: KernelOptions,
+) -> Option<Result<Kernel, Failure>> {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, started) = oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let _context = runtime.enter();
+        // Nobody waits for it any more when it was stopped.
+        let _ = done.send(start_kernel(&options));
+    });
+    tokio::select! {
+        () = stop => None,
+        kernel = started => {
+            let ended = thread.join();
+            Some(kernel.unwrap_or_else(|_| Err(Failure::internal("the kernel side did not start", format!("{ended:?}")))))
+        }
+    }
 }
 
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.

@@ -7,9 +7,13 @@
 //! | `/readyz` | attached, and caught up with the ring |
 //! | `/api/v1/shutdowns?since=&workload=&verdict=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
 //! | `/api/v1/shutdowns/{id}` | report; the beginning of an id does where it is unique |
-//! | `/` | where these are |
+//! | `/api/v1/events` | a stream that says when to ask again |
+//! | `/`, `/page/…` | the page; to who does not ask for HTML, where these are |
 //!
 //! Bounded: connections, requests at a time, size and time of a request's head, size of an answer.
+
+mod events;
+mod page;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -87,7 +91,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Serves until `stop` turns true (or its sender is gone), then finishes what was asked, for a moment.
 pub async fn serve(listener: TcpListener, handle: Handle, options: Options, mut stop: watch::Receiver<bool>) {
-    let app = router(handle, &options);
+    let app = router(handle, &options, stop.clone());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -161,16 +165,19 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
-fn router(handle: Handle, options: &Options) -> Router {
+fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Router {
     let room = Arc::new(Semaphore::new(options.max_requests));
-    let index: Arc<str> = index(&options.telemetry_path).into();
+    let path = &options.telemetry_path;
+    let events = events::router(handle.changes(), stop);
     Router::new()
-        .route("/", get(move || async move { index.to_string() }))
         .route(&options.telemetry_path, get(expose))
         .route("/healthz", get(healthy))
         .route("/readyz", get(healthy))
         .route("/api/v1/shutdowns", get(list))
         .route("/api/v1/shutdowns/{id}", get(one))
+        .with_state(handle)
+        .merge(page::router(path, index(path)))
+        .merge(events)
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; GET / names those there are") })
         .method_not_allowed_fallback(|| async {
             error(
@@ -179,7 +186,6 @@ fn router(handle: Handle, options: &Options) -> Router {
             )
         })
         .layer(middleware::from_fn_with_state(room, limit))
-        .with_state(handle)
 }
 
 fn index(telemetry_path: &str) -> String {
@@ -187,7 +193,9 @@ fn index(telemetry_path: &str) -> String {
         "drainwatch {}: the requests that shutdowns cut on this node\n\n\
          {telemetry_path}\n/healthz\n/readyz\n\
          /api/v1/shutdowns?since=15m&workload=NAME&verdict=severed&limit=100\n\
-         /api/v1/shutdowns/ID\n",
+         /api/v1/shutdowns/ID\n\
+         /api/v1/events\n\n\
+         A browser gets a page here.\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -282,8 +290,15 @@ fn error(status: StatusCode, what: &str) -> Response {
 }
 
 fn json(status: StatusCode, body: String) -> Response {
-    let kind = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+    ];
+    (status, headers, body).into_response()
 }
 
 /// The query of a listing; the error says what to send instead.

@@ -36,7 +36,7 @@ pub fn main() -> Result<(), Failure> {
         Command::Show(args) => history::show(&args),
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
-        Command::Doctor(args) => doctor::doctor(args.format.format),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::CheckConfig { file } => run::check_config(&file),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -7,13 +7,15 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
 };
+use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
     agent::{self, Agent},
-    config::{self, LogFormat, Settings},
+    config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
+    names,
     render::text::{Colour, clean},
     store::{Retention, Store, StoreError},
     web,
@@ -21,15 +23,11 @@ use crate::{
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let file = match &args.config {
-        Some(path) => read_config(path)?,
-        None => config::Layer::default(),
-    };
-    let settings = Settings::resolve(args.layer(), file);
+    let settings = settings(args.layer(), args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
-    // A question about reports may still wait for a slow disk; whoever asked it is gone.
+    // A name that is being looked up, or a report from a slow disk, must not hold up the exit.
     runtime.shutdown_background();
     served
 }
@@ -44,6 +42,12 @@ fn read_config(path: &Path) -> Result<config::Layer, Failure> {
     config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
 
+/// Flags and environment before the file before the defaults.
+pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+    let file = file.map_or_else(|| Ok(config::Layer::default()), read_config)?;
+    Ok(Settings::resolve(flags, file))
+}
+
 /// One thread for everything: the agent waits far more than it works.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
@@ -52,15 +56,26 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|why| Failure::internal("the runtime did not start", why))
 }
 
-/// Name of this host, as reports spell it.
+/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
 pub fn node() -> String {
+    if let Ok(name) = std::env::var("NODE_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
     nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
 fn start_log(settings: &Settings) {
     let ansi = colour(&io::stderr()) == Colour::Always;
+    // What the client of the Kubernetes API says of every try, the agent says once.
+    let of_others = match settings.log_level {
+        LogLevel::Error | LogLevel::Warn | LogLevel::Info => ",kube_client=off,kube_runtime=off",
+        LogLevel::Debug | LogLevel::Trace => "",
+    };
+    let level = tracing::Level::from(settings.log_level);
     let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log_level))
+        .with_env_filter(EnvFilter::new(format!("{level}{of_others}")))
         .with_target(false)
         .with_writer(io::stderr)
         .with_ansi(ansi);
@@ -106,7 +121,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: None,
+        names: names::start(settings),
+        sinks: vec![],
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;

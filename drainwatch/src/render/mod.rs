@@ -11,6 +11,7 @@ use crate::{
     class,
     event::Disposition,
     kernel::Diagnosis,
+    names::Probed,
     report::{Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
     store::AGENT_STOPPED,
 };
@@ -314,6 +315,21 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
         None => lines.push(colour.paint(Ink::Good, "drainwatch can run here")),
     }
     lines.join("\n") + "\n"
+}
+
+/// The doctor's table of who is asked for names.
+pub fn names(origins: &[Probed], width: usize) -> String {
+    let mut table = plain_table(width);
+    table.set_header(["", "names from", "what it knows, or why not and what that costs"]);
+    for probed in origins {
+        let mark = match (probed.asked, probed.ok) {
+            (true, true) => "✓",
+            (true, false) => "✗",
+            (false, _) => "–",
+        };
+        table.add_row([mark, probed.origin.as_str(), &clean(&probed.says)]);
+    }
+    trimmed(&table) + "\n"
 }
 
 /// A workload's name with what it needs to be told apart.

@@ -27,9 +27,16 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
-    // A name that is being looked up, or a report from a slow disk, must not hold up the exit.
+    // A name that is looked up, or a question about reports, on a thread of the runtime's must not hold up the
+    // exit: whoever asked is gone.
     runtime.shutdown_background();
     served
+}
+
+/// Flags and environment before the file before the defaults.
+pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+    let file = file.map(read_config).transpose()?.unwrap_or_default();
+    Ok(Settings::resolve(flags, file))
 }
 
 /// Says whether `run --config` would take the file.
@@ -40,12 +47,6 @@ pub fn check_config(path: &Path) -> Result<(), Failure> {
 
 fn read_config(path: &Path) -> Result<config::Layer, Failure> {
     config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
-}
-
-/// Flags and environment before the file before the defaults.
-pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
-    let file = file.map_or_else(|| Ok(config::Layer::default()), read_config)?;
-    Ok(Settings::resolve(flags, file))
 }
 
 /// One thread for everything: the agent waits far more than it works.

@@ -238,7 +238,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
 
 #[test]
 fn given_origins_of_names_when_printed_then_each_has_one_line_that_cannot_break_the_terminal() {
-    let probed = |origin, asked, ok, says: &str| crate::names::Probed {
+    let probed = |origin, asked, ok, says: &str| Probed {
         origin,
         asked,
         ok,

@@ -17,6 +17,7 @@ use crate::{
     kernel::Losses,
     metrics::{Metrics, Scrape},
     names::{News, States},
+    report::Report,
     sinks::{self, Sink},
     source::Source,
     store::Store,
@@ -34,6 +35,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
+/// Stored reports that recommended values begin with.
+const REMEMBERED_REPORTS: usize = 500;
 /// Most ids named when a prefix is ambiguous.
 const IDS_NAMED: usize = 5;
 
@@ -240,9 +243,13 @@ impl<S: Source> Agent<S> {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (changes, changed) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
+        let mut metrics = Metrics::new(&classes)?;
+        for report in store.as_deref().map(last_reports).unwrap_or_default() {
+            metrics.remember(&report);
+        }
         let agent = Self {
             source,
-            metrics: Metrics::new(&classes)?,
+            metrics,
             tracker: Tracker::new(TrackerConfig {
                 node,
                 linger_ns,
@@ -528,6 +535,7 @@ impl<S: Source> Agent<S> {
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
+            origins: &self.origins,
             sinks: &sinks,
         };
         self.metrics.expose(&scrape).unwrap_or_else(|error| {
@@ -539,6 +547,19 @@ impl<S: Source> Agent<S> {
     fn wall_ms(&self) -> i64 {
         self.source.clocks().1.div_euclid(1_000_000)
     }
+}
+
+/// What earlier agents stored last, oldest first: what they measured still counts.
+fn last_reports(store: &Store) -> Vec<Report> {
+    let reports = store.last(REMEMBERED_REPORTS).unwrap_or_else(|error| {
+        tracing::warn!(%error, "recommended values begin anew: the stored reports cannot be read");
+        Vec::new()
+    });
+    let reports = reports
+        .iter()
+        .rev()
+        .filter_map(|json| serde_json::from_str(json).ok());
+    reports.collect()
 }
 
 /// The next news; never ready without anybody to tell.

@@ -25,6 +25,8 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// Rendering the chart as Helm does, and systemd's checks of the unit.
+    Deploy,
 }
 
 /// A Debian package.
@@ -66,6 +68,10 @@ const PACKAGES: &[Package] = &[
         "prometheus-alertmanager",
         Some("prometheus-alertmanager"),
     ),
+    package(Use::Deploy, "golang-go", Some("go")),
+    package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
+    package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
+    package(Use::Deploy, "systemd", Some("systemd-analyze")),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -128,7 +134,7 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts];
+const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Deploy];
 
 fn print() {
     let packages = missing_packages(ALL);

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::deps::Use;
-use crate::{dashboards, deps, ebpf, lint, shell, vm};
+use crate::{dashboards, deploy, deps, ebpf, lint, shell, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -34,6 +34,8 @@ enum Stage {
     Ledger,
     /// The alerts and dashboards, with a real Prometheus and Alertmanager
     Alerts,
+    /// The chart, the kustomize base and the systemd unit
+    Deploy,
     /// A part of the ledger on other kernels, in QEMU
     Vm,
 }
@@ -51,6 +53,7 @@ impl Stage {
             Self::Unit => &[],
             Self::Ledger => &[Use::Ledger],
             Self::Alerts => &[Use::Alerts],
+            Self::Deploy => &[Use::Deploy, Use::Alerts],
             Self::Vm => &[Use::Vm, Use::Ledger],
         }
     }
@@ -62,6 +65,7 @@ impl Stage {
             Self::Unit => unit(),
             Self::Ledger => ledger(),
             Self::Alerts => Ok(dashboards::checks().plus(dashboards::prove()?)),
+            Self::Deploy => Ok(deploy::checks()),
             Self::Vm => Ok(guests()),
         }
     }

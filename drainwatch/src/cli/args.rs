@@ -197,7 +197,7 @@ pub struct NamesArgs {
         value_name = "FILE"
     )]
     kubeconfig: Option<PathBuf>,
-    /// Name of this node in Kubernetes [default: $NODE_NAME, else the host's name]
+    /// Name of this node in Kubernetes [default: `NODE_NAME` of the environment, else the host's name]
     #[arg(long = "kubernetes.node-name", env = "DRAINWATCH_KUBERNETES_NODE_NAME", value_name = "NAME",
         value_parser = config::node_name)]
     node_name: Option<String>,

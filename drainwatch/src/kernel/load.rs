@@ -82,6 +82,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         undecodable: 0,
         header_rules: options.header_rules.clone(),
         unmarked: 0,
+        stop_signals: std::collections::HashMap::new(),
     })
 }
 

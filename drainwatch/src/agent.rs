@@ -512,7 +512,7 @@ impl<S: Source> Agent<S> {
             Question::Ready(answer) => {
                 let events = self.source.drain();
                 self.take(&events);
-                drop(answer.send(()));
+                let _ = answer.send(());
             }
             Question::Metrics(answer) => drop(answer.send(self.expose())),
             Question::List(filter, answer) => drop(answer.send(self.history.list(&filter))),

@@ -48,6 +48,9 @@ pub enum Refusal {
          4317 is gRPC)"
     )]
     Unreachable(String),
+    /// Its certificate is not believed.
+    #[error("its certificate is not believed: {0}; name the authority that signed it with SSL_CERT_FILE")]
+    Untrusted(String),
     /// It hangs.
     #[error("no answer within {} s; see whether it is overloaded", ANSWER_WITHIN.as_secs())]
     Silent,
@@ -99,7 +102,7 @@ impl Refusal {
     /// Worth another attempt, as the protocol has it.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Silent => true,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::Silent => true,
             Self::Status { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
             Self::Rejected { .. } | Self::Garbage { .. } => false,
         }
@@ -252,6 +255,9 @@ fn unreachable_because(why: &(dyn Error + 'static)) -> Refusal {
     let mut text = why.to_string();
     let mut source = why.source();
     while let Some(inner) = source {
+        if let Some(certificate) = certificate_error(inner) {
+            return Refusal::Untrusted(bounded(&certificate.to_string()));
+        }
         let inner_text = inner.to_string();
         if !text.ends_with(&inner_text) {
             text = format!("{text}: {inner_text}");
@@ -259,6 +265,15 @@ fn unreachable_because(why: &(dyn Error + 'static)) -> Refusal {
         source = inner.source();
     }
     Refusal::Unreachable(bounded(&text))
+}
+
+/// rustls hands its errors on inside those of I/O, and hyper-rustls those inside others.
+fn certificate_error<'a>(why: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = why.downcast_ref::<std::io::Error>()?.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(error) => matches!(error, rustls::Error::InvalidCertificate(_)).then_some(error),
+        None => certificate_error(inner),
+    }
 }
 
 /// `Retry-After`: seconds, or a date.

@@ -568,7 +568,7 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
 }
 
 /// One line per shutdown.
-fn log(report: &crate::report::Report) {
+fn log(report: &Report) {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -576,7 +576,15 @@ fn log(report: &crate::report::Report) {
         .collect();
     tracing::info!(
         id = report.id,
+        namespace = report.workload.namespace,
         workload = report.workload.name,
+        pod = report.workload.pod,
+        container = report.workload.container,
+        deleted_at = report.deleted_at,
+        grace_seconds = report
+            .configured
+            .as_ref()
+            .and_then(|configured| configured.grace_seconds),
         trigger = %report.trigger,
         verdict = %report.verdict,
         severed = report.requests.severed,

@@ -38,7 +38,7 @@ pub fn sample() -> Result<String, prometheus::Error> {
     };
     metrics.apply(&Effect::WorkloadConfigured { workload, configured }, 0);
     metrics.measure(
-        labels,
+        &labels,
         Measured {
             lag: Some(0.0),
             ..Measured::default()

@@ -226,7 +226,7 @@ impl<S: Source> Agent<S> {
             names,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let (changes, changed) = watch::channel(0);
+        let (changes, told) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let agent = Self {
             source,
@@ -251,7 +251,7 @@ impl<S: Source> Agent<S> {
             Handle {
                 questions: sender,
                 store,
-                changes: changed,
+                changes: told,
             },
         ))
     }

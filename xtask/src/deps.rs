@@ -25,6 +25,8 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -66,6 +68,11 @@ const PACKAGES: &[Package] = &[
         "prometheus-alertmanager",
         Some("prometheus-alertmanager"),
     ),
+    package(Use::Page, "chromium", Some("chromium")),
+    package(Use::Page, "chromium-driver", Some("chromedriver")),
+    package(Use::Page, "npm", Some("npm")),
+    package(Use::Page, "fonts-inter", None),
+    package(Use::Page, "fonts-jetbrains-mono", None),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -128,7 +135,7 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts];
+const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Page];
 
 fn print() {
     let packages = missing_packages(ALL);

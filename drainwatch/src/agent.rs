@@ -17,7 +17,7 @@ use crate::{
     kernel::Losses,
     metrics::{Metrics, Scrape},
     names::{News, States},
-    report::Report,
+    sinks::{self, Sink},
     source::Source,
     store::Store,
     tracker::{Effect, Tracker, TrackerConfig},
@@ -30,6 +30,8 @@ const QUESTIONS: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long the store may take at the end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(600);
+/// How long sinks may take for what is queued at the end.
+const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
 /// Most ids named when a prefix is ambiguous.
@@ -60,6 +62,8 @@ pub struct Options {
     pub tape: Option<Box<dyn Tape>>,
     /// What the origins of names tell.
     pub names: Option<mpsc::Receiver<News>>,
+    /// Where finished reports go.
+    pub sinks: Vec<Sink>,
 }
 
 /// The loop did not answer in time, or is gone.
@@ -206,6 +210,7 @@ pub struct Agent<S> {
     changes: watch::Sender<u64>,
     pacer: Pacer,
     names: Option<mpsc::Receiver<News>>,
+    sinks: Vec<Sink>,
     origins: States,
     /// Latest time that an event carried: those of different CPUs may be a little out of order.
     latest_ns: u64,
@@ -224,6 +229,7 @@ impl<S: Source> Agent<S> {
             store,
             tape,
             names,
+            sinks,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (changes, told) = watch::channel(0);
@@ -242,6 +248,7 @@ impl<S: Source> Agent<S> {
             changes,
             pacer: Pacer::default(),
             names,
+            sinks,
             origins: States::default(),
             latest_ns: 0,
             offset_ns: 0,
@@ -266,6 +273,7 @@ impl<S: Source> Agent<S> {
             at_ns: now_ns,
             kind: EventKind::Tick { wall_ns },
         });
+        self.hear_what_to_expect();
         let seed = self.source.drain();
         self.take(&seed);
         loop {
@@ -288,12 +296,15 @@ impl<S: Source> Agent<S> {
     }
 
     /// Ends: stores what is under way as it stands, goes on answering until `others` (the web
-    /// server) is ready, and returns `false` when the store did not get everything in time.
+    /// server) is ready and the sinks had their moment, and returns `false` when the store did not
+    /// get everything in time.
     pub async fn close(&mut self, others: impl Future<Output = ()>) -> bool {
+        let sinks = sinks::close(std::mem::take(&mut self.sinks), SEND_WITHIN);
+        let others = async { tokio::join!(others, sinks) };
         let mut others = std::pin::pin!(others);
         loop {
             tokio::select! {
-                () = &mut others => break,
+                _ = &mut others => break,
                 Some(question) = self.questions.recv() => self.answer(question),
             }
         }
@@ -324,6 +335,17 @@ impl<S: Source> Agent<S> {
         if self.under_way().any() {
             self.count_losses(!before);
             self.flush_tape();
+        }
+    }
+
+    /// What is older than the agent waits for its name too: so whose names are to come is told before it.
+    fn hear_what_to_expect(&mut self) {
+        let (at_ns, _) = self.source.clocks();
+        while let Some(Ok(news)) = self.names.as_mut().map(mpsc::Receiver::try_recv) {
+            match news {
+                News::State(origin, state) => self.origins.observe(origin, state),
+                News::Event(kind) => self.observe(&Event { at_ns, kind }),
+            }
         }
     }
 
@@ -448,6 +470,10 @@ impl<S: Source> Agent<S> {
                 log(&report);
                 let now_ms = self.wall_ms();
                 self.history.finish(&report, now_ms);
+                let report = Arc::from(report);
+                for sink in &self.sinks {
+                    sink.give(&report);
+                }
             }
             Effect::Discarded { id } => {
                 let now_ms = self.wall_ms();
@@ -456,8 +482,11 @@ impl<S: Source> Agent<S> {
             Effect::DrainCgroup { cgroup } => self.source.drain_cgroup(cgroup),
             Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
             Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
+            Effect::StopSignal { cgroup, signal } => self.source.stop_signal(cgroup, signal),
             Effect::WorkloadSeen(_)
             | Effect::WorkloadGone(_)
+            | Effect::WorkloadConfigured { .. }
+            | Effect::Unresolved { .. }
             | Effect::Severed { .. }
             | Effect::Drained { .. } => {}
         }
@@ -476,6 +505,11 @@ impl<S: Source> Agent<S> {
 
     fn expose(&mut self) -> String {
         let (now_ns, _) = self.source.clocks();
+        let sinks: Vec<_> = self
+            .sinks
+            .iter()
+            .map(|sink| (sink.name(), sink.count()))
+            .collect();
         let scrape = Scrape {
             now_ns,
             losses: self.source.losses(),
@@ -483,6 +517,7 @@ impl<S: Source> Agent<S> {
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
+            sinks: &sinks,
         };
         self.metrics.expose(&scrape).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics could not be encoded");
@@ -512,7 +547,7 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
 }
 
 /// One line per shutdown.
-fn log(report: &Report) {
+fn log(report: &crate::report::Report) {
     let findings: Vec<_> = report
         .findings
         .iter()

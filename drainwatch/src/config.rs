@@ -33,6 +33,13 @@ pub const KEYS: &[&str] = &[
     "history.memory-reports",
     "shutdown.linger",
     "shutdown.stop-signals",
+    "kubernetes",
+    "kubernetes.kubeconfig",
+    "kubernetes.node-name",
+    "kubernetes.events",
+    "docker.socket",
+    "podman.socket",
+    "systemd.bus",
     "class.name",
     "class.path",
     "class.host",
@@ -132,6 +139,29 @@ pub enum Capture {
     None,
 }
 
+/// Whether an origin of names is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Where it is found.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Where an origin of names that has a socket is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Where {
+    /// At the usual place, where there is something.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this socket.
+    At(PathBuf),
+}
+
 impl From<Capture> for CaptureMode {
     fn from(capture: Capture) -> Self {
         match capture {
@@ -170,6 +200,20 @@ pub struct Layer {
     pub linger: Option<Duration>,
     /// `shutdown.stop-signals`.
     pub stop_signals: Option<Vec<u32>>,
+    /// `kubernetes`.
+    pub kubernetes: Option<Use>,
+    /// `kubernetes.kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `kubernetes.node-name`.
+    pub node_name: Option<String>,
+    /// `kubernetes.events`.
+    pub kubernetes_events: Option<bool>,
+    /// `docker.socket`.
+    pub docker_socket: Option<Where>,
+    /// `podman.socket`.
+    pub podman_socket: Option<Where>,
+    /// `systemd.bus`.
+    pub systemd_bus: Option<Where>,
     /// `[[class]]`, which only the file has.
     pub classes: Option<Vec<Rule>>,
 }
@@ -203,6 +247,20 @@ pub struct Settings {
     pub linger: Duration,
     /// Stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// Whether the Kubernetes API is asked for the pods of this node.
+    pub kubernetes: Use,
+    /// How to reach the Kubernetes API; the service account of the pod without it.
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of this node in Kubernetes.
+    pub node_name: Option<String>,
+    /// Shutdowns that went wrong become Kubernetes Events.
+    pub kubernetes_events: bool,
+    /// Docker's socket.
+    pub docker_socket: Where,
+    /// Podman's socket.
+    pub podman_socket: Where,
+    /// The bus on which systemd is asked.
+    pub systemd_bus: Where,
     /// Rules of the classes.
     pub classes: Arc<Classes>,
 }
@@ -230,6 +288,16 @@ impl Settings {
             memory_reports: first.memory_reports.or(second.memory_reports).unwrap_or(1000),
             linger: first.linger.or(second.linger).unwrap_or(Duration::from_secs(5)),
             stop_signals: first.stop_signals.or(second.stop_signals).unwrap_or_default(),
+            kubernetes: first.kubernetes.or(second.kubernetes).unwrap_or_default(),
+            kubeconfig: first.kubeconfig.or(second.kubeconfig),
+            node_name: first.node_name.or(second.node_name),
+            kubernetes_events: first
+                .kubernetes_events
+                .or(second.kubernetes_events)
+                .unwrap_or_default(),
+            docker_socket: first.docker_socket.or(second.docker_socket).unwrap_or_default(),
+            podman_socket: first.podman_socket.or(second.podman_socket).unwrap_or_default(),
+            systemd_bus: first.systemd_bus.or(second.systemd_bus).unwrap_or_default(),
             classes: Arc::new(Classes::new(first.classes.or(second.classes).unwrap_or_default())),
         }
     }
@@ -263,6 +331,31 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.into())
+}
+
+/// Name of a node: what Kubernetes takes as the name of an object.
+pub fn node_name(text: &str) -> Result<String, String> {
+    let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if text.is_empty() || text.len() > 253 || !text.chars().all(safe) {
+        return Err(format!(
+            "`{}` is not the name of a node; `kubectl get nodes` lists them",
+            crate::workload::text::shown_name(text)
+        ));
+    }
+    Ok(text.into())
+}
+
+/// `auto`, `off`, or the path of a socket.
+pub fn socket(text: &str) -> Result<Where, String> {
+    match text {
+        "auto" => Ok(Where::Auto),
+        "off" => Ok(Where::Off),
+        path if path.starts_with('/') && !path.contains('\0') => Ok(Where::At(path.into())),
+        _ => Err(format!(
+            "`{}` is not a socket; write auto, off, or its path, for example /var/run/docker.sock",
+            crate::workload::text::shown_name(text)
+        )),
+    }
 }
 
 /// At least one, at most ten thousand.
@@ -319,6 +412,19 @@ pub fn signal(text: &str) -> Result<u32, String> {
             .filter(|n| *n <= 30)
             .map(|n| n + 34)
             .ok_or_else(bad);
+    }
+    if let Some(below) = name.strip_prefix("RTMAX-") {
+        return below
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= 30)
+            .map(|n| 64 - n)
+            .ok_or_else(bad);
+    }
+    match name {
+        "RTMIN" => return Ok(34),
+        "RTMAX" => return Ok(64),
+        _ => {}
     }
     nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
         .map(|signal| (signal as i32).cast_unsigned())
@@ -430,6 +536,10 @@ struct File {
     record: Option<PathBuf>,
     history: History,
     shutdown: Shutdown,
+    kubernetes: Asked<Kubernetes>,
+    docker: Runtime,
+    podman: Runtime,
+    systemd: Systemd,
     #[serde(rename = "class", deserialize_with = "rules")]
     classes: Option<Vec<Rule>>,
 }
@@ -462,6 +572,57 @@ struct History {
 struct Shutdown {
     linger: Option<Checked<Duration>>,
     stop_signals: Option<Vec<Checked<u32>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Kubernetes {
+    kubeconfig: Option<PathBuf>,
+    node_name: Option<Checked<NodeName>>,
+    events: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Runtime {
+    socket: Option<Checked<Where>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Systemd {
+    bus: Option<Checked<Where>>,
+}
+
+/// An origin of names: `kubernetes = "off"`, or the table `[kubernetes]`.
+#[derive(Default)]
+struct Asked<T> {
+    whether: Option<Use>,
+    table: T,
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Asked<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = Asked<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"auto\", \"off\" or a table")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                let whether = Use::deserialize(serde::de::value::StrDeserializer::new(text))?;
+                Ok(Asked {
+                    whether: Some(whether),
+                    table: T::default(),
+                })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let table = T::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Asked { whether: None, table })
+            }
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
 }
 
 /// A bounded number of rules: each class is a label value of metrics.
@@ -513,6 +674,19 @@ impl Check for String {
         telemetry_path(text)
     }
 }
+/// A name of a node that was checked.
+struct NodeName(String);
+
+impl Check for NodeName {
+    fn check(text: &str) -> Result<Self, String> {
+        node_name(text).map(Self)
+    }
+}
+impl Check for Where {
+    fn check(text: &str) -> Result<Self, String> {
+        socket(text)
+    }
+}
 impl Check for usize {
     fn check(text: &str) -> Result<Self, String> {
         max_requests(text)
@@ -539,6 +713,10 @@ impl From<File> for Layer {
             record,
             history,
             shutdown,
+            kubernetes,
+            docker,
+            podman,
+            systemd,
             classes,
         } = file;
         Self {
@@ -557,6 +735,13 @@ impl From<File> for Layer {
             stop_signals: shutdown
                 .stop_signals
                 .map(|all| all.into_iter().map(|v| v.0).collect()),
+            kubernetes: kubernetes.whether,
+            kubeconfig: kubernetes.table.kubeconfig,
+            node_name: kubernetes.table.node_name.map(|v| v.0.0),
+            kubernetes_events: kubernetes.table.events,
+            docker_socket: docker.socket.map(|v| v.0),
+            podman_socket: podman.socket.map(|v| v.0),
+            systemd_bus: systemd.bus.map(|v| v.0),
             classes,
         }
     }
@@ -577,6 +762,8 @@ mod tests {
              telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
              [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
              [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
+             [kubernetes]\nkubeconfig = \"/k\"\nnode-name = \"n1\"\nevents = true\n\
+             [docker]\nsocket = \"/d.sock\"\n[podman]\nsocket = \"off\"\n[systemd]\nbus = \"auto\"\n\
              [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n",
         )
         .unwrap();
@@ -595,6 +782,13 @@ mod tests {
             memory_reports: 9,
             linger: Duration::from_millis(250),
             stop_signals: vec![10, 37, 12],
+            kubernetes: Use::Auto,
+            kubeconfig: Some("/k".into()),
+            node_name: Some("n1".into()),
+            kubernetes_events: true,
+            docker_socket: Where::At("/d.sock".into()),
+            podman_socket: Where::Off,
+            systemd_bus: Where::Auto,
             classes: Arc::new(Classes::new(vec![Rule {
                 name: "pay".into(),
                 path: vec!["/pay".into()],
@@ -619,6 +813,13 @@ mod tests {
         let settings = Settings::resolve(flag, file);
         assert_eq!((settings.max_requests, settings.memory_reports), (3, 5));
         assert_eq!(settings.listen, LISTEN_ADDRESS);
+    }
+
+    #[test]
+    fn given_an_origin_as_a_word_when_read_then_it_is_whether_it_is_asked() {
+        let settings = |text| Settings::resolve(Layer::default(), parsed(text).unwrap());
+        assert_eq!(settings("kubernetes = \"off\"").kubernetes, Use::Off);
+        assert_eq!(settings("kubernetes = \"auto\"").kubernetes, Use::Auto);
     }
 
     #[test]
@@ -648,6 +849,12 @@ mod tests {
             ("web = 3", 1, "invalid type"),
             ("[shutdown]\nlinger = 5", 2, "not a duration"),
             ("[history]\nmax-reports = 0", 2, "nonzero"),
+            ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),
+            ("kubernetes = 3", 1, "expected \"auto\", \"off\" or a table"),
+            ("[docker]\nsocket = \"docker.sock\"", 2, "not a socket"),
+            ("[systemd]\nbus = true", 2, "expected a string"),
+            ("[kubernetes]\nevents = 3", 2, "expected a boolean"),
+            ("[kubernetes]\nnode-name = \"A b\"", 2, "not the name of a node"),
             ("what is this", 1, "key"),
             ("[class]\nname = \"x\"", 1, "expected a sequence"),
             ("\n[[class]]\nname = \"X\"\nport = 1", 2, "no name of a class"),
@@ -678,8 +885,15 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        assert_eq!(signal("sigterm"), Ok(15));
-        for bad in ["0", "65", "SIGFOO", "RTMIN+31", ""] {
+        for (text, number) in [
+            ("sigterm", 15),
+            ("SIGRTMIN", 34),
+            ("RTMAX", 64),
+            ("SIGRTMAX-14", 50),
+        ] {
+            assert_eq!(signal(text), Ok(number));
+        }
+        for bad in ["0", "65", "SIGFOO", "RTMIN+31", "RTMAX-31", ""] {
             assert!(signal(bad).is_err(), "{bad}");
         }
         assert_eq!(

@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod recording;
 pub mod render;
 pub mod report;
+pub mod sinks;
 pub mod source;
 pub mod store;
 pub mod tracker;

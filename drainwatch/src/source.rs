@@ -22,6 +22,8 @@ pub trait Source {
     fn resets(&mut self) -> Vec<Resets>;
     /// From now on this cgroup reports.
     fn drain_cgroup(&mut self, cgroup: u64);
+    /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
+    fn stop_signal(&mut self, cgroup: u64, signal: u32);
     /// This cgroup need not report any more, as far as the events up to `until_ns` say.
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64);
     /// This process need not report any more, as far as the events up to `until_ns` say.
@@ -50,6 +52,9 @@ impl Source for Kernel {
     }
     fn drain_cgroup(&mut self, cgroup: u64) {
         Kernel::drain_cgroup(self, cgroup);
+    }
+    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        Kernel::stop_signal(self, cgroup, signal);
     }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         Kernel::stop_cgroup(self, cgroup, until_ns);

@@ -31,8 +31,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
@@ -51,6 +51,9 @@ const CONNECTIONS: usize = 256;
 const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// Largest head of a request.
 const HEAD_BYTES: usize = 16 * 1024;
+/// How long connections stay as they are once the agent stops: closing one with a request that was sent but not read
+/// would answer it with a reset.
+const LAST_REQUESTS_WITHIN: Duration = Duration::from_millis(50);
 /// How long answers may still take once the agent stops.
 const FINISH_WITHIN: Duration = Duration::from_millis(250);
 /// Most reports of one listing.
@@ -92,38 +95,56 @@ pub async fn serve(listener: TcpListener, handle: Handle, options: Options, mut 
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let Some((stream, permit)) = accepted else {
-            continue;
-        };
-        let service = TowerToHyperService::new(app.clone());
-        let mut stop = stop.clone();
-        connections.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection);
-            // A client that breaks the protocol or leaves is the client's affair.
-            let ended = tokio::select! {
-                _ = &mut connection => true,
-                () = stopped(&mut stop) => false,
-            };
-            if !ended {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
-            drop(permit);
-        });
+            Some(_) = connections.join_next() => {}
+            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
+                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
+            },
+        }
+    }
+    // Who connected before the stop is in the queue, which the kernel would reset.
+    for _ in 0..CONNECTIONS {
+        tokio::select! {
+            biased;
+            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
+                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
+            },
+            () = tokio::task::yield_now() => break,
+        }
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FINISH_WITHIN, finished).await;
+}
+
+/// One connection, until it ends or the agent stops.
+async fn answer(
+    stream: TcpStream,
+    permit: OwnedSemaphorePermit,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = pin!(connection);
+    let told = async {
+        stopped(&mut stop).await;
+        tokio::time::sleep(LAST_REQUESTS_WITHIN).await;
+    };
+    // A client that breaks the protocol or leaves is the client's affair.
+    let ended = tokio::select! {
+        _ = &mut connection => true,
+        () = told => false,
+    };
+    if !ended {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+    drop(permit);
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -131,10 +152,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),

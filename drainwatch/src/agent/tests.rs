@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     history::tests::report,
     kernel::{ProbeStatus, Resets},
-    report::Verdict,
+    report::{Report, Verdict},
 };
 
 /// A source that plays a script and remembers what it was told.
@@ -58,6 +58,11 @@ impl Source for Script {
     }
     fn drain_cgroup(&mut self, cgroup: u64) {
         self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
+    }
+    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        self.told
+            .borrow_mut()
+            .push(format!("stop signal {signal} of {cgroup}"));
     }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.told
@@ -221,6 +226,7 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     );
     agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
+    agent.apply(Effect::StopSignal { cgroup: 9, signal: 10 }, 1);
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
         assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);
@@ -238,11 +244,63 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     let told = told.borrow();
     for call in [
         "drain cgroup 6",
+        "stop signal 10 of 9",
         "stop cgroup 7 until 0",
         "stop process 8 until 0",
     ] {
         assert!(told.contains(&call.into()), "{call}");
     }
+}
+
+#[tokio::test]
+async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metrics_say_so_from_0_on() {
+    let good = Sink::start("good", 8, |mut inbox| async move {
+        while inbox.next().await.is_some() {
+            inbox.sent();
+        }
+    });
+    let stuck = Sink::start("stuck", 1, |inbox| async move {
+        std::future::pending::<()>().await;
+        drop(inbox);
+    });
+    let options = Options {
+        sinks: vec![good, stuck],
+        memory_reports: 10,
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(Script::default(), options).unwrap();
+    let series = |sink, result, count: u8| {
+        format!("drainwatch_sink_reports_total{{result=\"{result}\",sink=\"{sink}\"}} {count}\n")
+    };
+    let before = agent.expose();
+    for sink in ["good", "stuck"] {
+        for result in ["sent", "failed", "dropped"] {
+            assert!(before.contains(&series(sink, result, 0)), "{before}");
+        }
+    }
+    for id in ["r1", "r2"] {
+        let done = report(id, "/svc", Verdict::Severed);
+        agent.apply(Effect::Finished(Box::new(done)), 1);
+    }
+    let asked = async {
+        // The sink's task takes its turn when the loop waits.
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let text = loop {
+            let text = handle.metrics().await.unwrap();
+            if text.contains(&series("good", "sent", 2)) {
+                break text;
+            }
+            assert!(std::time::Instant::now() < until, "{text}");
+        };
+        assert!(text.contains(&series("stuck", "dropped", 1)), "{text}");
+    };
+    agent.run(asked).await;
+    let begun = std::time::Instant::now();
+    agent.close(async {}).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "a stuck sink holds up the exit"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client, config,
-    config::{Capture, Layer, LogFormat, LogLevel},
+    config::{Capture, Layer, LogFormat, LogLevel, Use, Where},
     failure::EXIT_CODES,
     report::Verdict,
 };
@@ -45,6 +45,12 @@ pub enum Command {
     /// What this kernel and these privileges allow, and what is lost without the rest
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Whether `run --config` takes a file, and what is wrong with it
+    #[command(after_help = CHECK_CONFIG_EXAMPLES)]
+    CheckConfig {
+        /// Configuration in TOML.
+        file: PathBuf,
+    },
     /// Completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -93,6 +99,11 @@ Exits 0 when the agent can run here, 77 when a privilege is missing, 69 when the
 Examples:
   sudo drainwatch doctor
   drainwatch doctor --format json";
+const CHECK_CONFIG_EXAMPLES: &str = "\
+Exits 0 when it can be used, else 78 with the line and the reason.
+
+Examples:
+  drainwatch check-config /etc/drainwatch/drainwatch.toml";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch
@@ -131,6 +142,9 @@ pub struct RunArgs {
     /// How to log [default: text]
     #[arg(long = "log.format", env = "DRAINWATCH_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// Who is asked for names.
+    #[command(flatten)]
+    names: NamesArgs,
 }
 
 impl RunArgs {
@@ -145,6 +159,59 @@ impl RunArgs {
             state_dir: self.state_dir.clone(),
             capture: self.capture,
             record: self.record.clone(),
+            ..self.names.layer()
+        }
+    }
+}
+
+/// Who is asked for the names of workloads.
+#[derive(Debug, Args)]
+pub struct NamesArgs {
+    /// Ask the Kubernetes API for the pods of this node: where a service account or a kubeconfig is found, or never
+    /// [default: auto]
+    #[arg(long, env = "DRAINWATCH_KUBERNETES", value_name = "WHETHER")]
+    kubernetes: Option<Use>,
+    /// How to reach the Kubernetes API [default: the pod's service account]
+    #[arg(
+        long = "kubernetes.kubeconfig",
+        env = "DRAINWATCH_KUBERNETES_KUBECONFIG",
+        value_name = "FILE"
+    )]
+    kubeconfig: Option<PathBuf>,
+    /// Name of this node in Kubernetes [default: $NODE_NAME, else the host's name]
+    #[arg(long = "kubernetes.node-name", env = "DRAINWATCH_KUBERNETES_NODE_NAME", value_name = "NAME",
+        value_parser = config::node_name)]
+    node_name: Option<String>,
+    /// Write a Kubernetes Event for each shutdown that went wrong: `kubectl describe` shows them [default: false]
+    #[arg(long = "kubernetes.events", env = "DRAINWATCH_KUBERNETES_EVENTS", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    kubernetes_events: Option<bool>,
+    /// Docker's socket, auto (/var/run/docker.sock, where it is) or off [default: auto]
+    #[arg(long = "docker.socket", env = "DRAINWATCH_DOCKER_SOCKET", value_name = "PATH|off",
+        value_parser = config::socket)]
+    docker_socket: Option<Where>,
+    /// Podman's socket, auto (/run/podman/podman.sock, where it is) or off [default: auto]
+    #[arg(long = "podman.socket", env = "DRAINWATCH_PODMAN_SOCKET", value_name = "PATH|off",
+        value_parser = config::socket)]
+    podman_socket: Option<Where>,
+    /// Socket of the bus on which systemd is asked, auto (/run/dbus/system_bus_socket, where it is) or off
+    /// [default: auto]
+    #[arg(long = "systemd.bus", env = "DRAINWATCH_SYSTEMD_BUS", value_name = "PATH|off",
+        value_parser = config::socket)]
+    systemd_bus: Option<Where>,
+}
+
+impl NamesArgs {
+    /// The flags as a layer of settings.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            kubernetes: self.kubernetes,
+            kubeconfig: self.kubeconfig.clone(),
+            node_name: self.node_name.clone(),
+            kubernetes_events: self.kubernetes_events,
+            docker_socket: self.docker_socket.clone(),
+            podman_socket: self.podman_socket.clone(),
+            systemd_bus: self.systemd_bus.clone(),
             ..Layer::default()
         }
     }
@@ -241,6 +308,12 @@ pub struct ReplayArgs {
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// Configuration of the agent; an unknown key is an error
+    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Who is asked for names.
+    #[command(flatten)]
+    pub names: NamesArgs,
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
@@ -303,6 +376,6 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 9);
+        assert_eq!(with_env, 16);
     }
 }

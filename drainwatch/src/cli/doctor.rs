@@ -1,15 +1,41 @@
 //! `drainwatch doctor`.
 
-use super::{args::Format, colour, is_table, print, print_json, refusal, width};
-use crate::{failure::Failure, kernel::Kernel, render};
+use serde::Serialize;
 
-/// Prints the diagnosis; fails with what a start would fail with.
-pub fn doctor(format: Format) -> Result<(), Failure> {
+use super::{
+    args::DoctorArgs,
+    colour, is_table, print, print_json, refusal,
+    run::{runtime, settings},
+    width,
+};
+use crate::{
+    failure::Failure,
+    kernel::{Diagnosis, Kernel},
+    names, render,
+};
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Doctor<'a> {
+    #[serde(flatten)]
+    diagnosis: &'a Diagnosis,
+    names: &'a [names::Probed],
+}
+
+/// Prints the diagnosis; fails with what a start would fail with. Names are no condition of a start.
+pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
+    let settings = settings(args.names.layer(), args.config.as_deref())?;
     let diagnosis = Kernel::diagnose();
-    if is_table(format) {
-        print(&render::doctor(&diagnosis, width(), colour(&std::io::stdout())))?;
+    let names = runtime()?.block_on(names::probe(&settings));
+    if is_table(args.format.format) {
+        let colour = colour(&std::io::stdout());
+        print(&(render::doctor(&diagnosis, width(), colour) + &render::names(&names, width())))?;
     } else {
-        print_json(&diagnosis, true)?;
+        let doctor = Doctor {
+            diagnosis: &diagnosis,
+            names: &names,
+        };
+        print_json(&doctor, true)?;
     }
     refusal(&diagnosis, None).map_or(Ok(()), Err)
 }

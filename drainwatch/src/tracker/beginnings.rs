@@ -45,6 +45,14 @@ impl Tracker {
         self.next_episode += 1;
         let mut episode = Episode::new(scope, at_ns, cgroup, workload, self.clock, id);
         episode.tally.classes = Arc::clone(&self.config.classes);
+        if !self.names.is_shared(cgroup) {
+            episode.settings = self.names.settings(cgroup);
+            episode.unlisted = self.names.is_unlisted(cgroup);
+        }
+        if let Some((deleted_ns, last_arrival_ns)) = self.deletions.of(cgroup) {
+            episode.deleted_ns = Some(deleted_ns.min(at_ns));
+            episode.tally.last_arrival_ns = last_arrival_ns;
+        }
         self.episodes.insert(key, episode);
         key
     }

@@ -51,6 +51,16 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         self.entry(key, || value);
     }
 
+    /// Takes out the entry inserted first, when there is no room for one more.
+    pub fn make_room(&mut self) -> Option<(K, V)> {
+        if self.entries.len() < self.limit.max(1) {
+            return None;
+        }
+        let oldest = self.order.pop_front()?;
+        let value = self.entries.remove(&oldest)?;
+        Some((oldest, value))
+    }
+
     /// Slow for a large map: it searches the order of insertion.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let removed = self.entries.remove(key)?;

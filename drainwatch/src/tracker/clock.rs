@@ -24,6 +24,12 @@ impl Clock {
         Timestamp::from_nanosecond(self.offset_ns + i128::from(at_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// The monotonic time of a wall time in ms since the Unix epoch; 0 for one before the clock began.
+    pub fn monotonic(self, wall_ms: i64) -> u64 {
+        let at_ns = i128::from(wall_ms) * 1_000_000 - self.offset_ns;
+        u64::try_from(at_ns.max(0)).unwrap_or(u64::MAX)
+    }
+
     /// RFC 3339, UTC, milliseconds.
     pub fn rfc3339(self, at_ns: u64) -> String {
         self.timestamp(at_ns)

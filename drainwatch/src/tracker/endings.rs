@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     Effect, HOUR, SECOND, Tracker,
     episode::{Episode, News, Scope},
+    tally::Pending,
 };
-use crate::report::Workload;
 
 /// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
 /// for other things (a JVM's thread dump) …
@@ -21,39 +21,11 @@ const UPDATE_SOON_NS: u64 = SECOND / 20;
 const UPDATE_NS: u64 = SECOND / 10;
 
 impl Tracker {
-    /// A workload is known.
-    pub(super) fn announce(&mut self, cgroup: u64, workload: Workload) {
-        if self.names.is_shared(cgroup) {
-            let key = (cgroup, workload.name.clone());
-            if self.seen_processes.contains(&key) {
-                return;
-            }
-            self.seen_processes.insert(&key, workload.clone());
-        } else {
-            if self.seen.contains(&cgroup) {
-                return;
-            }
-            let removed = self.names.is_removed(cgroup);
-            self.seen.insert(&cgroup, (workload.clone(), removed));
-        }
-        self.effects.push(Effect::WorkloadSeen(workload));
-    }
-
-    /// Says that a removed cgroup's workload is gone, once its shutdown is told.
-    pub(super) fn retire(&mut self, cgroup: u64) {
-        let under_way = self.episodes.values().any(|e| e.cgroup == cgroup);
-        if self
-            .seen
-            .get(&cgroup)
-            .is_some_and(|(_, removed)| *removed && !under_way)
-            && let Some((workload, _)) = self.seen.remove(&cgroup)
-        {
-            self.effects.push(Effect::WorkloadGone(workload));
-        }
-    }
-
     /// Gives out what has not been told yet, whether an update is due or not: nothing comes after it.
     pub fn tell_all(&mut self) -> Vec<Effect> {
+        for cgroup in self.waiting.keys().copied().collect::<Vec<_>>() {
+            self.stop_waiting(cgroup);
+        }
         for episode in self.episodes.values_mut().filter(|e| e.news > News::None) {
             episode.news = News::Now;
         }
@@ -74,7 +46,8 @@ impl Tracker {
             let Some(episode) = self.episodes.get(&key) else {
                 continue;
             };
-            if !episode.reportable() || self.update_due(episode) > self.now_ns {
+            let cgroup = episode.cgroup;
+            if !episode.reportable() || self.update_due(episode) > self.now_ns || self.held(cgroup) {
                 continue;
             }
             self.known(key);
@@ -86,9 +59,9 @@ impl Tracker {
             }
         }
         for cgroup in std::mem::take(&mut self.unmark_cgroups) {
-            // Another shutdown still needs the mark.
+            // Another shutdown, or a pod that is being deleted, still needs the mark.
             let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
-            if !self.episodes.values().any(needed) {
+            if !self.episodes.values().any(needed) && !self.deletions.mark(cgroup) {
                 self.effects.push(Effect::StopCgroup { cgroup });
             }
         }
@@ -113,13 +86,17 @@ impl Tracker {
 
     /// Counts severed and drained requests outside, once it is certain that this is a shutdown.
     pub(super) fn flush(&mut self, key: u64) {
-        let Some(episode) = self.episodes.get_mut(&key).filter(|e| e.confirmed) else {
+        let Some(episode) = self.episodes.get(&key).filter(|e| e.confirmed) else {
+            return;
+        };
+        let pending = &episode.tally.pending;
+        if (pending.drained == 0 && pending.severed.is_empty()) || self.held(episode.cgroup) {
+            return;
+        }
+        let Some(episode) = self.episodes.get_mut(&key) else {
             return;
         };
         let pending = std::mem::take(&mut episode.tally.pending);
-        if pending.drained == 0 && pending.severed.is_empty() {
-            return;
-        }
         let workload = episode.workload.clone();
         self.known(key);
         for ((cause, class, role), count) in pending.severed {
@@ -136,14 +113,6 @@ impl Tracker {
             self.effects.push(Effect::Drained {
                 workload: workload.clone(),
             });
-        }
-    }
-
-    /// Announces the workload of a shutdown before anything else is said of it.
-    pub(super) fn known(&mut self, key: u64) {
-        if let Some(episode) = self.episodes.get(&key) {
-            let (cgroup, workload) = (episode.cgroup, episode.workload.clone());
-            self.announce(cgroup, workload);
         }
     }
 
@@ -165,6 +134,8 @@ impl Tracker {
     }
 
     pub(super) fn expire(&mut self) {
+        self.stop_waiting_when_due();
+        self.forget_deletions();
         for (_, episode) in self
             .episodes
             .iter_mut()
@@ -185,6 +156,13 @@ impl Tracker {
             let Some(episode) = self.episodes.get(&key) else {
                 continue;
             };
+            let (cgroup, tells) = (episode.cgroup, episode.confirmed && episode.reportable());
+            if tells && self.held(cgroup) {
+                continue;
+            }
+            let Some(episode) = self.episodes.get(&key) else {
+                continue;
+            };
             if episode.confirmed {
                 self.finish(key, self.now_ns);
             } else {
@@ -197,6 +175,11 @@ impl Tracker {
     pub(super) fn finish(&mut self, key: u64, at_ns: u64) {
         if let Some(episode) = self.episodes.get_mut(&key) {
             episode.confirmed = true;
+            let cgroup = episode.cgroup;
+            if episode.reportable() || episode.tally.pending != Pending::default() {
+                // Its time to wait is over, or there is no room for it.
+                self.stop_waiting(cgroup);
+            }
         }
         self.flush(key);
         if self.episodes.get(&key).is_some_and(Episode::reportable) {
@@ -241,6 +224,9 @@ impl Tracker {
     pub(super) fn let_go(&mut self, episode: &Episode) {
         self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
         self.unmark_pids.extend(episode.marked_pids.iter().copied());
+        if episode.scope == Scope::Workload && episode.gone_ns.is_some() {
+            self.release(episode.cgroup);
+        }
         self.retire(episode.cgroup);
         let key = (episode.cgroup, episode.workload.name.clone());
         if episode.scope == Scope::Process && self.seen_processes.contains(&key) {

@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     clock::Clock,
-    tally::{Context, Tally},
+    tally::{Context, Since, Tally},
 };
 use crate::{
     event::{Connection, Disposition, End, Process, Signal},
     report::{Cause, TIMELINE_LISTED, Workload},
+    workload::directory::Settings,
 };
 
 /// Numbers of the signals that the rules name (the same on every architecture Linux runs on).
@@ -150,6 +151,14 @@ pub(super) struct Episode {
     /// whole workload ends, and if the cgroup does not empty, it was a [`Scope::Worker`] after all.
     pub presumed: bool,
     pub workload: Workload,
+    /// How it was told to be stopped.
+    pub settings: Option<Settings>,
+    /// Its pod does not list this container: a sandbox, unless it serves.
+    pub unlisted: bool,
+    /// When its pod's deletion was asked for.
+    pub deleted_ns: Option<u64>,
+    /// Whether its pod counted as ready at the first stop signal.
+    pub ready_at_stop: Option<bool>,
     pub cgroup: u64,
     pub started_ns: u64,
     pub last_activity_ns: u64,
@@ -194,6 +203,10 @@ impl Episode {
             scope,
             presumed: false,
             workload,
+            settings: None,
+            unlisted: false,
+            deleted_ns: None,
+            ready_at_stop: None,
             cgroup,
             started_ns: at_ns,
             last_activity_ns: at_ns,
@@ -246,6 +259,15 @@ impl Episode {
     /// In a shared cgroup the process that was stopped is the main one: its children come after it.
     pub fn wants_main(&self) -> bool {
         self.scope == Scope::Process && self.main.is_none()
+    }
+
+    /// What is said of its workload, from now on.
+    pub fn describe(&mut self, workload: Workload, settings: Option<Settings>, unlisted: bool) {
+        if (&self.workload, &self.settings, self.unlisted) == (&workload, &settings, unlisted) {
+            return;
+        }
+        (self.workload, self.settings, self.unlisted) = (workload, settings, unlisted);
+        self.news = self.news.max(News::Soon);
     }
 
     pub fn touch(&mut self, at_ns: u64, news: News) {
@@ -516,6 +538,19 @@ impl Episode {
             .map(|stop| stop.at_ns)
     }
 
+    /// From when its lag counts: the deletion, where that is known, else the stop signal.
+    pub fn lag_from(&self) -> Option<u64> {
+        let deleted_ns = self.deleted_ns.filter(|_| self.scope != Scope::Worker);
+        deleted_ns.or_else(|| self.arrivals_after())
+    }
+
+    fn since(&self) -> Since {
+        Since {
+            stop_ns: self.arrivals_after(),
+            lag_ns: self.lag_from(),
+        }
+    }
+
     /// One of its connections reported.
     pub fn connection(&mut self, at_ns: u64, connection: &Connection) {
         let member = self.members.get(&connection.pid);
@@ -530,7 +565,7 @@ impl Episode {
         let context = Context {
             at_ns,
             since_ns: self.started_ns,
-            stop_ns: self.arrivals_after(),
+            since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
         };
         let before = self.tally.outcomes.severed;
@@ -542,11 +577,11 @@ impl Episode {
 
     /// A segment met a port or connection that it had closed.
     pub fn reset(&mut self, at_ns: u64, cause: Cause, pid: u32, pair: (SocketAddr, SocketAddr, u32)) {
-        let stop = self.arrivals_after();
+        let since = self.since();
         let new = match cause {
             Cause::Refused if !self.listened(pair.0, pair.2) => false,
-            Cause::Refused => self.tally.refused(at_ns, stop, pid, pair),
-            _ => self.tally.late(at_ns, stop, pid, pair),
+            Cause::Refused => self.tally.refused(at_ns, since, pid, pair),
+            _ => self.tally.late(at_ns, since, pid, pair),
         };
         if new {
             self.touch(at_ns, News::Soon);
@@ -579,6 +614,9 @@ impl Episode {
         let served = self.members.values().any(|member| member.process.served);
         let called = self.members.values().any(|member| member.process.called);
         let requests = self.tally.any();
+        if self.is_sandbox() && !(served || called || requests) {
+            return false;
+        }
         let signalled = self.first_stop.is_some();
         match self.scope {
             Scope::Workload => {
@@ -597,6 +635,13 @@ impl Episode {
                 served || requests || (told && (called || self.tally.touched))
             }
         }
+    }
+
+    /// The container that holds a pod's namespaces: no workload of anybody's. Its program is `pause` wherever
+    /// it comes from.
+    fn is_sandbox(&self) -> bool {
+        let pause = || self.members.values().all(|member| member.process.comm == "pause");
+        self.unlisted || (self.workload.kind == "kubernetes" && pause())
     }
 
     /// Another shutdown turned out to be part of this one. The earliest start, and its id, stand.
@@ -643,6 +688,8 @@ impl Episode {
             .flatten()
             .min_by_key(|s| s.at_ns);
         self.last_stop_ns = self.last_stop_ns.max(other.last_stop_ns);
+        self.deleted_ns = self.deleted_ns.or(other.deleted_ns);
+        self.ready_at_stop = self.ready_at_stop.or(other.ready_at_stop);
         self.mild &= other.mild;
         self.oom |= other.oom;
         self.confirmed |= other.confirmed;

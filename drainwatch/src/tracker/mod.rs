@@ -10,6 +10,8 @@
 //! |---|---|
 //! | `mod` | events in: which shutdown each belongs to |
 //! | `beginnings`, `endings` | when a shutdown begins, what it is of; what is told of it, when it ends |
+//! | `naming` | which workloads are known, by which name; what waits for one |
+//! | `deletions` | pods that are being deleted, before their stop signal |
 //! | `episode` | one shutdown under way |
 //! | `judge`, `tally` | what became of each request; counts and lists |
 //! | `summary`, `findings` | the report |
@@ -18,10 +20,12 @@
 mod beginnings;
 mod bounded;
 mod clock;
+mod deletions;
 mod endings;
 mod episode;
 mod findings;
 mod judge;
+mod naming;
 mod processes;
 mod summary;
 mod tally;
@@ -36,14 +40,15 @@ use std::{
 use self::{
     bounded::Recent,
     clock::Clock,
+    deletions::Deletions,
     episode::{Ended, Episode, KillBy, News, SIGKILL, Scope, Stop},
     processes::{Listeners, Processes},
 };
 use crate::{
     class::Classes,
     event::{Connection, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    report::{Cause, Report, Workload},
-    workload::Names,
+    report::{Cause, Configured, Report, Workload},
+    workload::{Names, description::Origin},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -66,6 +71,18 @@ pub enum Effect {
     WorkloadSeen(Workload),
     /// A workload is gone; its series may be retired after a while.
     WorkloadGone(Workload),
+    /// How a workload is to be stopped, as its orchestrator was told.
+    WorkloadConfigured {
+        /// Whose.
+        workload: Workload,
+        /// What is known of it.
+        configured: Configured,
+    },
+    /// Something had to be told of a workload before this origin had named it: its cgroup's name had to do.
+    Unresolved {
+        /// Who was expected to name it.
+        origin: Origin,
+    },
     /// A request was severed, just now.
     Severed {
         /// Whose.
@@ -97,6 +114,13 @@ pub enum Effect {
     DrainCgroup {
         /// cgroup v2 id.
         cgroup: u64,
+    },
+    /// Kernel side: in this cgroup, this signal is a stop signal too, as long as the cgroup lives.
+    StopSignal {
+        /// cgroup v2 id.
+        cgroup: u64,
+        /// Number; never SIGKILL, nor one that the kernel sends as a matter of course.
+        signal: u32,
     },
     /// Kernel side: this cgroup need not report any more.
     StopCgroup {
@@ -149,6 +173,10 @@ pub struct Tracker {
     seen: Recent<u64, (Workload, bool)>,
     /// Announced workloads that are processes.
     seen_processes: Recent<(u64, String), Workload>,
+    /// Announced workloads of described pods, by uid.
+    seen_pods: BTreeMap<String, Vec<Workload>>,
+    waiting: naming::Waiting,
+    deletions: Deletions,
     effects: Vec<Effect>,
     unmark_cgroups: BTreeSet<u64>,
     unmark_pids: BTreeSet<u32>,
@@ -170,6 +198,9 @@ impl Tracker {
             given_up: Recent::new(QUIET_EXITS),
             seen: Recent::new(WORKLOADS),
             seen_processes: Recent::new(PROCESS_WORKLOADS),
+            seen_pods: BTreeMap::new(),
+            waiting: naming::Waiting::new(),
+            deletions: Deletions::default(),
             effects: Vec::new(),
             unmark_cgroups: BTreeSet::new(),
             unmark_pids: BTreeSet::new(),
@@ -246,7 +277,9 @@ impl Tracker {
                     episode.reset(at_ns, cause, *pid, (*local, *peer, *netns));
                 }
             }
-            EventKind::NamesExpected { .. } | EventKind::Described(_) | EventKind::Undescribed(_) => {}
+            EventKind::NamesExpected { origin } => self.names.expect(*origin),
+            EventKind::Described(description) => self.described(at_ns, description),
+            EventKind::Undescribed(subject) => self.undescribed(subject),
             EventKind::EventsLost { count } => {
                 for episode in self.episodes.values_mut() {
                     episode.events_lost = episode.events_lost.saturating_add(*count);
@@ -265,12 +298,21 @@ impl Tracker {
             (episode.news > News::None && episode.reportable()).then(|| self.update_due(episode))
         };
         let deadlines = |episode: &Episode| {
-            [Some(self.end_due(episode)), episode.unmark_ns, update(episode)]
-                .into_iter()
-                .flatten()
-                .min()
+            let end = self.end_due(episode);
+            match self.waiting.get(&episode.cgroup).filter(|_| episode.reportable()) {
+                // What there is to tell waits for a name.
+                Some(&named) => [Some(end.max(named)), episode.unmark_ns, None],
+                None => [Some(end), episode.unmark_ns, update(episode)],
+            }
+            .into_iter()
+            .flatten()
+            .min()
         };
-        self.episodes.values().filter_map(deadlines).min()
+        let shutdowns = self.episodes.values().filter_map(deadlines);
+        shutdowns
+            .chain(self.naming_due())
+            .chain(self.deletions.due())
+            .min()
     }
 
     /// cgroups that are shutting down: whose CPU use is to be sampled about once a second.
@@ -406,6 +448,9 @@ impl Tracker {
         let new = episode.signals.is_empty();
         let main = main || episode.wants_main();
         episode.signal(at_ns, &signal, kill, main, open);
+        if episode.ready_at_stop.is_none() && episode.first_stop.is_some_and(|stop| stop.at_ns == at_ns) {
+            episode.ready_at_stop = self.names.pod(episode.cgroup).and_then(|pod| pod.ready);
+        }
         if new && signal.signal == SIGKILL {
             self.recall(key, target);
         }
@@ -499,6 +544,8 @@ impl Tracker {
     /// A cgroup made inside a workload that is being stopped stops with it.
     fn cgroup_created(&mut self, cgroup: u64, path: &str) {
         self.names.created(cgroup, path);
+        self.discover(cgroup);
+        self.created_in_deleted(cgroup);
         let stopping = |e: &Episode| e.scope == Scope::Workload && e.gone_ns.is_none();
         let of: Vec<u64> = self
             .episodes
@@ -582,7 +629,7 @@ impl Tracker {
         self.finish_last_life(at_ns, process);
         self.listeners.opened(listener);
         let workload = self.names.workload_cgroup(process.cgroup);
-        self.announce(workload, self.names.name(process.cgroup, process));
+        self.announce_named(workload, self.names.name(process.cgroup, process));
         if let Some(episode) = self.episode_of(process) {
             episode.join(process, false);
             episode.listener_opened(at_ns, process.pid, listener.local);
@@ -638,6 +685,7 @@ impl Tracker {
                 .map_or(0, |process| process.cgroup),
             cgroup => cgroup,
         };
+        self.arrived(cgroup, connection);
         let key = self.find(cgroup, connection.pid, None, None);
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
             episode.connection(at_ns, connection);

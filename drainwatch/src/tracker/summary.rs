@@ -5,7 +5,7 @@ use super::{
     episode::{
         Ended, Episode, Kill, KillBy, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Scope, SignalAt, signal_name,
     },
-    findings,
+    findings, naming,
     tally::{Drained, Severed},
 };
 use crate::{
@@ -30,6 +30,7 @@ impl Episode {
         let since = |at_ns: u64| ms(at_ns.saturating_sub(self.started_ns));
         let stop_ns = self.first_stop.map(|stop| stop.at_ns);
         let after_stop = |at_ns: Option<u64>| Some(ms(at_ns?.saturating_sub(stop_ns?)));
+        let deleted_ns = self.deleted_ns.filter(|_| self.scope != Scope::Worker);
         let listed = self.tally.severed_requests.len() as u64;
         let mut timeline: Vec<Moment> = self
             .timeline
@@ -73,12 +74,16 @@ impl Episode {
                 .map(|request| drained_request(request, since(request.at_ns)))
                 .collect(),
             drain_ms: after_stop(self.tally.last_drained_ns),
-            endpoint_lag_ms: after_stop(self.tally.last_arrival_ns),
+            endpoint_lag_ms: self
+                .tally
+                .last_arrival_ns
+                .zip(self.lag_from())
+                .map(|(last, from)| ms(last.saturating_sub(from))),
             findings: findings::find(self, trigger),
             events_lost: self.events_lost,
-            configured: None,
-            deleted_at: None,
-            ready_at_stop: None,
+            configured: self.settings.as_ref().map(naming::configured),
+            deleted_at: deleted_ns.map(|at_ns| self.clock.rfc3339(at_ns)),
+            ready_at_stop: self.ready_at_stop,
         }
     }
 

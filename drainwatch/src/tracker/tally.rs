@@ -71,10 +71,37 @@ pub(super) struct Context {
     pub at_ns: u64,
     /// Start of the shutdown.
     pub since_ns: u64,
-    /// First stop signal, where arrivals after it mean something.
-    pub stop_ns: Option<u64>,
+    /// From when arrivals mean something.
+    pub since: Since,
     /// Its process, or the workload, had been sent SIGKILL.
     pub killed: bool,
+}
+
+/// From when what arrives is worth a note.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    /// First stop signal, where arrivals after it mean something.
+    pub stop_ns: Option<u64>,
+    /// From when arrivals are lag.
+    pub lag_ns: Option<u64>,
+}
+
+/// What arrived after `from`, of what this event settles: its exchanges after the position `settled`, or the
+/// connection itself, where nothing new is known to have come on it.
+pub(super) fn arrivals(connection: &Connection, settled: u64, from: u64) -> Vec<u64> {
+    if connection.role != Role::Server && connection.end != End::Unaccepted {
+        return Vec::new();
+    }
+    let starts = connection
+        .exchanges
+        .iter()
+        .filter(|e| judge::position(e) > settled)
+        .map(|e| e.started_ns);
+    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
+    if new.is_empty() && settled == 0 && connection.born_ns > from && !connection.seeded {
+        new.push(connection.born_ns);
+    }
+    new
 }
 
 /// The requests of one shutdown.
@@ -91,6 +118,8 @@ pub(super) struct Tally {
     pub longest_drained_ns: u64,
     /// New requests and connections after the stop signal.
     pub arrivals: u64,
+    pub last_after_stop_ns: Option<u64>,
+    /// The last one since the deletion of its pod, or the stop signal.
     pub last_arrival_ns: Option<u64>,
     /// Severed by the process's own exit or close, in the server role.
     pub cut_by_exit: u64,
@@ -117,6 +146,7 @@ impl Default for Tally {
             last_drained_ns: None,
             longest_drained_ns: 0,
             arrivals: 0,
+            last_after_stop_ns: None,
             last_arrival_ns: None,
             cut_by_exit: 0,
             cut_by_kill: 0,
@@ -171,7 +201,7 @@ impl Tally {
                 connection.id,
             );
         }
-        self.note_arrivals(connection, settled, context);
+        self.note_arrivals(connection, settled, context.since);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
         if idle && context.killed {
@@ -193,7 +223,7 @@ impl Tally {
     pub fn refused(
         &mut self,
         at_ns: u64,
-        stop_ns: Option<u64>,
+        since: Since,
         pid: u32,
         pair: (SocketAddr, SocketAddr, u32),
     ) -> bool {
@@ -201,7 +231,7 @@ impl Tally {
             return false;
         }
         self.refused.insert(&pair, ());
-        self.without_exchange(at_ns, stop_ns, Cause::Refused, pid, pair);
+        self.without_exchange(at_ns, since, Cause::Refused, pid, pair);
         true
     }
 
@@ -209,7 +239,7 @@ impl Tally {
     pub fn late(
         &mut self,
         at_ns: u64,
-        stop_ns: Option<u64>,
+        since: Since,
         pid: u32,
         pair: (SocketAddr, SocketAddr, u32),
     ) -> bool {
@@ -223,7 +253,7 @@ impl Tally {
         if !std::mem::take(&mut seen.may_be_late) {
             return false;
         }
-        self.without_exchange(at_ns, stop_ns, Cause::Late, pid, pair);
+        self.without_exchange(at_ns, since, Cause::Late, pid, pair);
         true
     }
 
@@ -245,6 +275,7 @@ impl Tally {
         self.last_drained_ns = self.last_drained_ns.max(other.last_drained_ns);
         self.longest_drained_ns = self.longest_drained_ns.max(other.longest_drained_ns);
         self.arrivals += other.arrivals;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
         self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
         self.cut_by_exit += other.cut_by_exit;
         self.cut_by_kill += other.cut_by_kill;
@@ -265,22 +296,16 @@ impl Tally {
         }
     }
 
-    fn note_arrivals(&mut self, connection: &Connection, settled: u64, context: Context) {
-        let Some(stop_ns) = context.stop_ns else { return };
-        if connection.role != Role::Server && connection.end != End::Unaccepted {
-            return;
+    fn note_arrivals(&mut self, connection: &Connection, settled: u64, since: Since) {
+        if let Some(stop_ns) = since.stop_ns {
+            let new = arrivals(connection, settled, stop_ns);
+            self.arrivals += new.len() as u64;
+            self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
         }
-        let starts = connection
-            .exchanges
-            .iter()
-            .filter(|e| judge::position(e) > settled)
-            .map(|e| e.started_ns);
-        let mut new: Vec<u64> = starts.filter(|&started| started > stop_ns).collect();
-        if new.is_empty() && settled == 0 && connection.born_ns > stop_ns && !connection.seeded {
-            new.push(connection.born_ns);
+        if let Some(lag_ns) = since.lag_ns {
+            let last = arrivals(connection, settled, lag_ns).into_iter().max();
+            self.last_arrival_ns = self.last_arrival_ns.max(last);
         }
-        self.arrivals += new.len() as u64;
-        self.last_arrival_ns = self.last_arrival_ns.max(new.into_iter().max());
     }
 
     fn drained(&mut self, connection: &Connection, exchange: &Exchange) {
@@ -349,13 +374,16 @@ impl Tally {
     fn without_exchange(
         &mut self,
         at_ns: u64,
-        stop_ns: Option<u64>,
+        since: Since,
         cause: Cause,
         pid: u32,
         (local, peer, _): (SocketAddr, SocketAddr, u32),
     ) {
-        if stop_ns.is_some() {
+        if since.stop_ns.is_some() {
             self.arrivals += 1;
+            self.last_after_stop_ns = self.last_after_stop_ns.max(Some(at_ns));
+        }
+        if since.lag_ns.is_some() {
             self.last_arrival_ns = self.last_arrival_ns.max(Some(at_ns));
         }
         self.record(Severed {

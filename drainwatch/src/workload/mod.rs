@@ -3,21 +3,24 @@
 //! A cgroup is known by id and path; [`mod@classify`] reads the path. A container's or unit's sub-cgroups
 //! belong to it: [`Names::workload_cgroup`] says where the workload begins. Where a cgroup holds
 //! unrelated processes (the root, a login session, a slice), the workload is the process that was
-//! stopped, with its children.
+//! stopped, with its children. What the path does not say, the [`directory`] of descriptions does.
 
 pub mod classify;
 pub mod description;
+pub mod directory;
 pub mod text;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
 };
 
 use self::{
     classify::{Identity, Kind, Role, classify},
-    text::shown_path,
+    description::{Description, Origin, Pod, PodContainer, Subject},
+    directory::{Directory, Found, Settings, only_container},
+    text::{shown_name, shown_path},
 };
 use crate::{event::Process, report::Workload};
 
@@ -35,6 +38,9 @@ pub struct Names {
     living: BTreeMap<Arc<str>, u64>,
     /// Removed ones, oldest first. An id that came back since is skipped when its turn comes.
     tombstones: VecDeque<u64>,
+    /// Workloads' own cgroups by what a description of them would be of.
+    subjects: BTreeMap<Subject, BTreeSet<u64>>,
+    directory: Directory,
 }
 
 #[derive(Debug)]
@@ -63,6 +69,11 @@ impl Names {
             own => self.living.get(own).copied().unwrap_or(cgroup),
         };
         self.living.insert(Arc::clone(&path), cgroup);
+        if workload == cgroup {
+            for subject in subjects(&identity, &path) {
+                self.subjects.entry(subject).or_default().insert(cgroup);
+            }
+        }
         let known = Known {
             path,
             identity,
@@ -73,8 +84,17 @@ impl Names {
     }
 
     fn forget(&mut self, cgroup: u64) {
-        if let Some(known) = self.cgroups.remove(&cgroup) {
-            self.unlist(cgroup, &known.path);
+        let Some(known) = self.cgroups.remove(&cgroup) else {
+            return;
+        };
+        self.unlist(cgroup, &known.path);
+        for subject in subjects(&known.identity, &known.path) {
+            if let Some(cgroups) = self.subjects.get_mut(&subject) {
+                cgroups.remove(&cgroup);
+                if cgroups.is_empty() {
+                    self.subjects.remove(&subject);
+                }
+            }
         }
     }
 
@@ -99,7 +119,7 @@ impl Names {
             if let Some(oldest) = self.tombstones.pop_front()
                 && self.cgroups.get(&oldest).is_some_and(|known| known.removed)
             {
-                self.cgroups.remove(&oldest);
+                self.forget(oldest);
             }
         }
     }
@@ -178,22 +198,166 @@ impl Names {
             .is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// The workload of a cgroup, or, in a shared cgroup, of a process in it: the seam for richer names.
+    /// Descriptions from here are to be expected.
+    pub fn expect(&mut self, origin: Origin) {
+        self.directory.expect(origin);
+    }
+
+    /// Takes in a description. Gives the workloads' own cgroups, removed ones too, of which it says
+    /// something.
+    pub fn describe(&mut self, description: Description) -> BTreeSet<u64> {
+        let mut of = vec![description.subject()];
+        if let Description::Pod(pod) = &description {
+            let ids = pod.containers.iter().flat_map(|container| &container.ids);
+            of.extend(ids.map(|id| Subject::Container(id.clone())));
+        }
+        self.directory.describe(description);
+        of.iter()
+            .filter_map(|subject| self.subjects.get(subject))
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// Workloads' own cgroups in a pod, removed ones too.
+    pub fn cgroups_of_pod(&self, uid: &str) -> impl Iterator<Item = u64> {
+        let of = self.subjects.get(&Subject::Pod(uid.to_owned()));
+        of.into_iter().flatten().copied()
+    }
+
+    /// A pod, container or unit has left the node. What was said of it stays known for a while.
+    pub fn undescribe(&mut self, subject: &Subject) {
+        self.directory.leave(subject);
+    }
+
+    fn found(&self, cgroup: u64) -> Option<Found<'_>> {
+        let known = self.cgroups.get(&cgroup)?;
+        self.directory.find(&known.identity, &known.path)
+    }
+
+    /// Who is expected to tell what a workload's cgroup is, and has not done so yet.
+    pub fn awaited(&self, cgroup: u64) -> Option<Origin> {
+        let known = self.cgroups.get(&cgroup)?;
+        self.directory.awaited(&known.identity, &known.path)
+    }
+
+    /// How a workload was told to be stopped, where somebody says so.
+    pub fn settings(&self, cgroup: u64) -> Option<Settings> {
+        Some(self.found(cgroup)?.settings())
+    }
+
+    /// The pod that a cgroup is described to be in.
+    pub fn pod(&self, cgroup: u64) -> Option<&Pod> {
+        match self.found(cgroup)? {
+            Found::Pod(pod, _) => Some(pod),
+            Found::Container(_) | Found::Unit(_) => None,
+        }
+    }
+
+    /// Whether its pod is described and does not list this container: the pod's sandbox, or one that the
+    /// API does not tell of yet.
+    pub fn is_unlisted(&self, cgroup: u64) -> bool {
+        matches!(self.found(cgroup), Some(Found::Pod(_, None)))
+    }
+
+    /// Whether its mere existence makes a workload known: a container that is described, or that nobody is
+    /// expected to describe, or a service. Other units come in endless numbers (scopes and transient or
+    /// templated services of logins, timers and sockets), and so do sandboxes of pods.
+    pub fn is_discoverable(&self, cgroup: u64) -> bool {
+        let Some(known) = self.cgroups.get(&cgroup) else {
+            return false;
+        };
+        let identity = &known.identity;
+        if known.removed || identity.role != Role::Known || identity.own(&known.path).len() != known.path.len() {
+            return false;
+        }
+        match identity.kind {
+            Kind::Kubernetes => matches!(
+                self.directory.find(identity, &known.path),
+                Some(Found::Pod(_, Some(_)) | Found::Container(_))
+            ),
+            Kind::Docker | Kind::Podman | Kind::Containerd | Kind::Crio => {
+                self.directory.awaited(identity, &known.path).is_none()
+            }
+            Kind::Systemd => {
+                let name = &identity.name;
+                name.ends_with(".service") && !name.contains('@') && !name.starts_with("run-")
+            }
+            Kind::Cgroup | Kind::Process => false,
+        }
+    }
+
+    /// The workload of a cgroup, or, in a shared cgroup, of a process in it.
     pub fn name(&self, cgroup: u64, process: &Process) -> Workload {
+        match self.cgroups.get(&cgroup) {
+            Some(Known { path, identity, .. }) if identity.is_shared() => {
+                workload(Kind::Process, process.comm.clone(), None, path.to_string())
+            }
+            _ => self.named(cgroup),
+        }
+    }
+
+    /// The workload of a cgroup that is not shared.
+    pub fn named(&self, cgroup: u64) -> Workload {
         let Some(Known { path, identity, .. }) = self.cgroups.get(&cgroup) else {
             let path = self.path(cgroup);
             return workload(Kind::Cgroup, path.clone(), None, path);
         };
-        if identity.is_shared() {
-            return workload(Kind::Process, process.comm.clone(), None, path.to_string());
-        }
-        workload(
+        let mut named = workload(
             identity.kind,
             identity.name.clone(),
             identity.container_id.clone(),
             identity.own(path).to_owned(),
-        )
+        );
+        match self.directory.find(identity, path) {
+            Some(Found::Pod(pod, container)) => {
+                in_pod(&mut named, pod, container.or_else(|| only_container(pod)));
+            }
+            Some(Found::Container(container)) => {
+                container.origin.as_str().clone_into(&mut named.kind);
+                named.container = Some(shown_name(&container.name));
+                named.image = container.image.as_deref().map(shown_name);
+                if let (Some(project), Some(service)) = (&container.project, &container.service) {
+                    named.namespace = Some(shown_name(project));
+                    named.name = shown_name(service);
+                } else {
+                    named.name = shown_name(&container.name);
+                }
+            }
+            Some(Found::Unit(unit)) => named.name = shown_name(&unit.name),
+            None => {}
+        }
+        named
     }
+}
+
+/// The workloads that a pod is known by before any cgroup of it is, and how they are to be stopped: one for
+/// each container that serves.
+pub fn of_pod(pod: &Pod) -> impl Iterator<Item = (Workload, Settings)> {
+    let serving = pod.containers.iter().filter(|container| !container.init);
+    serving.map(|container| {
+        let mut named = workload(Kind::Kubernetes, String::new(), None, String::new());
+        in_pod(&mut named, pod, Some(container));
+        (named, Found::Pod(pod, Some(container)).settings())
+    })
+}
+
+fn in_pod(named: &mut Workload, pod: &Pod, container: Option<&PodContainer>) {
+    Kind::Kubernetes.as_str().clone_into(&mut named.kind);
+    named.namespace = Some(shown_name(&pod.namespace));
+    named.name = shown_name(&pod.workload);
+    named.pod = Some(shown_name(&pod.name));
+    named.container = container.map(|container| shown_name(&container.name));
+    named.controller = Some(shown_name(&pod.controller));
+    named.image = container.and_then(|container| Some(shown_name(container.image.as_deref()?)));
+}
+
+/// What descriptions of this cgroup would be of.
+fn subjects(identity: &Identity, path: &str) -> impl Iterator<Item = Subject> {
+    let pod = identity.pod.as_ref().map(|pod| Subject::Pod(pod.uid.clone()));
+    let container = identity.container_id.clone().map(Subject::Container);
+    let unit = (identity.kind == Kind::Systemd).then(|| Subject::Unit(identity.own(path).to_owned()));
+    pod.into_iter().chain(container).chain(unit)
 }
 
 fn workload(kind: Kind, name: String, container_id: Option<String>, cgroup: String) -> Workload {

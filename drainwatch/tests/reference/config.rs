@@ -6,7 +6,7 @@ use clap::{CommandFactory, ValueEnum};
 use drainwatch::{
     class::MOST_RULES,
     cli::args::Cli,
-    config::{self, KEYS, Layer, Settings},
+    config::{self, KEYS, Layer, Settings, Where},
     protocol::SENDERS,
 };
 
@@ -129,6 +129,25 @@ fn describe(key: &str, settings: &Settings) -> (String, Option<String>) {
             "array of names (`SIGUSR1`, `USR1`, `SIGRTMIN+3`) or numbers".into(),
             Some(format!("{:?}", settings.stop_signals)),
         ),
+        "kubernetes" => words(&settings.kubernetes),
+        "kubernetes.kubeconfig" => ("a file".into(), path(settings.kubeconfig.as_ref())),
+        "kubernetes.node-name" => (
+            "name of a node".into(),
+            settings.node_name.as_deref().and_then(text),
+        ),
+        "kubernetes.events" => (
+            "`true`, `false`".into(),
+            Some(settings.kubernetes_events.to_string()),
+        ),
+        "docker.socket" | "podman.socket" | "systemd.bus" => {
+            let all = [
+                &settings.docker_socket,
+                &settings.podman_socket,
+                &settings.systemd_bus,
+            ];
+            assert!(all.iter().all(|setting| **setting == Where::Auto));
+            ("`auto`, `off`, or the path of a socket".into(), text("auto"))
+        }
         _ => panic!("`{key}` is a new setting: describe its values here"),
     }
 }
@@ -170,6 +189,11 @@ struct File {
 
 impl File {
     fn add(&mut self, key: &str, default: Option<&str>, meaning: &str) {
+        // Whether an origin of names is asked: a word instead of its table.
+        if key == "kubernetes" {
+            self.top += &format!("# {meaning}\n# {key} = {}\n", default.unwrap());
+            return;
+        }
         let line = |key: &str| match default {
             Some(default) => format!("# {meaning}\n{key} = {default}\n"),
             None => format!("# {meaning}\n# {key} = \"…\"\n"),

@@ -2,13 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use drainwatch::{
-    class::Classes,
-    kernel::{Losses, ProbeStatus},
-    metrics::{Metrics, Scrape},
-    report::Workload,
-    tracker::Effect,
-};
+use drainwatch::metrics;
 
 use super::source::cell;
 
@@ -93,7 +87,7 @@ fn table(families: &[(&String, &Family)]) -> String {
 /// Families of an exposition, by name.
 fn families() -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    for line in exposition().lines() {
+    for line in metrics::sample().unwrap().lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap();
             families.entry(name.into()).or_default().help = help.into();
@@ -121,46 +115,4 @@ fn families() -> BTreeMap<String, Family> {
         }
     }
     families
-}
-
-/// One workload, one probe.
-fn exposition() -> String {
-    let mut metrics = Metrics::new(&Classes::default()).unwrap();
-    let workload = Workload {
-        kind: "cgroup".into(),
-        namespace: None,
-        name: "/web".into(),
-        pod: None,
-        container: None,
-        container_id: None,
-        cgroup: "/web".into(),
-        controller: None,
-        image: None,
-    };
-    metrics.apply(&Effect::WorkloadSeen(workload), 0);
-    let probe = ProbeStatus {
-        probe: "one",
-        ok: true,
-        gives: "",
-        error: None,
-        required: true,
-    };
-    let losses = Losses {
-        events: 0,
-        ring_full: 0,
-        no_storage: 0,
-        map_full: 0,
-        payload: 0,
-        skipped_runs: 0,
-        undecodable: 0,
-    };
-    let scrape = Scrape {
-        now_ns: 0,
-        losses,
-        resets: &[],
-        probes: &[probe],
-        store_errors: 0,
-        under_way: 0,
-    };
-    metrics.expose(&scrape).unwrap()
 }

@@ -1,6 +1,8 @@
 //! The tracker's tests: given what ran, when these events come, then this is the report.
 
+mod deletions;
 mod findings;
+mod naming;
 mod properties;
 mod requests;
 pub(crate) mod scene;

@@ -7,6 +7,7 @@ use crate::{
     protocol::{Evidence, Exchange, ExchangeState},
     report::{Cause, FindingCode, Report},
     tracker::{Effect, Tracker, TrackerConfig, episode},
+    workload::description::{Description, Origin, Subject},
 };
 
 /// cgroup of everything that says nothing else: `/web`.
@@ -15,6 +16,9 @@ pub const WEB: u64 = 7;
 pub const SESSION: u64 = 9;
 /// The monotonic clock when a scene begins: not 0, which means unknown.
 const EPOCH: u64 = 1_000_000_000_000;
+
+/// The wall clock when a scene begins, in ms: 2026-01-01T00:00:00Z.
+pub const WALL_MS: i64 = 1_767_225_600_000;
 
 /// Monotonic ns of a time in ms.
 pub fn ns(ms: u64) -> u64 {
@@ -164,12 +168,29 @@ impl Scene {
         effects
     }
 
+    pub fn expect(&mut self, at: u64, origin: Origin) {
+        self.push(at, EventKind::NamesExpected { origin });
+    }
+
+    pub fn describe(&mut self, at: u64, description: Description) -> Vec<Effect> {
+        self.push(at, EventKind::Described(Box::new(description)))
+    }
+
+    pub fn undescribe(&mut self, at: u64, subject: Subject) -> Vec<Effect> {
+        self.push(at, EventKind::Undescribed(subject))
+    }
+
+    pub fn create(&mut self, at: u64, cgroup: u64, path: &str) -> Vec<Effect> {
+        let (path, seeded) = (path.to_owned(), at == 0);
+        self.push(at, EventKind::CgroupCreated { cgroup, path, seeded })
+    }
+
     pub fn tick(&mut self, at: u64) -> Vec<Effect> {
         let passed = i64::try_from(at).unwrap() * 1_000_000;
         self.push(
             at,
             EventKind::Tick {
-                wall_ns: 1_767_225_600_000_000_000 + passed,
+                wall_ns: WALL_MS * 1_000_000 + passed,
             },
         )
     }

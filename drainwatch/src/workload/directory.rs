@@ -1,0 +1,366 @@
+//! What the origins have told: descriptions by pod, container and unit, and which of them a cgroup is.
+//!
+//! Bounded: of too many living ones the oldest is forgotten; of those that have left the node, the last
+//! [`LEFT`] stay known, for what is still to be told of their last shutdown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    classify::{Identity, Kind},
+    description::{Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit},
+};
+
+/// Most descriptions of what lives on the node; far above what a node runs.
+const LIVING: usize = 16_384;
+/// Descriptions of what has left the node that are kept.
+const LEFT: usize = 1024;
+/// Ids of a container's runs that are remembered, the latest ones.
+const RUNS: usize = 16;
+
+/// Everything that was told.
+#[derive(Debug, Default)]
+pub struct Directory {
+    expected: BTreeSet<Origin>,
+    entries: BTreeMap<Subject, Entry>,
+    /// Container id to what describes it: itself, or its pod.
+    by_container: BTreeMap<String, Subject>,
+    /// In the order in which they came, and left.
+    living: BTreeMap<u64, Subject>,
+    left: BTreeMap<u64, Subject>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    description: Description,
+    /// Its place in `living` or `left`.
+    place: u64,
+    left: bool,
+}
+
+/// What describes a cgroup.
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// A pod; the container of it that is meant, where the pod lists its id.
+    Pod(&'a Pod, Option<&'a PodContainer>),
+    /// A container of Docker or Podman.
+    Container(&'a Container),
+    /// A unit.
+    Unit(&'a Unit),
+}
+
+/// How a workload was told to be stopped.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Seconds from the beginning of the stop (of a pod: its deletion) to SIGKILL.
+    pub grace_seconds: Option<f64>,
+    /// What runs before the stop signal.
+    pub prestop: Option<PreStop>,
+    /// Stop signal.
+    pub stop_signal: Option<u32>,
+    /// systemd's `KillMode=`.
+    pub kill_mode: Option<String>,
+    /// It was started by compose, whose file has the settings.
+    pub compose: bool,
+    /// It is known whether anything runs before the stop signal.
+    pub prestop_known: bool,
+}
+
+impl Found<'_> {
+    /// How it was told to be stopped.
+    pub fn settings(&self) -> Settings {
+        match self {
+            Self::Pod(pod, container) => Settings {
+                grace_seconds: pod.grace_seconds,
+                prestop: container.and_then(|container| container.prestop.clone()),
+                stop_signal: container.and_then(|container| container.stop_signal),
+                prestop_known: container.is_some(),
+                ..Settings::default()
+            },
+            Self::Container(container) => Settings {
+                grace_seconds: container.grace_seconds,
+                stop_signal: container.stop_signal,
+                compose: container.project.is_some() && container.service.is_some(),
+                ..Settings::default()
+            },
+            Self::Unit(unit) => Settings {
+                grace_seconds: unit.grace_seconds,
+                stop_signal: unit.stop_signal,
+                kill_mode: unit.kill_mode.clone(),
+                ..Settings::default()
+            },
+        }
+    }
+}
+
+impl Directory {
+    /// Descriptions from here are to be expected.
+    pub fn expect(&mut self, origin: Origin) {
+        self.expected.insert(origin);
+    }
+
+    /// Takes in a description, in place of an earlier one of the same subject.
+    pub fn describe(&mut self, mut description: Description) {
+        let subject = description.subject();
+        let earlier = self.remove(&subject);
+        if let Description::Pod(pod) = &mut description {
+            pod.containers.truncate(MOST_CONTAINERS);
+            let known = match &earlier {
+                Some(Description::Pod(known)) => &known.containers[..],
+                _ => &[],
+            };
+            pod.containers
+                .iter_mut()
+                .for_each(|container| keep_ids(container, known));
+        }
+        for id in container_ids(&description) {
+            self.by_container.insert(id.to_owned(), subject.clone());
+        }
+        let place = self.place();
+        self.living.insert(place, subject.clone());
+        let entry = Entry {
+            description,
+            place,
+            left: false,
+        };
+        self.entries.insert(subject, entry);
+        self.bound();
+    }
+
+    /// It has left the node. What was said of it stays known for a while.
+    pub fn leave(&mut self, subject: &Subject) {
+        let place = self.place();
+        let Some(entry) = self.entries.get_mut(subject) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.left, true) {
+            return;
+        }
+        self.living.remove(&std::mem::replace(&mut entry.place, place));
+        self.left.insert(place, subject.clone());
+        self.bound();
+    }
+
+    fn place(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn bound(&mut self) {
+        for (most, list) in [(LIVING, false), (LEFT, true)] {
+            let list = if list { &self.left } else { &self.living };
+            let excess = list.len().saturating_sub(most);
+            let oldest: Vec<Subject> = list.values().take(excess).cloned().collect();
+            for subject in oldest {
+                self.remove(&subject);
+            }
+        }
+    }
+
+    fn remove(&mut self, subject: &Subject) -> Option<Description> {
+        let entry = self.entries.remove(subject)?;
+        self.living.remove(&entry.place);
+        self.left.remove(&entry.place);
+        for id in container_ids(&entry.description) {
+            // Two may claim one id; only the last one has it.
+            if self.by_container.get(id) == Some(subject) {
+                self.by_container.remove(id);
+            }
+        }
+        Some(entry.description)
+    }
+
+    /// What describes the cgroup of this identity and path.
+    pub fn find(&self, identity: &Identity, path: &str) -> Option<Found<'_>> {
+        if identity.kind == Kind::Systemd {
+            let unit = self.entries.get(&Subject::Unit(identity.own(path).to_owned()))?;
+            return match &unit.description {
+                Description::Unit(unit) => Some(Found::Unit(unit)),
+                Description::Pod(_) | Description::Container(_) => None,
+            };
+        }
+        let id = identity.container_id.as_deref();
+        let pod = identity
+            .pod
+            .as_ref()
+            .and_then(|pod| self.entries.get(&Subject::Pod(pod.uid.clone())));
+        let entry = pod.or_else(|| self.entries.get(self.by_container.get(id?)?))?;
+        match &entry.description {
+            Description::Pod(pod) => {
+                let listed = |container: &&PodContainer| container.ids.iter().any(|known| Some(&**known) == id);
+                Some(Found::Pod(pod, pod.containers.iter().find(listed)))
+            }
+            // Of a pod's container its runtime knows less than the API that is to come.
+            Description::Container(_)
+                if identity.kind == Kind::Kubernetes && self.expected.contains(&Origin::Kubernetes) =>
+            {
+                None
+            }
+            Description::Container(container) => Some(Found::Container(container)),
+            Description::Unit(_) => None,
+        }
+    }
+
+    /// Who is expected to tell what this is, and has not done so. Of a unit nobody: its name is right already.
+    pub fn awaited(&self, identity: &Identity, path: &str) -> Option<Origin> {
+        let origin = match identity.kind {
+            Kind::Kubernetes => Origin::Kubernetes,
+            Kind::Docker => Origin::Docker,
+            Kind::Podman => Origin::Podman,
+            Kind::Containerd | Kind::Crio | Kind::Systemd | Kind::Cgroup | Kind::Process => return None,
+        };
+        let wholly = matches!(
+            self.find(identity, path),
+            Some(Found::Pod(_, Some(_)) | Found::Container(_) | Found::Unit(_))
+        );
+        (self.expected.contains(&origin) && !wholly).then_some(origin)
+    }
+}
+
+/// The ids of earlier runs stay the container's: the API tells of the last two only.
+fn keep_ids(container: &mut PodContainer, known: &[PodContainer]) {
+    let earlier = known.iter().find(|known| known.name == container.name);
+    for id in earlier.into_iter().flat_map(|known| &known.ids) {
+        if !container.ids.contains(id) {
+            container.ids.push(id.clone());
+        }
+    }
+    container.ids.truncate(RUNS);
+}
+
+fn container_ids(description: &Description) -> impl Iterator<Item = &str> {
+    let (pod, own) = match description {
+        Description::Pod(pod) => (Some(pod), None),
+        Description::Container(container) => (None, Some(container.id.as_str())),
+        Description::Unit(_) => (None, None),
+    };
+    let in_pod = pod.into_iter().flat_map(|pod| &pod.containers);
+    in_pod
+        .flat_map(|container| &container.ids)
+        .map(String::as_str)
+        .chain(own)
+}
+
+/// The one regular container of a pod that has no other: whatever else runs in it, its sandbox apart, is that.
+pub fn only_container(pod: &Pod) -> Option<&PodContainer> {
+    match &pod.containers[..] {
+        [only] if !only.init => Some(only),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::classify::classify, *};
+
+    fn pod(uid: &str, ids: &[&str]) -> Description {
+        Description::Pod(Pod {
+            uid: uid.into(),
+            name: format!("web-{uid}"),
+            containers: vec![PodContainer {
+                name: "web".into(),
+                ids: ids.iter().map(|&id| id.to_owned()).collect(),
+                ..PodContainer::default()
+            }],
+            ..Pod::default()
+        })
+    }
+
+    fn found(directory: &Directory, uid: &str, id: &str) -> Option<(String, Option<String>)> {
+        let path = format!("/kubepods/burstable/pod{uid}/{id}");
+        match directory.find(&classify(&path), &path)? {
+            Found::Pod(pod, container) => Some((pod.name.clone(), container.map(|c| c.name.clone()))),
+            Found::Container(_) | Found::Unit(_) => None,
+        }
+    }
+
+    fn uid(n: usize) -> String {
+        format!("{n:032x}")
+    }
+
+    fn id(n: usize) -> String {
+        format!("{n:064x}")
+    }
+
+    #[test]
+    fn a_pod_that_left_stays_known_until_many_others_left() {
+        let mut directory = Directory::default();
+        for n in 0..=LEFT {
+            directory.describe(pod(&uid(n), &[&id(n)]));
+            directory.leave(&Subject::Pod(uid(n)));
+            directory.leave(&Subject::Pod(uid(n)));
+        }
+        assert_eq!(found(&directory, &uid(0), &id(0)), None);
+        assert!(found(&directory, &uid(1), &id(1)).is_some());
+        let Directory {
+            entries,
+            by_container,
+            living,
+            left,
+            ..
+        } = &directory;
+        assert_eq!(
+            (entries.len(), by_container.len(), living.len(), left.len()),
+            (LEFT, LEFT, 0, LEFT)
+        );
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_living_ones_is_forgotten() {
+        let mut directory = Directory::default();
+        for n in 0..=LIVING {
+            directory.describe(pod(&uid(n), &[]));
+        }
+        assert_eq!(directory.entries.len(), LIVING);
+        assert_eq!(found(&directory, &uid(0), &id(0)), None);
+    }
+
+    #[test]
+    fn a_run_that_the_api_no_longer_tells_of_stays_the_containers() {
+        let mut directory = Directory::default();
+        for n in 0..3 {
+            directory.describe(pod(&uid(0), &[&id(n)]));
+        }
+        let web = Some((format!("web-{}", uid(0)), Some("web".to_owned())));
+        assert_eq!(found(&directory, &uid(0), &id(0)), web);
+        for n in 3..100 {
+            directory.describe(pod(&uid(0), &[&id(n)]));
+        }
+        assert_eq!(directory.by_container.len(), RUNS);
+        assert_eq!(
+            found(&directory, &uid(0), &id(0)),
+            Some((format!("web-{}", uid(0)), None))
+        );
+    }
+
+    #[test]
+    fn a_container_whose_path_has_no_pod_is_found_by_its_id() {
+        let mut directory = Directory::default();
+        directory.describe(pod(&uid(0), &[&id(7)]));
+        let path = format!("/system.slice/crio-{}.scope", id(7));
+        assert!(matches!(
+            directory.find(&classify(&path), &path),
+            Some(Found::Pod(_, Some(_)))
+        ));
+    }
+
+    #[test]
+    fn only_what_its_origin_is_expected_to_tell_of_is_awaited() {
+        let mut directory = Directory::default();
+        let docker = format!("/system.slice/docker-{}.scope", id(1));
+        let awaited = |directory: &Directory, path: &str| directory.awaited(&classify(path), path);
+        assert_eq!(awaited(&directory, &docker), None);
+        Origin::ALL
+            .into_iter()
+            .for_each(|origin| directory.expect(origin));
+        assert_eq!(awaited(&directory, &docker), Some(Origin::Docker));
+        assert_eq!(awaited(&directory, "/system.slice/web.service"), None);
+        assert_eq!(awaited(&directory, "/web"), None);
+        let pod = format!("/kubepods/pod{}/{}", uid(0), id(1));
+        assert_eq!(awaited(&directory, &pod), Some(Origin::Kubernetes));
+        directory.describe(self::pod(&uid(0), &[]));
+        assert_eq!(awaited(&directory, &pod), Some(Origin::Kubernetes), "its id is not listed");
+        directory.describe(self::pod(&uid(0), &[&id(1)]));
+        assert_eq!(awaited(&directory, &pod), None);
+    }
+}

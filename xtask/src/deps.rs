@@ -27,6 +27,8 @@ pub enum Use {
     Alerts,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -72,6 +74,11 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
+    package(Use::Page, "chromium", Some("chromium")),
+    package(Use::Page, "chromium-driver", Some("chromedriver")),
+    package(Use::Page, "npm", Some("npm")),
+    package(Use::Page, "fonts-inter", None),
+    package(Use::Page, "fonts-jetbrains-mono", None),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -134,7 +141,14 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Deploy];
+const ALL: &[Use] = &[
+    Use::Bpf,
+    Use::Vm,
+    Use::Ledger,
+    Use::Alerts,
+    Use::Deploy,
+    Use::Page,
+];
 
 fn print() {
     let packages = missing_packages(ALL);

@@ -17,6 +17,7 @@ mod cgroup;
 mod client;
 mod clock;
 mod compare;
+mod engine;
 mod enter;
 mod prepare;
 mod runner;
@@ -25,7 +26,7 @@ mod serve;
 mod server;
 mod table;
 
-use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
+use crate::{agent::Agent, clock::Clock, engine::Running, prepare::Artefacts, scene::World, table::Engine};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
@@ -124,20 +125,35 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     }
+    let root = cgroup::unified_root()?;
+    let (mut engines, mut absent) = (vec![], vec![]);
+    for engine in Engine::ALL {
+        if cases
+            .iter()
+            .any(|case| case.hosted.is_some_and(|hosted| hosted.engine == engine))
+        {
+            match Running::start(engine, &out, &root, clock) {
+                Ok(running) => engines.push(running),
+                Err(error) => absent.push((engine, format!("{error:#}"))),
+            }
+        }
+    }
     let agent = options
         .drainwatch
         .as_ref()
-        .map(|binary| Agent::start(binary, &out, clock))
+        .map(|binary| Agent::start(binary, &out, &engines, clock))
         .transpose()?;
     if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
         println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
     }
     let mut world = World {
         artefacts,
-        cgroups: cgroup::unified_root()?,
+        cgroups: root,
         out,
         clock,
         agent,
+        engines,
+        absent,
     };
     let tally = runner::run(&world, &cases, options)?;
     if options.kernel_notes {
@@ -147,6 +163,8 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     if let Err(error) = &stopped {
         println!("FAIL agent: {error:#}");
     }
+    // Before their files go.
+    world.engines.clear();
     let failed = tally.failed + usize::from(stopped.is_err());
     if failed == 0 {
         // Nothing to look at; a leftover in the temporary directory harms nobody.

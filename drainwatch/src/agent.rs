@@ -8,7 +8,7 @@ mod pacer;
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     class::Classes,
@@ -106,9 +106,15 @@ enum Question {
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     store: Option<Arc<Store>>,
+    changes: watch::Receiver<u64>,
 }
 
 impl Handle {
+    /// Counts up whenever a report is new, changed or gone.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Stuck> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
@@ -200,6 +206,8 @@ pub struct Agent<S> {
     history: History,
     tape: Option<Box<dyn Tape>>,
     questions: mpsc::Receiver<Question>,
+    /// Who asks again when a report changed.
+    changes: watch::Sender<u64>,
     pacer: Pacer,
     names: Option<mpsc::Receiver<News>>,
     sinks: Vec<Sink>,
@@ -224,6 +232,7 @@ impl<S: Source> Agent<S> {
             sinks,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
+        let (changes, changed) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let agent = Self {
             source,
@@ -236,6 +245,7 @@ impl<S: Source> Agent<S> {
             history: History::new(memory_reports, store.clone()),
             tape,
             questions,
+            changes,
             pacer: Pacer::default(),
             names,
             sinks,
@@ -248,6 +258,7 @@ impl<S: Source> Agent<S> {
             Handle {
                 questions: sender,
                 store,
+                changes: changed,
             },
         ))
     }
@@ -447,6 +458,9 @@ impl<S: Source> Agent<S> {
 
     fn apply(&mut self, effect: Effect, at_ns: u64) {
         self.metrics.apply(&effect, at_ns);
+        if let Effect::Updated(_) | Effect::Finished(_) | Effect::Discarded { .. } = &effect {
+            self.changes.send_modify(|count| *count += 1);
+        }
         match effect {
             Effect::Updated(report) => {
                 let now_ms = self.wall_ms();
@@ -503,6 +517,7 @@ impl<S: Source> Agent<S> {
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
+            origins: &self.origins,
             sinks: &sinks,
         };
         self.metrics.expose(&scrape).unwrap_or_else(|error| {

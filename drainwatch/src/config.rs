@@ -325,7 +325,7 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
             "`{text}` is not a path; write for example /metrics (letters, digits and /-_.~ only)"
         ));
     }
-    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") {
+    if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") || text.starts_with("/page/") {
         return Err(format!(
             "`{text}` is a path of the agent's own; write for example /metrics"
         ));
@@ -412,6 +412,19 @@ pub fn signal(text: &str) -> Result<u32, String> {
             .filter(|n| *n <= 30)
             .map(|n| n + 34)
             .ok_or_else(bad);
+    }
+    if let Some(below) = name.strip_prefix("RTMAX-") {
+        return below
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= 30)
+            .map(|n| 64 - n)
+            .ok_or_else(bad);
+    }
+    match name {
+        "RTMIN" => return Ok(34),
+        "RTMAX" => return Ok(64),
+        _ => {}
     }
     nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
         .map(|signal| (signal as i32).cast_unsigned())
@@ -872,8 +885,15 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        assert_eq!(signal("sigterm"), Ok(15));
-        for bad in ["0", "65", "SIGFOO", "RTMIN+31", ""] {
+        for (text, number) in [
+            ("sigterm", 15),
+            ("SIGRTMIN", 34),
+            ("RTMAX", 64),
+            ("SIGRTMAX-14", 50),
+        ] {
+            assert_eq!(signal(text), Ok(number));
+        }
+        for bad in ["0", "65", "SIGFOO", "RTMIN+31", "RTMAX-31", ""] {
             assert!(signal(bad).is_err(), "{bad}");
         }
         assert_eq!(
@@ -883,7 +903,15 @@ mod tests {
         for bad in ["", "80", "host:80", "127.0.0.1", ":99999"] {
             assert!(listen_address(bad).is_err(), "{bad}");
         }
-        for bad in ["metrics", "/", "/healthz", "/api/v1", "/a b", "/{x}"] {
+        for bad in [
+            "metrics",
+            "/",
+            "/healthz",
+            "/api/v1",
+            "/page/main.js",
+            "/a b",
+            "/{x}",
+        ] {
             assert!(telemetry_path(bad).is_err(), "{bad}");
         }
     }

@@ -101,7 +101,7 @@ pub struct Configured {
     pub grace_seconds: Option<f64>,
     /// What runs before the stop signal: `sleep 5`, `exec nginx -s quit`, `GET /drain`.
     pub prestop: Option<String>,
-    /// How many seconds that takes, where it can be told beforehand.
+    /// How many seconds that takes, where it can be told beforehand; 0 where it is known that nothing runs.
     pub prestop_seconds: Option<f64>,
     /// Stop signal, by name.
     pub stop_signal: Option<String>,

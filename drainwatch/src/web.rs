@@ -7,9 +7,13 @@
 //! | `/readyz` | attached, and caught up with the ring |
 //! | `/api/v1/shutdowns?since=&workload=&verdict=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
 //! | `/api/v1/shutdowns/{id}` | report; the beginning of an id does where it is unique |
-//! | `/` | where these are |
+//! | `/api/v1/events` | a stream that says when to ask again |
+//! | `/`, `/page/…` | the page; to who does not ask for HTML, where these are |
 //!
 //! Bounded: connections, requests at a time, size and time of a request's head, size of an answer.
+
+mod events;
+mod page;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -27,8 +31,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
@@ -47,6 +51,9 @@ const CONNECTIONS: usize = 256;
 const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// Largest head of a request.
 const HEAD_BYTES: usize = 16 * 1024;
+/// How long connections stay as they are once the agent stops: closing one with a request that was sent but not read
+/// would answer it with a reset.
+const LAST_REQUESTS_WITHIN: Duration = Duration::from_millis(50);
 /// How long answers may still take once the agent stops.
 const FINISH_WITHIN: Duration = Duration::from_millis(250);
 /// Most reports of one listing.
@@ -84,42 +91,60 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Serves until `stop` turns true (or its sender is gone), then finishes what was asked, for a moment.
 pub async fn serve(listener: TcpListener, handle: Handle, options: Options, mut stop: watch::Receiver<bool>) {
-    let app = router(handle, &options);
+    let app = router(handle, &options, stop.clone());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let Some((stream, permit)) = accepted else {
-            continue;
-        };
-        let service = TowerToHyperService::new(app.clone());
-        let mut stop = stop.clone();
-        connections.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection);
-            // A client that breaks the protocol or leaves is the client's affair.
-            let ended = tokio::select! {
-                _ = &mut connection => true,
-                () = stopped(&mut stop) => false,
-            };
-            if !ended {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
-            drop(permit);
-        });
+            Some(_) = connections.join_next() => {}
+            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
+                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
+            },
+        }
+    }
+    // Who connected before the stop is in the queue, which the kernel would reset.
+    for _ in 0..CONNECTIONS {
+        tokio::select! {
+            biased;
+            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
+                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
+            },
+            () = tokio::task::yield_now() => break,
+        }
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FINISH_WITHIN, finished).await;
+}
+
+/// One connection, until it ends or the agent stops.
+async fn answer(
+    stream: TcpStream,
+    permit: OwnedSemaphorePermit,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = pin!(connection);
+    let told = async {
+        stopped(&mut stop).await;
+        tokio::time::sleep(LAST_REQUESTS_WITHIN).await;
+    };
+    // A client that breaks the protocol or leaves is the client's affair.
+    let ended = tokio::select! {
+        _ = &mut connection => true,
+        () = told => false,
+    };
+    if !ended {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+    drop(permit);
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -127,10 +152,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),
@@ -143,16 +165,19 @@ async fn accept(
     }
 }
 
-fn router(handle: Handle, options: &Options) -> Router {
+fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Router {
     let room = Arc::new(Semaphore::new(options.max_requests));
-    let index: Arc<str> = index(&options.telemetry_path).into();
+    let path = &options.telemetry_path;
+    let events = events::router(handle.changes(), stop);
     Router::new()
-        .route("/", get(move || async move { index.to_string() }))
         .route(&options.telemetry_path, get(expose))
         .route("/healthz", get(healthy))
         .route("/readyz", get(healthy))
         .route("/api/v1/shutdowns", get(list))
         .route("/api/v1/shutdowns/{id}", get(one))
+        .with_state(handle)
+        .merge(page::router(path, index(path)))
+        .merge(events)
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; GET / names those there are") })
         .method_not_allowed_fallback(|| async {
             error(
@@ -161,7 +186,6 @@ fn router(handle: Handle, options: &Options) -> Router {
             )
         })
         .layer(middleware::from_fn_with_state(room, limit))
-        .with_state(handle)
 }
 
 fn index(telemetry_path: &str) -> String {
@@ -169,7 +193,9 @@ fn index(telemetry_path: &str) -> String {
         "drainwatch {}: the requests that shutdowns cut on this node\n\n\
          {telemetry_path}\n/healthz\n/readyz\n\
          /api/v1/shutdowns?since=15m&workload=NAME&verdict=severed&limit=100\n\
-         /api/v1/shutdowns/ID\n",
+         /api/v1/shutdowns/ID\n\
+         /api/v1/events\n\n\
+         A browser gets a page here.\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -264,8 +290,15 @@ fn error(status: StatusCode, what: &str) -> Response {
 }
 
 fn json(status: StatusCode, body: String) -> Response {
-    let kind = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+    ];
+    (status, headers, body).into_response()
 }
 
 /// The query of a listing; the error says what to send instead.

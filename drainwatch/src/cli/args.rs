@@ -45,6 +45,12 @@ pub enum Command {
     /// What this kernel and these privileges allow, and what is lost without the rest
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Whether `run --config` takes a file, and what is wrong with it
+    #[command(after_help = CHECK_CONFIG_EXAMPLES)]
+    CheckConfig {
+        /// Configuration in TOML.
+        file: PathBuf,
+    },
     /// Completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -93,6 +99,11 @@ Exits 0 when the agent can run here, 77 when a privilege is missing, 69 when the
 Examples:
   sudo drainwatch doctor
   drainwatch doctor --format json";
+const CHECK_CONFIG_EXAMPLES: &str = "\
+Exits 0 when it can be used, else 78 with the line and the reason.
+
+Examples:
+  drainwatch check-config /etc/drainwatch/drainwatch.toml";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch

@@ -5,6 +5,7 @@ mod doctor;
 mod history;
 mod recordings;
 pub mod run;
+mod service;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -36,6 +37,7 @@ pub fn main() -> Result<(), Failure> {
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::CheckConfig { file } => run::check_config(&file),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "drainwatch", &mut script);
@@ -185,6 +187,7 @@ mod tests {
             kernel: "6.1".into(),
             cgroup_root: None,
             missing_capabilities: vec![],
+            kept_capabilities: vec![],
             probes: vec![],
             refusal: None,
         };

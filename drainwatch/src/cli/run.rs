@@ -9,14 +9,14 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{args::RunArgs, colour, recordings, start_kernel};
+use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
     agent::{self, Agent},
     config::{self, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
     names,
-    render::text::Colour,
+    render::text::{Colour, clean},
     store::{Retention, Store, StoreError},
     web,
 };
@@ -27,18 +27,26 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
-    // A name that is being looked up on a thread of the runtime's must not hold up the exit.
+    // A name that is looked up, or a question about reports, on a thread of the runtime's must not hold up the
+    // exit: whoever asked is gone.
     runtime.shutdown_background();
     served
 }
 
 /// Flags and environment before the file before the defaults.
 pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
-    let file = match file {
-        Some(path) => config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))?,
-        None => config::Layer::default(),
-    };
+    let file = file.map(read_config).transpose()?.unwrap_or_default();
     Ok(Settings::resolve(flags, file))
+}
+
+/// Says whether `run --config` would take the file.
+pub fn check_config(path: &Path) -> Result<(), Failure> {
+    read_config(path)?;
+    print(&format!("{} can be used\n", clean(&path.display().to_string())))
+}
+
+fn read_config(path: &Path) -> Result<config::Layer, Failure> {
+    config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
 
 /// One thread for everything: the agent waits far more than it works.
@@ -87,11 +95,15 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
-    let kernel = start_kernel(&KernelOptions {
+    let mut kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
     })?;
-    announce(&kernel, &listener, store.is_some());
+    // Before the first thread is started: each would keep its own.
+    let kept = kernel
+        .drop_privileges()
+        .map_err(|why| Failure::internal("privileges stay", why))?;
+    announce(&kernel, &kept, &listener, store.is_some());
 
     let options = agent::Options {
         node: node(),
@@ -110,10 +122,12 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         telemetry_path: settings.telemetry_path.clone(),
         max_requests: settings.max_requests,
     };
+    service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
 
     agent.run(stop).await;
     tracing::info!("stopping");
+    service::stopping();
     // The web server may have ended by itself only through a panic, which its task has reported.
     let _ = stop_web.send(true);
     let stored = agent.close(async { drop(web.await) }).await;
@@ -164,7 +178,7 @@ fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     Ok(Arc::new(opened.store))
 }
 
-fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
+fn announce(kernel: &Kernel, kept: &[(String, String)], listener: &TcpListener, stores: bool) {
     for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
         let why = probe.error.as_deref().unwrap_or("unknown");
         tracing::warn!(
@@ -174,6 +188,10 @@ fn announce(kernel: &Kernel, listener: &TcpListener, stores: bool) {
             "a probe does not work"
         );
     }
+    for (capability, why) in kept {
+        tracing::info!(capability, why, "a capability is kept");
+    }
+    tracing::info!(kept = kept.len(), "attached: every other capability is given up");
     let address = listener
         .local_addr()
         .map_or_else(|why| why.to_string(), |address| address.to_string());

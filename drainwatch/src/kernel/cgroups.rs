@@ -13,13 +13,19 @@ use super::decode::printable;
 /// Most cgroups looked at in one walk.
 const MOST: usize = 65_536;
 
-/// Where the unified hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
+/// Number of the directory of the hierarchy's root.
+const ROOT_INODE: u64 = 1;
+
+/// Where the unified hierarchy is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts. The root
+/// itself, by its number: in a container the mount's own `root` says nothing, for there it is seen from the container's
+/// cgroup (`/` is the container's, `/../..` the host's).
 pub fn unified_root() -> Option<PathBuf> {
     let mounts = Process::myself().ok()?.mountinfo().ok()?;
     mounts
         .into_iter()
-        .filter(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
+        .filter(|mount| mount.fs_type == "cgroup2")
         .map(|mount| mount.mount_point)
+        .filter(|point| fs::metadata(point).is_ok_and(|metadata| metadata.ino() == ROOT_INODE))
         .min_by_key(|point| point.as_os_str().len())
 }
 

@@ -1,10 +1,14 @@
 //! Loading: offsets and settings in, programs attached, older sockets seeded.
 
-use std::{io::Read as _, path::Path};
+use std::{fs::read_link, io::Read as _, path::Path};
 
-use aya::{Btf, Ebpf, EbpfLoader, maps::RingBuf, programs::Iter};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, RingBuf},
+    programs::Iter,
+};
 use aya_log::EbpfLogger;
-use drainwatch_ebpf::{offset, setting};
+use drainwatch_ebpf::{activity, offset, setting};
 use nix::{sys::utsname::uname, unistd::getpid};
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
@@ -30,7 +34,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
     refuse_without_privileges()?;
     let cgroup_root = cgroups::unified_root().ok_or_else(|| {
         KernelError::Refused(
-            "no unified cgroup hierarchy (cgroup2) is mounted; drainwatch knows workloads by their cgroup: mount it \
+            "no unified cgroup hierarchy (cgroup2) is mounted with its root; drainwatch knows workloads by their cgroup: mount it \
              with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or give the container the host's /sys/fs/cgroup"
                 .into(),
         )
@@ -80,6 +84,32 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
     })
 }
 
+/// Said when the kernel refuses what the capabilities that are there would allow.
+const FORBIDDEN: &str = "bpf() is forbidden although its capabilities are there: a seccomp profile or a security module \
+                         stands before it; use a profile that allows bpf() to holders of CAP_BPF (those of Docker from \
+                         23 and of containerd from 1.6.9 do)";
+
+/// `EPERM` is among the causes.
+fn not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let errno = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::raw_os_error);
+    errno == Some(nix::errno::Errno::EPERM as i32) || error.source().is_some_and(not_permitted)
+}
+
+/// A look into a map and a change in it (to what is there already), as the agent does them while it runs.
+pub fn uses_map(ebpf: &mut Ebpf) -> bool {
+    let Some(map) = ebpf.map_mut("ACTIVITY") else {
+        return false;
+    };
+    let Ok(mut map) = Array::<_, u64>::try_from(map) else {
+        return false;
+    };
+    // Only the agent writes this one.
+    map.get(&activity::QUIET, 0)
+        .is_ok_and(|quiet| map.set(activity::QUIET, quiet, 0).is_ok())
+}
+
 struct Loaded {
     ebpf: Ebpf,
     btf: Btf,
@@ -105,7 +135,13 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
         .override_global("OFFSETS", &offsets[..], true)
         .override_global("SETTINGS", &settings[..], true)
         .load(OBJECT)
-        .map_err(|error| failed("loading the BPF maps", &explain(error)))?;
+        .map_err(|error| {
+            if not_permitted(&error) {
+                KernelError::Refused(FORBIDDEN.into())
+            } else {
+                failed("loading the BPF maps", &explain(error))
+            }
+        })?;
     let probes = probes::attach_all(&mut ebpf, &btf, &types);
     Ok(Loaded { ebpf, btf, probes })
 }
@@ -149,7 +185,11 @@ fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
     for (index, value) in arch::SETTINGS {
         settings[*index] = *value;
     }
-    settings[setting::AGENT_TGID] = u64::from(getpid().as_raw().unsigned_abs());
+    settings[setting::AGENT_TGID] = if in_first_pid_namespace() {
+        u64::from(getpid().as_raw().unsigned_abs())
+    } else {
+        NOBODY
+    };
     settings[setting::CAPTURE] = u64::from(options.capture == CaptureMode::Heads);
     settings[setting::STOP_SIGNALS] = [SIGINT, SIGQUIT, SIGTERM]
         .iter()
@@ -161,6 +201,15 @@ fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
     settings[setting::VICTIM_IS_TASK] =
         u64::from(types.tracepoint_takes_pointer("mark_victim") == Some(true));
     settings
+}
+
+/// A process that there is not.
+const NOBODY: u64 = u64::MAX;
+
+/// The kernel's own pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h): the ids of processes are those
+/// that the programs see, and the iterators walk over all of them.
+fn in_first_pid_namespace() -> bool {
+    read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == "pid:[4026531836]")
 }
 
 /// Every cgroup that exists, as events.
@@ -179,6 +228,10 @@ fn seed_cgroups(root: &Path) -> Vec<Event> {
         .collect()
 }
 
+/// Said when the agent sees a part of the processes only.
+const ELSEWHERE: &str = "the agent is in a pid namespace of its own, so that it finds sockets of processes in there only: \
+                         share the host's (hostPID: true, docker run --pid host)";
+
 /// Records of sockets that exist; their listeners come as events through the ring.
 fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
     let error = ["seed_listeners", "seed_connections"].iter().find_map(|program| {
@@ -186,6 +239,7 @@ fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
             .err()
             .map(|why| format!("{program}: {why}"))
     });
+    let error = error.or_else(|| (!in_first_pid_namespace()).then(|| ELSEWHERE.into()));
     ProbeStatus {
         probe: "seed",
         ok: error.is_none(),
@@ -217,13 +271,17 @@ fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
 pub fn diagnose() -> Diagnosis {
     let missing_capabilities = privileges::missing();
     let cgroup_root = cgroups::unified_root();
-    let mut probes = Vec::new();
+    let (mut probes, mut kept_capabilities) = (Vec::new(), Vec::new());
     let mut refusal_text = refuse_without_privileges().err().map(|error| error.to_string());
     if refusal_text.is_none() {
         match load(&KernelOptions::default()) {
             Ok(mut loaded) => {
                 probes = loaded.probes;
                 probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
+                match privileges::kept(|| uses_map(&mut loaded.ebpf)) {
+                    Ok(kept) => kept_capabilities = kept,
+                    Err(error) => warn!(%error, "which capabilities could be given up is not known"),
+                }
                 refusal_text = probes
                     .iter()
                     .find(|probe| probe.required && probe.error.is_some())
@@ -242,6 +300,7 @@ pub fn diagnose() -> Diagnosis {
         ),
         cgroup_root: cgroup_root.map(|root| root.display().to_string()),
         missing_capabilities,
+        kept_capabilities,
         probes,
         refusal: refusal_text,
     }

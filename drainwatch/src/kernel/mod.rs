@@ -63,6 +63,8 @@ pub struct Diagnosis {
     pub cgroup_root: Option<String>,
     /// Capabilities that are needed and missing, with what needs them.
     pub missing_capabilities: Vec<(String, String)>,
+    /// Capabilities that a running agent keeps, with the reason; it gives up all others once it is attached.
+    pub kept_capabilities: Vec<(String, String)>,
     /// Every probe.
     pub probes: Vec<ProbeStatus>,
     /// One sentence when the agent cannot run here at all.
@@ -159,6 +161,15 @@ impl Kernel {
     /// What can run here, without keeping anything attached.
     pub fn diagnose() -> Diagnosis {
         load::diagnose()
+    }
+
+    /// Gives up every capability that is not needed from now on, for good, and returns those that stay with the
+    /// reason. Threads that exist already keep theirs: call it before any is started.
+    pub fn drop_privileges(&mut self) -> Result<Vec<(String, String)>, KernelError> {
+        privileges::let_go(|| load::uses_map(&mut self.ebpf)).map_err(|error| KernelError::Failed {
+            what: "giving up capabilities".into(),
+            why: error.to_string(),
+        })
     }
 
     /// Waits until the ring has something, or `timeout`; returns the decoded events, oldest first.

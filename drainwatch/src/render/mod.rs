@@ -269,6 +269,21 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
         let line = format!("✗ missing {}: {}", clean(capability), clean(needed_for));
         lines.extend(wrap(&line, width).iter().map(|line| colour.paint(Ink::Bad, line)));
     }
+    if diagnosis.refusal.is_none() {
+        let kept: Vec<_> = diagnosis
+            .kept_capabilities
+            .iter()
+            .map(|(capability, why)| format!("{} ({})", clean(capability), clean(why)))
+            .collect();
+        let line = match kept.as_slice() {
+            [] => "once attached, a running agent gives up every capability".into(),
+            kept => format!(
+                "once attached, a running agent keeps {} and gives up every other capability",
+                kept.join(", ")
+            ),
+        };
+        lines.extend(wrap(&line, width));
+    }
     if !diagnosis.probes.is_empty() {
         let mut table = plain_table(width);
         table.set_header([

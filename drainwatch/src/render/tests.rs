@@ -226,6 +226,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
         kernel: "6.18.0".into(),
         cgroup_root: Some("/sys/fs/cgroup".into()),
         missing_capabilities: vec![("CAP_BPF".into(), "loads the programs".into())],
+        kept_capabilities: vec![],
         probes: vec![
             probe("signal_generate", true, None, true),
             probe("tcp_send_reset", false, Some("not in this kernel's BTF"), false),
@@ -237,7 +238,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
 
 #[test]
 fn given_origins_of_names_when_printed_then_each_has_one_line_that_cannot_break_the_terminal() {
-    let probed = |origin, asked, ok, says: &str| crate::names::Probed {
+    let probed = |origin, asked, ok, says: &str| Probed {
         origin,
         asked,
         ok,

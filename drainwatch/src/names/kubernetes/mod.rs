@@ -8,6 +8,7 @@
 //! | `events` | reports as Kubernetes Events (opt-in) |
 
 mod client;
+mod pod;
 
 pub use client::Options;
 

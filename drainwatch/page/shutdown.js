@@ -1,0 +1,316 @@
+// One shutdown: what was stopped and how it went, its findings, its timeline, and every severed request.
+
+import { ago, badge, clock, count, el, icon, name, seconds, shown, span } from "./dom.js";
+import { Timeline } from "./timeline.js";
+import {
+  CAUSES,
+  DISPOSITIONS,
+  FINDINGS,
+  MOMENTS,
+  TRIGGERS,
+  VERDICTS,
+  duration,
+  findings,
+  request,
+  webhooks,
+  workload,
+  worded,
+} from "./words.js";
+
+const none = el("span", { class: "none" }, "–");
+const or = (value, of = (v) => name(v)) => (value === null || value === undefined ? none.cloneNode(true) : of(value));
+
+/** The view of one shutdown. `back` says where the list is. */
+export class Shutdown {
+  element = el("article", { class: "shutdown" });
+  title = "";
+  #feed;
+  #back;
+  #id = "";
+  #report = null;
+  #drawn = "";
+  #timeline = null;
+  #sort = { column: "at", down: false };
+
+  constructor(feed, back) {
+    this.#feed = feed;
+    this.#back = back;
+  }
+
+  /** Opens another one, or this one anew; the focus goes to its title. */
+  show(id) {
+    if (id === this.#id && this.#report) return this.update();
+    this.#id = id;
+    this.#report = null;
+    this.#drawn = "";
+    this.#sort = { column: "at", down: false };
+    this.title = "";
+    this.element.replaceChildren(this.#way(), el("p", { class: "loading" }, "Loading …"));
+    return this.update(true);
+  }
+
+  /** Asks for the report if it may have changed. */
+  async update(opened) {
+    const id = this.#id;
+    try {
+      const report = await this.#feed.one(id);
+      if (id !== this.#id) return;
+      this.#report = report;
+    } catch (error) {
+      if (id !== this.#id || this.#report) return;
+      this.element.replaceChildren(
+        this.#way(),
+        el("div", { class: "empty" }, el("h1", { tabindex: -1 }, "This shutdown cannot be shown"), el("p", {}, shown(error.message))),
+      );
+      this.element.querySelector("h1").focus();
+      return;
+    }
+    const now = JSON.stringify(this.#report);
+    if (now === this.#drawn) return;
+    this.#drawn = now;
+    this.#draw(opened);
+  }
+
+  #way() {
+    return el("p", { class: "way" }, el("a", { href: this.#back(), "data-nav": true }, icon("back"), "All shutdowns"));
+  }
+
+  #draw(opened) {
+    const report = this.#report;
+    this.title = shown(workload(report.workload));
+    const focused = this.element.contains(document.activeElement) ? document.activeElement.id : "";
+    this.#timeline?.end();
+    this.#timeline = new Timeline(report);
+    this.element.replaceChildren(
+      this.#way(),
+      header(report),
+      ...alarms(report),
+      numbers(report),
+      section("Findings", "findings", found(report)),
+      section("Timeline", "timeline", [this.#timeline.element, moments(report)]),
+      ...(report.severed_requests.length ? [section("Severed requests", "severed", [this.#severed()])] : []),
+      ...(report.signals.length ? [section("Signals", "signals", [signals(report)])] : []),
+      section("Names and settings", "names", [names(report)]),
+      tools(report),
+    );
+    this.#timeline.begin();
+    if (opened) this.element.querySelector("h1").focus({ preventScroll: true });
+    else if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+
+  #severed() {
+    const report = this.#report;
+    const { column, down } = this.#sort;
+    const by = COLUMNS.find((c) => c.key === column).by;
+    const rows = [...report.severed_requests].sort((a, b) => {
+      const [x, y] = [by(a) ?? "", by(b) ?? ""];
+      const sign = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
+      return down ? -sign : sign;
+    });
+    const sort = (key) => () => {
+      this.#sort = { column: key, down: this.#sort.column === key && !this.#sort.down };
+      const old = document.getElementById("severed-table");
+      old.replaceWith(this.#severed());
+      document.getElementById(`sort-${key}`).focus();
+    };
+    const head = COLUMNS.map((c) => {
+      const sorted = c.key === column ? (down ? "descending" : "ascending") : null;
+      const button = el("button", { type: "button", id: `sort-${c.key}`, click: sort(c.key) }, c.label, el("span", { class: "arrow", "aria-hidden": "true" }, sorted ? (down ? "▾" : "▴") : ""));
+      return el("th", { scope: "col", class: c.kind, "aria-sort": sorted }, button);
+    });
+    const body = rows.map((r) =>
+      el("tr", { class: r.maybe_taken_for_delivered ? "taken" : null }, COLUMNS.map((c) => el("td", { class: c.kind }, c.cell(r)))),
+    );
+    const left = report.severed_requests_omitted;
+    const caption = `${count(rows.length, "severed request")}${left ? `; ${left.toLocaleString("en")} more are counted but not listed` : ""}`;
+    return el(
+      "div",
+      { class: "wide tall", id: "severed-table", tabindex: 0, role: "region", "aria-label": "Severed requests" },
+      el("table", { class: "requests" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)),
+    );
+  }
+}
+
+const COLUMNS = [
+  { key: "at", label: "At", kind: "number", by: (r) => r.at_ms, cell: (r) => span(r.at_ms) },
+  { key: "cause", label: "Cause", by: (r) => r.cause, cell: (r) => el("span", { class: "cause", title: worded(CAUSES, r.cause) }, shown(r.cause)) },
+  { key: "method", label: "Method", by: (r) => r.method, cell: (r) => or(r.method) },
+  {
+    key: "path",
+    label: "Path",
+    kind: "path",
+    by: (r) => r.path ?? r.protocol,
+    cell: (r) => [
+      r.path === null ? name(r.protocol, { class: "none" }) : name(r.path),
+      r.role === "client" ? el("span", { class: "tag" }, "outbound") : null,
+      r.maybe_taken_for_delivered ? el("strong", { class: "tag is-severed" }, "maybe taken for delivered") : null,
+    ],
+  },
+  { key: "host", label: "Host", kind: "host short", by: (r) => r.host, cell: (r) => or(r.host) },
+  { key: "class", label: "Class", kind: "short", by: (r) => r.class, cell: (r) => name(r.class) },
+  { key: "waited", label: "Waited", kind: "number", by: (r) => r.age_ms ?? -1, cell: (r) => or(r.age_ms, span) },
+  { key: "peer", label: "Peer", kind: "peer short", by: (r) => r.peer, cell: (r) => name(r.peer) },
+  { key: "evidence", label: "Evidence", by: (r) => r.evidence, cell: (r) => shown(r.evidence) },
+];
+
+const section = (title, id, children) =>
+  el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), children);
+
+function header(report) {
+  const w = report.workload;
+  const whose = [w.controller, w.pod, w.container].filter(Boolean);
+  return el(
+    "header",
+    { class: "head" },
+    el("div", {}, el("h1", { tabindex: -1 }, name(workload(w))), badge(report)),
+    el(
+      "p",
+      {},
+      el("span", {}, worded(TRIGGERS, report.trigger)),
+      el("time", { datetime: report.started_at, title: report.started_at }, clock(report.started_at, true)),
+      el("span", {}, ago(report.started_at)),
+      el("span", {}, "on ", name(report.node)),
+      whose.length ? el("span", {}, whose.map((part, n) => [n ? " · " : "", name(part)])) : null,
+    ),
+  );
+}
+
+/** What must not be overlooked. */
+function alarms(report) {
+  const all = [];
+  const { taken } = webhooks(report);
+  if (taken) {
+    const text = `The answer to ${count(taken, "webhook")} had begun when it was cut. A sender may take that for delivered, and then never sends it again: replay ${taken === 1 ? "it" : "them"} from the sender's side.`;
+    all.push(el("div", { class: "alarm is-severed" }, el("strong", {}, "Maybe taken for delivered. "), text));
+  }
+  if (report.events_lost) {
+    const text = `${count(report.events_lost, "event")} of the kernel could not be delivered while this went on: counts may be too low.`;
+    all.push(el("div", { class: "alarm is-unknown" }, el("strong", {}, "Evidence was lost. "), text));
+  }
+  return all;
+}
+
+function numbers(report) {
+  const { requests: r, configured: c } = report;
+  const took = duration(report);
+  const causes = Object.entries(report.severed).map(([cause, n]) => `${n} ${cause}`);
+  const tile = (kind, label, value, note) =>
+    el("div", { class: `tile ${kind}` }, el("dt", {}, label), el("dd", {}, value), note ? el("dd", { class: "note" }, note) : null);
+  const grace = c?.grace_seconds;
+  return el(
+    "dl",
+    { class: "tiles" },
+    tile(r.severed ? "is-severed" : "", "severed", r.severed.toLocaleString("en"), shown(causes.join(", "))),
+    tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
+    r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), "the evidence does not say") : null,
+    r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
+    tile("", "took", took === null ? (report.ended_at === null ? "under way" : "–") : span(took), grace === null || grace === undefined ? null : `of ${seconds(grace)} grace`),
+    report.endpoint_lag_ms === null ? null : tile("is-unknown", "new traffic for", span(report.endpoint_lag_ms), report.deleted_at ? "after the pod's deletion" : "after the stop signal"),
+  );
+}
+
+function found(report) {
+  if (!report.findings.length) {
+    const text = report.ended_at === null ? "None so far." : `None: ${VERDICTS[report.verdict] ?? ""}.`;
+    return [el("p", { class: "none" }, text)];
+  }
+  return [
+    el(
+      "ul",
+      { class: "cards" },
+      findings(report).map((finding) =>
+        el(
+          "li",
+          {},
+          el("h3", {}, worded(FINDINGS, finding.code), el("code", {}, shown(finding.code))),
+          el("p", {}, name(finding.summary)),
+          el("p", { class: "advice" }, el("strong", {}, "What to change: "), name(finding.advice)),
+        ),
+      ),
+    ),
+  ];
+}
+
+/** The timeline in words, for who cannot see the drawing, or wants to copy from it. */
+function moments(report) {
+  const rows = report.timeline.map((moment) => [moment.at_ms, worded(MOMENTS, moment.what), moment.detail, moment.pid]);
+  for (const r of report.severed_requests) rows.push([r.at_ms, `severed: ${r.cause}`, request(r), r.pid]);
+  for (const r of report.drained_requests) rows.push([r.at_ms, "drained", request(r), null]);
+  rows.sort((a, b) => a[0] - b[0]);
+  const body = rows.map(([at, what, detail, pid]) =>
+    el("tr", {}, el("td", { class: "number" }, span(at)), el("td", {}, shown(what)), el("td", { class: "path" }, or(detail)), el("td", { class: "number" }, or(pid, String))),
+  );
+  const head = ["At", "What", "Which", "Process"].map((label, n) => el("th", { scope: "col", class: n % 3 ? null : "number" }, label));
+  return el(
+    "details",
+    {},
+    el("summary", { id: "moments" }, "The timeline as a table"),
+    el("div", { class: "wide tall", tabindex: 0, role: "region", "aria-label": "The timeline as a table" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body))),
+  );
+}
+
+function signals(report) {
+  const process = (p) => [name(p.comm), el("span", { class: "none" }, ` ${p.pid}${p.pid1 ? ", PID 1" : ""}`)];
+  const body = report.signals.map((s) =>
+    el(
+      "tr",
+      {},
+      el("td", { class: "number" }, span(s.at_ms)),
+      el("td", {}, shown(s.signal)),
+      el("td", {}, process(s.sender)),
+      el("td", {}, process(s.target)),
+      el("td", {}, s.dropped ? "dropped by the kernel" : worded(DISPOSITIONS, s.disposition)),
+    ),
+  );
+  const head = ["At", "Signal", "From", "To", "It met"].map((label, n) => el("th", { scope: "col", class: n ? null : "number" }, label));
+  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Signals" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
+}
+
+function names(report) {
+  const { workload: w, configured: c, exit } = report;
+  const ready = { true: "yes: traffic still came", false: "no" }[report.ready_at_stop];
+  const ended = exit && (exit.signal !== null ? `signal ${exit.signal}` : exit.code !== null ? `exit code ${exit.code}` : "unknown");
+  const all = [
+    ["Kind", w.kind],
+    ["Namespace", w.namespace],
+    ["Workload", w.name],
+    ["Controlled by", w.controller],
+    ["Pod", w.pod],
+    ["Container", w.container],
+    ["Image", w.image],
+    ["Container id", w.container_id],
+    ["Cgroup", w.cgroup],
+    ["Main process", exit && `${exit.pid} ended by ${ended}`],
+    ["Deletion asked for", report.deleted_at && clock(report.deleted_at, true)],
+    ["Ready when stopped", ready],
+    ["Grace period", c && c.grace_seconds !== null ? seconds(c.grace_seconds) : null],
+    ["preStop", c?.prestop],
+    ["preStop takes", c && c.prestop_seconds !== null ? seconds(c.prestop_seconds) : null],
+    ["Stop signal", c?.stop_signal],
+    ["KillMode", c?.kill_mode],
+    ["Ended", report.ended_at ? clock(report.ended_at, true) : null],
+  ].filter(([, value]) => value !== null && value !== undefined);
+  return el("dl", { class: "names" }, all.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, name(value)))));
+}
+
+function tools(report) {
+  const command = `drainwatch show ${report.id}`;
+  const copied = el("span", { class: "copied", role: "status" });
+  const field = el("code", {}, shown(command));
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(command);
+      copied.textContent = "Copied";
+    } catch {
+      // Only pages from a secure origin may write there; the reader's own keys may always.
+      getSelection().selectAllChildren(field);
+      copied.textContent = "Selected: press Ctrl+C";
+    }
+  };
+  return el(
+    "p",
+    { class: "tools" },
+    el("a", { href: `api/v1/shutdowns/${encodeURIComponent(report.id)}` }, "This report as JSON"),
+    el("span", { class: "command" }, field, el("button", { type: "button", id: "copy", click: copy }, "Copy"), copied),
+  );
+}

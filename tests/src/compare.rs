@@ -6,7 +6,7 @@ use crate::{
     agent::{Drained, Report, Severed, Workload},
     engine::{self, Contained},
     server::canonical,
-    table::{Case, Expect, Fate, Hosted, Reports, Saw, Server},
+    table::{Case, Expect, Fate, From, Hosted, Reports, Saw, Server},
 };
 
 /// One request in the ledger.
@@ -93,8 +93,9 @@ pub fn report(of: &Case, entries: &[Entry], known: &Known, report: &Report) -> V
     wrong
 }
 
-/// Whether the report calls a workload what its users call it, and knows how it was to be stopped.
-pub fn names(hosted: &Hosted, contained: &Contained, report: &Report, wrong: &mut Vec<String>) {
+/// Whether the report calls a workload what its users call it, and knows how it was to be stopped: of one
+/// that was gone before anybody could ask, its name alone has to be right.
+pub fn names(case: &Case, hosted: &Hosted, contained: &Contained, report: &Report, wrong: &mut Vec<String>) {
     let mut differ = |what: &str, is: Option<&str>, must: Option<&str>| {
         if is != must {
             wrong.push(format!("workload.{what} is {is:?}, must be {must:?}"));
@@ -124,11 +125,14 @@ pub fn names(hosted: &Hosted, contained: &Contained, report: &Report, wrong: &mu
     differ("container_id", container_id.as_deref(), contained.id.as_deref());
     differ("image", image, contained.id.as_ref().map(|_| engine::IMAGE));
     let Some(configured) = &report.configured else {
+        if case.from == From::Begun {
+            return;
+        }
         wrong.push("`configured` is missing".into());
         return;
     };
     let mut differ = |what: &str, is: Option<&str>, must: Option<&str>| {
-        if is != must {
+        if is != must && !(is.is_none() && case.from == From::Begun) {
             wrong.push(format!("configured.{what} is {is:?}, must be {must:?}"));
         }
     };

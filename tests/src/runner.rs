@@ -94,7 +94,7 @@ fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
     let go = world.artefacts.go.display().to_string();
     let python = world.artefacts.venv.join("bin/python").display().to_string();
     let mut needs = match case.server {
-        Server::Hyper(_) | Server::Raw(_) => vec![],
+        Server::Hyper(_) | Server::Raw(_) | Server::Brief => vec![],
         Server::Node(_) => vec![("node", "node".to_owned())],
         Server::Go(_) => vec![("go", go)],
         Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],

@@ -198,6 +198,7 @@ impl Setting<'_> {
             name,
             options: options.iter().map(|option| option.replace("{}", name)).collect(),
             line: &line,
+            lives: !matches!(server, Server::Brief),
             variables: self.variables(variables),
             directory: self.directory,
             artefacts: self.artefacts,
@@ -328,6 +329,7 @@ impl Setting<'_> {
                     .chain(["asgi_app:app".into()])
                     .collect()
             }
+            Server::Brief => ["sh", "-c", "sleep 0.05; exit 3"].map(str::to_owned).to_vec(),
             Server::Nginx { extra, .. } => {
                 let file = self.nginx_files(&bind, extra)?;
                 vec!["nginx".into(), "-c".into(), path(file)]

@@ -87,6 +87,8 @@ pub enum From {
     Listening,
     /// It has answered a first request.
     Answering,
+    /// It has begun, and may have ended since.
+    Begun,
 }
 
 /// What stands between the clients and the process that loses the requests.
@@ -126,6 +128,8 @@ pub enum Server {
     Gunicorn(&'static [&'static str]),
     /// uvicorn with these arguments.
     Uvicorn(&'static [&'static str]),
+    /// No server: a shell that lives 50 ms and fails.
+    Brief,
     /// nginx: its static files, and everything else proxied to an `http_server.py`.
     Nginx {
         /// Where the upstream lives.

@@ -8,9 +8,9 @@ use crate::table::{
     Act::{Half, Hang, Quick},
     Around, Case, Engine, Expect,
     Fate::{Drained, Early, Severed},
-    Hosted,
+    From, Hosted,
     Saw::{Complete, Cut, Eof},
-    Server::{Hyper, Node},
+    Server::{self, Hyper, Node},
     Step,
     Way::Ask,
     case,
@@ -30,9 +30,9 @@ const STOP_UNTOLD: &[Step] = &[Step::Tell(&["stop"]), Step::Gone, Step::Told];
 const KILL: &[Step] = &[Step::Tell(&["kill"]), Step::Gone, Step::Told];
 /// The same to a unit, all processes of which get it.
 const KILL_UNIT: &[Step] = &[Step::Tell(&["kill", "--signal=SIGKILL"]), Step::Gone, Step::Told];
-/// Docker stops it, and starts it again.
+/// It stops and is started again. (Podman, when it is not told how long to wait, does not.)
 const RESTART: &[Step] = &[
-    Step::Tell(&["restart"]),
+    Step::Tell(&["restart", "-t", "5"]),
     Step::Stopping,
     Step::Release,
     Step::MainGone,
@@ -175,7 +175,16 @@ fn containers(engine: Engine) -> Vec<Case> {
         })
         .row(Ask, Hang, Complete(200), Drained)
         .times(2),
+        brief(named("docker/brief", "podman/brief"), engine),
     ]
+}
+
+/// Named, though nobody could ask about it while it lived.
+fn brief(name: &'static str, engine: Engine) -> Case {
+    let expect = Expect::new("crash").must(&["crash"]);
+    case(name, Server::Brief, &[Step::Gone], expect)
+        .from(From::Begun)
+        .hosted(container(engine, &["--rm"]))
 }
 
 /// What one runtime is enough for.

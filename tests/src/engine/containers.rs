@@ -3,11 +3,13 @@
 //! Images hold nothing but directories: programs, scripts and files of a case are mounted at the paths that
 //! they have outside, so that containers run the same servers as everybody else.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{fs, net::IpAddr, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
-use super::{Contained, Order, Running};
+use nix::unistd::Pid;
+
+use super::{Contained, LOOPBACK, Order, Running};
 use crate::table::Engine;
 
 /// Name of the image.
@@ -90,20 +92,38 @@ impl Running {
         line.extend(order.line.iter().cloned());
         let words: Vec<&str> = line.iter().map(String::as_str).collect();
         let id = self.ask(&words)?;
-        let format = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}";
-        let known = self.ask(&["inspect", "--format", format, order.name])?;
-        let (pid, ip) = known.split_once(' ').context("it has no address")?;
-        let (main, cgroup) = self.main_of(pid)?;
+        let (main, cgroup, ip) = match order.lives {
+            true => self.living(order.name)?,
+            // It may be gone already: nobody can be asked.
+            false => (Pid::from_raw(0), format!("{}{id}", self.parent()), LOOPBACK),
+        };
         Ok(Contained {
             name: order.name.to_owned(),
             id: Some(id),
             main,
             cgroup,
-            ip: ip
-                .trim()
-                .parse()
-                .with_context(|| format!("`{ip}` is no address"))?,
+            ip,
         })
+    }
+
+    fn living(&self, name: &str) -> anyhow::Result<(Pid, String, IpAddr)> {
+        let format = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}";
+        let known = self.ask(&["inspect", "--format", format, name])?;
+        let (pid, ip) = known.split_once(' ').context("it has no address")?;
+        let (main, cgroup) = self.main_of(pid)?;
+        let ip = ip
+            .trim()
+            .parse()
+            .with_context(|| format!("`{ip}` is no address"))?;
+        Ok((main, cgroup, ip))
+    }
+
+    /// What stands before an id in the path of its cgroup.
+    fn parent(&self) -> &'static str {
+        match self.engine {
+            Engine::Podman => "/libpod_parent/libpod-",
+            _ => "/docker/",
+        }
     }
 
     /// Removes what it leaves in the machine's cgroups, where nobody else uses it.

@@ -69,6 +69,8 @@ pub struct Order<'a> {
     pub line: &'a [String],
     /// Its environment.
     pub variables: Vec<(String, String)>,
+    /// It can be asked about when it was started.
+    pub lives: bool,
     /// Directory of the case.
     pub directory: &'a Path,
     /// Binaries and scripts.
@@ -85,6 +87,10 @@ impl Running {
             );
         }
         let directory = out.join(engine.word());
+        // Of an earlier run into the same place.
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
         fs::create_dir_all(&directory)?;
         let script = match engine {
             Engine::Docker => containers::docker(&directory),

@@ -34,6 +34,7 @@ pub(super) fn boot(directory: &Path, root: &Path) -> anyhow::Result<String> {
         let from = Path::new(LIBRARY).join(unit);
         fs::copy(&from, units.join(unit)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
+    fs::create_dir_all(directory.join("bus"))?;
     let ledger = "[Unit]\nRequires=dbus.socket dbus.service\nAfter=dbus.socket\n";
     fs::write(units.join("ledger.target"), ledger)?;
     let cgroup = cgroup(root);
@@ -44,11 +45,13 @@ pub(super) fn boot(directory: &Path, root: &Path) -> anyhow::Result<String> {
          mount --bind {units} {LIBRARY}; \
          umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; \
          for hidden in /run /etc/systemd/system /usr/lib/systemd/system-generators /usr/lib/systemd/system-preset; \
-         do mount -t tmpfs -o mode=755 none $hidden; done; mkdir -p /run/lock /run/systemd/system; \
+         do mount -t tmpfs -o mode=755 none $hidden; done; mkdir -p /run/lock /run/dbus /run/systemd/system; \
+         mount --bind {bus} /run/dbus; \
          exec env -i PATH=\"$PATH\" container=ledger /lib/systemd/systemd --unit=ledger.target --show-status=0 \
          --log-target=console'",
         cgroup = cgroup.display(),
         units = units.display(),
+        bus = directory.join("bus").display(),
     ))
 }
 
@@ -65,7 +68,7 @@ impl Running {
             return false;
         };
         self.inside = Pid::from_raw(pid);
-        self.socket = format!("/proc/{pid}/root/run/dbus/system_bus_socket").into();
+        self.socket = self.directory.join("bus/system_bus_socket");
         self.socket.exists()
     }
 

@@ -179,7 +179,7 @@ impl Beginning {
     /// By the harness.
     fn own(case: &Case, setting: &Setting<'_>) -> anyhow::Result<Self> {
         let mut started = setting.start(case.server)?;
-        if case.from != From::Running {
+        if !matches!(case.from, From::Running | From::Begun) {
             setting.wait_listening(&mut started)?;
         }
         let Started { child, address, main } = started;
@@ -206,7 +206,7 @@ impl Beginning {
     ) -> anyhow::Result<(Cgroup, Self)> {
         let engine = world.engine(hosted.engine)?;
         let contained = setting.start_hosted(engine, case.server, name, hosted.options)?;
-        if case.from != From::Running {
+        if !matches!(case.from, From::Running | From::Begun) {
             setting.wait_hosted(contained.main)?;
         }
         let workload = hosted.workload.replace("{}", &contained.name);

@@ -84,11 +84,13 @@ pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<T
 fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
     let absent = |hosted: &Hosted| world.absent.iter().find(|(engine, _)| *engine == hosted.engine);
     if let Some((engine, why)) = case.hosted.as_ref().and_then(absent) {
-        let word = engine.word();
-        return Some(if options.may_miss.iter().any(|allowed| allowed == word) {
-            Outcome::Skipped(format!("{word} does not run here (--may-miss {word}): {why}"))
+        let runtime = engine.word();
+        return Some(if options.may_miss.iter().any(|allowed| allowed == runtime) {
+            Outcome::Skipped(format!(
+                "{runtime} does not run here (--may-miss {runtime}): {why}"
+            ))
         } else {
-            Outcome::Failed(format!("{word} does not run here: {why}"))
+            Outcome::Failed(format!("{runtime} does not run here: {why}"))
         });
     }
     let go = world.artefacts.go.display().to_string();

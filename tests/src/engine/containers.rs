@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use nix::unistd::Pid;
 
-use super::{Contained, LOOPBACK, Order, Running};
+use super::{Contained, LOOPBACK, Order, Running, main_of};
 use crate::table::Engine;
 
 /// Name of the image.
@@ -92,10 +92,11 @@ impl Running {
         line.extend(order.line.iter().cloned());
         let words: Vec<&str> = line.iter().map(String::as_str).collect();
         let id = self.ask(&words)?;
-        let (main, cgroup, ip) = match order.lives {
-            true => self.living(order.name)?,
+        let (main, cgroup, ip) = if order.lives {
+            self.living(order.name)?
+        } else {
             // It may be gone already: nobody can be asked.
-            false => (Pid::from_raw(0), format!("{}{id}", self.parent()), LOOPBACK),
+            (Pid::from_raw(0), format!("{}{id}", self.parent()), LOOPBACK)
         };
         Ok(Contained {
             name: order.name.to_owned(),
@@ -110,7 +111,7 @@ impl Running {
         let format = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}";
         let known = self.ask(&["inspect", "--format", format, name])?;
         let (pid, ip) = known.split_once(' ').context("it has no address")?;
-        let (main, cgroup) = self.main_of(pid)?;
+        let (main, cgroup) = main_of(pid)?;
         let ip = ip
             .trim()
             .parse()

@@ -247,15 +247,16 @@ impl Running {
             .stderr(Stdio::null())
             .status();
     }
+}
 
-    fn main_of(&self, pid: &str) -> anyhow::Result<(Pid, String)> {
-        let pid: i32 = pid.parse().with_context(|| format!("`{pid}` is no process"))?;
-        ensure!(pid > 0, "it does not run");
-        let groups = procfs::process::Process::new(pid)?.cgroups()?;
-        let unified = groups.into_iter().find(|group| group.hierarchy == 0);
-        let path = unified.context("it is in no unified cgroup")?.pathname;
-        Ok((Pid::from_raw(pid), path))
-    }
+/// A process that the runtime names, and its cgroup.
+fn main_of(pid: &str) -> anyhow::Result<(Pid, String)> {
+    let pid: i32 = pid.parse().with_context(|| format!("`{pid}` is no process"))?;
+    ensure!(pid > 0, "it does not run");
+    let groups = procfs::process::Process::new(pid)?.cgroups()?;
+    let unified = groups.into_iter().find(|group| group.hierarchy == 0);
+    let path = unified.context("it is in no unified cgroup")?.pathname;
+    Ok((Pid::from_raw(pid), path))
 }
 
 /// Programs that must be there.

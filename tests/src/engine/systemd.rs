@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Contained, LOOPBACK, Order, Running};
+use super::{Contained, LOOPBACK, Order, Running, main_of};
 
 /// The units that it has, besides those that it makes itself.
 const UNITS: &[&str] = &[
@@ -97,7 +97,7 @@ impl Running {
         // The process as the host counts.
         let directory = format!("{}{path}", cgroup(&self.root).display());
         let listed = fs::read_to_string(format!("{directory}/cgroup.procs"))?;
-        let (main, cgroup) = self.main_of(listed.lines().next().unwrap_or_default())?;
+        let (main, cgroup) = main_of(listed.lines().next().unwrap_or_default())?;
         Ok(Contained {
             name: format!("{}.service", order.name),
             id: None,

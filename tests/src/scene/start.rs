@@ -44,17 +44,16 @@ impl<'c> Scene<'c> {
             upstream: Some(local(upstream_port)),
             hosted: case.hosted.is_some(),
         };
-        let (cgroup, beginning) = match case.hosted {
-            Some(hosted) => Beginning::hosted(world, case, hosted, &setting, &name)?,
-            None => {
-                let cgroup = home(world, case, &name, number)?;
-                let setting = Setting {
-                    cgroup: &cgroup,
-                    ..setting
-                };
-                let beginning = Beginning::own(case, &setting)?;
-                (cgroup, beginning)
-            }
+        let (cgroup, beginning) = if let Some(hosted) = case.hosted {
+            Beginning::hosted(world, case, hosted, &setting, &name)?
+        } else {
+            let cgroup = home(world, case, &name, number)?;
+            let setting = Setting {
+                cgroup: &cgroup,
+                ..setting
+            };
+            let beginning = Beginning::own(case, &setting)?;
+            (cgroup, beginning)
         };
         let Beginning {
             child,
@@ -70,29 +69,13 @@ impl<'c> Scene<'c> {
         };
         let mut scene_children: Vec<Child> = child.into_iter().collect();
         let (mut entrance, mut upstream) = (address, None);
-        let python = Server::Python(Python {
-            http: "1.1",
-            threads: "many",
-            on_term: "default",
-            slow_start: "",
-        });
         if let Server::Nginx { upstream: place, .. } = case.server {
-            let home = if place == Upstream::Inside {
-                &cgroup
-            } else {
-                &beside
-            };
-            let setting = Setting {
-                cgroup: home,
-                net: Net::V4,
-                around: Around::Nothing,
+            let inside = place == Upstream::Inside;
+            let started = start_upstream(&Setting {
+                cgroup: if inside { &cgroup } else { &beside },
                 port: upstream_port,
                 ..setting
-            };
-            // Not waiting for "the first process of the cgroup": inside, that is nginx.
-            let mut started = setting.start(python)?;
-            started.main = Pid::from_raw(started.child.id().cast_signed());
-            setting.wait_listening(&mut started)?;
+            })?;
             upstream = Some(started.main);
             scene_children.push(started.child);
         }
@@ -163,6 +146,25 @@ impl<'c> Scene<'c> {
             }
         }
     }
+}
+
+/// nginx's upstream, on the loopback.
+fn start_upstream(setting: &Setting<'_>) -> anyhow::Result<Started> {
+    let setting = Setting {
+        net: Net::V4,
+        around: Around::Nothing,
+        ..*setting
+    };
+    let mut started = setting.start(Server::Python(Python {
+        http: "1.1",
+        threads: "many",
+        on_term: "default",
+        slow_start: "",
+    }))?;
+    // Not "the first process of the cgroup": inside, that is nginx.
+    started.main = Pid::from_raw(started.child.id().cast_signed());
+    setting.wait_listening(&mut started)?;
+    Ok(started)
 }
 
 /// A server that was started.

@@ -17,6 +17,7 @@ use crate::{
     kernel::Losses,
     metrics::{Metrics, Scrape},
     names::{News, States},
+    report::Report,
     sinks::{self, Sink},
     source::Source,
     store::Store,
@@ -34,6 +35,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
+/// Stored reports that recommended values begin with.
+const REMEMBERED_REPORTS: usize = 500;
 /// Most ids named when a prefix is ambiguous.
 const IDS_NAMED: usize = 5;
 
@@ -234,9 +237,13 @@ impl<S: Source> Agent<S> {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (changes, changed) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
+        let mut metrics = Metrics::new(&classes)?;
+        for report in store.as_deref().map(last_reports).unwrap_or_default() {
+            metrics.remember(&report);
+        }
         let agent = Self {
             source,
-            metrics: Metrics::new(&classes)?,
+            metrics,
             tracker: Tracker::new(TrackerConfig {
                 node,
                 linger_ns,
@@ -531,6 +538,19 @@ impl<S: Source> Agent<S> {
     }
 }
 
+/// What earlier agents stored last, oldest first: what they measured still counts.
+fn last_reports(store: &Store) -> Vec<Report> {
+    let reports = store.last(REMEMBERED_REPORTS).unwrap_or_else(|error| {
+        tracing::warn!(%error, "recommended values begin anew: the stored reports cannot be read");
+        Vec::new()
+    });
+    let reports = reports
+        .iter()
+        .rev()
+        .filter_map(|json| serde_json::from_str(json).ok());
+    reports.collect()
+}
+
 /// The next news; never ready without anybody to tell.
 async fn told(names: &mut Option<mpsc::Receiver<News>>) -> News {
     if let Some(channel) = names {
@@ -548,7 +568,7 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
 }
 
 /// One line per shutdown.
-fn log(report: &crate::report::Report) {
+fn log(report: &Report) {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -556,7 +576,15 @@ fn log(report: &crate::report::Report) {
         .collect();
     tracing::info!(
         id = report.id,
+        namespace = report.workload.namespace,
         workload = report.workload.name,
+        pod = report.workload.pod,
+        container = report.workload.container,
+        deleted_at = report.deleted_at,
+        grace_seconds = report
+            .configured
+            .as_ref()
+            .and_then(|configured| configured.grace_seconds),
         trigger = %report.trigger,
         verdict = %report.verdict,
         severed = report.requests.severed,

@@ -81,6 +81,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         seeded,
         undecodable: 0,
         unmarked: 0,
+        stop_signals: std::collections::HashMap::new(),
     })
 }
 

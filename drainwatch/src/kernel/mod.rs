@@ -141,6 +141,8 @@ pub struct Kernel {
     undecodable: u64,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
+    /// Stop signals of their own that living cgroups have: bit n is signal n.
+    stop_signals: HashMap<u64, u64>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -208,6 +210,7 @@ impl Kernel {
                 }
                 EventKind::CgroupRemoved { cgroup } => {
                     self.paths.remove(cgroup);
+                    self.forget_stop_signals(*cgroup);
                 }
                 _ => {}
             }
@@ -261,7 +264,44 @@ impl Kernel {
 
     /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
     pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
-        let _ = (cgroup, signal);
+        // The programs know of 63 signals, as the setting does.
+        let Some(mask) = 1u64.checked_shl(signal).filter(|_| signal > 0) else {
+            return;
+        };
+        // Removed already, as the ring says: nobody would take it out again.
+        if self.stop_signals.get(&cgroup) == Some(&mask) || !self.paths.contains_key(&cgroup) {
+            return;
+        }
+        if let Err(error) = self.set_stop_signals(cgroup, mask) {
+            debug!(cgroup, %error, "a stop signal of its own is not seen there");
+            self.unmarked += 1;
+            return;
+        }
+        self.stop_signals.insert(cgroup, mask);
+        self.sum_stop_signals();
+    }
+
+    fn set_stop_signals(&mut self, cgroup: u64, mask: u64) -> Result<(), MapError> {
+        let mut map = aya::maps::HashMap::<_, u64, u64>::try_from(self.map_mut("STOP_SIGNALS")?)?;
+        map.insert(cgroup, mask, 0)
+    }
+
+    fn forget_stop_signals(&mut self, cgroup: u64) {
+        if self.stop_signals.remove(&cgroup).is_some() {
+            self.remove::<u64, u64>("STOP_SIGNALS", &cgroup);
+            self.sum_stop_signals();
+        }
+    }
+
+    /// The programs look into the map only for signals that some cgroup has.
+    fn sum_stop_signals(&mut self) {
+        let all = self.stop_signals.values().fold(0, |all, mask| all | mask);
+        let set = |map: &mut Map| {
+            aya::maps::Array::<_, u64>::try_from(map)?.set(activity::OWN_STOP_SIGNALS, all, 0)
+        };
+        if let Err(error) = self.map_mut("ACTIVITY").and_then(set) {
+            debug!(%error, "stop signals of workloads' own are not seen");
+        }
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that

@@ -235,7 +235,7 @@ impl<S: Source> Agent<S> {
             sinks,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let (changes, changed) = watch::channel(0);
+        let (changes, told) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let mut metrics = Metrics::new(&classes)?;
         for report in store.as_deref().map(last_reports).unwrap_or_default() {
@@ -265,7 +265,7 @@ impl<S: Source> Agent<S> {
             Handle {
                 questions: sender,
                 store,
-                changes: changed,
+                changes: told,
             },
         ))
     }
@@ -474,7 +474,7 @@ impl<S: Source> Agent<S> {
                 self.history.update(report, now_ms);
             }
             Effect::Finished(report) => {
-                log(&report);
+                sinks::log::log(&report);
                 let now_ms = self.wall_ms();
                 self.history.finish(&report, now_ms);
                 let report = Arc::from(report);
@@ -565,35 +565,6 @@ async fn told(names: &mut Option<mpsc::Receiver<News>>) -> News {
 /// Wall clock less monotonic clock.
 fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
     i128::from(wall_ns) - i128::from(monotonic_ns)
-}
-
-/// One line per shutdown.
-fn log(report: &Report) {
-    let findings: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| finding.code.as_str())
-        .collect();
-    tracing::info!(
-        id = report.id,
-        namespace = report.workload.namespace,
-        workload = report.workload.name,
-        pod = report.workload.pod,
-        container = report.workload.container,
-        deleted_at = report.deleted_at,
-        grace_seconds = report
-            .configured
-            .as_ref()
-            .and_then(|configured| configured.grace_seconds),
-        trigger = %report.trigger,
-        verdict = %report.verdict,
-        severed = report.requests.severed,
-        drained = report.requests.drained,
-        unknown = report.requests.unknown,
-        lost = report.events_lost,
-        findings = findings.join(","),
-        "shutdown"
-    );
 }
 
 /// What is lost, of the counters that mean missing evidence. (`payload` is not among them: its

@@ -19,6 +19,7 @@ mod clock;
 mod compare;
 mod engine;
 mod enter;
+mod page;
 mod prepare;
 mod runner;
 mod scene;
@@ -26,7 +27,7 @@ mod serve;
 mod server;
 mod table;
 
-use crate::{agent::Agent, clock::Clock, engine::Running, prepare::Artefacts, scene::World, table::Engine};
+use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
@@ -51,6 +52,12 @@ struct Options {
     /// Instead of the cases: the alerts and dashboards of this directory, with a real Prometheus.
     #[arg(long, value_name = "DIR", requires = "drainwatch")]
     alerts: Option<PathBuf>,
+    /// Instead of the cases: the page, in a real browser.
+    #[arg(long, requires = "drainwatch")]
+    page: bool,
+    /// Instead of the cases: write the README's pictures into this directory.
+    #[arg(long, value_name = "DIR", requires = "drainwatch")]
+    pictures: Option<PathBuf>,
     /// Cases at a time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -125,19 +132,20 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     }
-    let root = cgroup::unified_root()?;
-    let (mut engines, mut absent) = (vec![], vec![]);
-    for engine in Engine::ALL {
-        if cases
-            .iter()
-            .any(|case| case.hosted.is_some_and(|hosted| hosted.engine == engine))
-        {
-            match Running::start(engine, &out, &root, clock) {
-                Ok(running) => engines.push(running),
-                Err(error) => absent.push((engine, format!("{error:#}"))),
-            }
+    if let (true, Some(binary)) = (options.page, &options.drainwatch) {
+        let code = page::run(binary, &out, clock)?;
+        if code == ExitCode::SUCCESS {
+            let _ = fs::remove_dir_all(&out);
         }
+        return Ok(code);
     }
+    if let (Some(pictures), Some(binary)) = (&options.pictures, &options.drainwatch) {
+        page::pictures::take(pictures, binary, &out, clock)?;
+        let _ = fs::remove_dir_all(&out);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = cgroup::unified_root()?;
+    let (engines, absent) = engine::start_needed(&cases, &out, &root, clock);
     let agent = options
         .drainwatch
         .as_ref()

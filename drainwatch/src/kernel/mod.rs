@@ -27,7 +27,10 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
-use crate::event::{Event, EventKind};
+use crate::{
+    event::{Event, EventKind},
+    protocol::HeaderRules,
+};
 
 /// How much of the payload is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,6 +129,8 @@ pub struct KernelOptions {
     pub capture: CaptureMode,
     /// Signals that count as stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// The user's rules on headers of requests.
+    pub header_rules: HeaderRules,
 }
 
 /// The loaded and attached programs. Detached when dropped.
@@ -139,6 +144,7 @@ pub struct Kernel {
     /// Events of the seed that nobody has asked for yet.
     seeded: Vec<Event>,
     undecodable: u64,
+    header_rules: HeaderRules,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
     /// Stop signals of their own that living cgroups have: bit n is signal n.
@@ -198,7 +204,7 @@ impl Kernel {
         let mut events = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::event(&entry) {
+            match decode::event(&entry, &self.header_rules) {
                 Some(event) => events.push(event),
                 None => self.undecodable += 1,
             }

@@ -242,7 +242,9 @@ impl Metrics {
         for finding in &report.findings {
             series.find(finding.code);
         }
-        if let Some(ms) = gone_ms(report) {
+        if report.trigger == Trigger::Stop
+            && let Some(ms) = report.gone_ms()
+        {
             series.shutdown_seconds.observe(ms / 1000.0);
         }
         if let Some(ms) = report.drain_ms {
@@ -345,18 +347,6 @@ impl Metrics {
             known.series.resets[slot] += grown;
         }
     }
-}
-
-/// Stop signal to gone, in ms: `ended_at` has the linger in it, the timeline has not.
-/// `None` where no stop signal began it, or its end was not seen.
-fn gone_ms(report: &Report) -> Option<f64> {
-    if report.trigger != Trigger::Stop {
-        return None;
-    }
-    let last = |what: &str| report.timeline.iter().rev().find(|moment| moment.what == what);
-    last("emptied")
-        .or_else(|| last("exit"))
-        .map(|moment| moment.at_ms)
 }
 
 #[derive(Debug)]

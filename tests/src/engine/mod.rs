@@ -21,7 +21,12 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock::Clock, prepare::Artefacts, server, table::Engine};
+use crate::{
+    clock::Clock,
+    prepare::Artefacts,
+    server,
+    table::{Case, Engine},
+};
 
 pub use containers::IMAGE;
 
@@ -41,6 +46,24 @@ pub struct Running {
     directory: PathBuf,
     root: PathBuf,
     clock: Clock,
+}
+
+/// Runtimes that are up, and those that are not, with the reason.
+pub type Started = (Vec<Running>, Vec<(Engine, String)>);
+
+/// Brings up what some of these cases need.
+pub fn start_needed(cases: &[Case], out: &Path, root: &Path, clock: Clock) -> Started {
+    let (mut engines, mut absent) = (vec![], vec![]);
+    for engine in Engine::ALL {
+        let needs = |case: &Case| case.hosted.is_some_and(|hosted| hosted.engine == engine);
+        if cases.iter().any(needs) {
+            match Running::start(engine, out, root, clock) {
+                Ok(running) => engines.push(running),
+                Err(error) => absent.push((engine, format!("{error:#}"))),
+            }
+        }
+    }
+    (engines, absent)
 }
 
 /// What a runtime started.

@@ -17,6 +17,7 @@ mod cgroup;
 mod client;
 mod clock;
 mod compare;
+mod engine;
 mod enter;
 mod page;
 mod prepare;
@@ -143,20 +144,24 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         let _ = fs::remove_dir_all(&out);
         return Ok(ExitCode::SUCCESS);
     }
+    let root = cgroup::unified_root()?;
+    let (engines, absent) = engine::start_needed(&cases, &out, &root, clock);
     let agent = options
         .drainwatch
         .as_ref()
-        .map(|binary| Agent::start(binary, &out, clock))
+        .map(|binary| Agent::start(binary, &out, &engines, clock))
         .transpose()?;
     if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
         println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
     }
     let mut world = World {
         artefacts,
-        cgroups: cgroup::unified_root()?,
+        cgroups: root,
         out,
         clock,
         agent,
+        engines,
+        absent,
     };
     let tally = runner::run(&world, &cases, options)?;
     if options.kernel_notes {
@@ -166,6 +171,8 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     if let Err(error) = &stopped {
         println!("FAIL agent: {error:#}");
     }
+    // Before their files go.
+    world.engines.clear();
     let failed = tally.failed + usize::from(stopped.is_err());
     if failed == 0 {
         // Nothing to look at; a leftover in the temporary directory harms nobody.

@@ -64,6 +64,13 @@ const PACKAGES: &[Package] = &[
     package(Use::Ledger, "python3-venv", None),
     package(Use::Ledger, "iproute2", Some("ip")),
     package(Use::Ledger, "procps", Some("ps")),
+    package(Use::Ledger, "util-linux", Some("setpriv")),
+    package(Use::Ledger, "docker.io", Some("dockerd")),
+    package(Use::Ledger, "iptables", Some("iptables")),
+    package(Use::Ledger, "podman", Some("podman")),
+    package(Use::Ledger, "containernetworking-plugins", None),
+    package(Use::Ledger, "systemd", None),
+    package(Use::Ledger, "dbus", Some("dbus-daemon")),
     package(Use::Alerts, "prometheus", Some("promtool")),
     package(
         Use::Alerts,

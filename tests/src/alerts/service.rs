@@ -47,6 +47,7 @@ impl Service {
             around: Around::Nothing,
             port: port.number,
             upstream: None,
+            hosted: false,
         };
         let mut started = setting.start(server)?;
         setting.wait_listening(&mut started)?;

@@ -96,7 +96,7 @@ pub fn run(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> 
 
 impl Stage {
     fn start(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<Self> {
-        let agent = Agent::start(binary, out, clock)?;
+        let agent = Agent::start(binary, out, &[], clock)?;
         let browser = Browser::start(out, clock)?;
         browser.resize(1280, 900)?;
         browser.prefer("light")?;

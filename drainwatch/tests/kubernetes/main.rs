@@ -1,8 +1,16 @@
 //! The watch of this node's pods, on the recorded traffic of a real Kubernetes, from a server that
 //! misbehaves.
 
+mod agent;
+mod doctor;
 mod events;
 mod server;
+#[path = "../deployment/support.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the tests of the deployment, which use the rest"
+)]
+mod support;
 mod watching;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -17,13 +17,14 @@ use crate::{
     kernel::{Kernel, KernelOptions},
     names,
     render::text::{Colour, clean},
+    sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
     web,
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args.layer(), args.config.as_deref())?;
+    let settings = settings(args.layer()?, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -95,9 +96,11 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
+    let collector = collector(settings)?;
     let mut kernel = start_kernel(&KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
+        header_rules: settings.classes.header_rules(),
     })?;
     // Before the first thread is started: each would keep its own.
     let kept = kernel
@@ -106,6 +109,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     announce(&kernel, &kept, &listener, store.is_some());
 
     let owners = names::kubernetes::Owners::for_events(settings);
+    let sinks = collector.into_iter().chain(names::kubernetes::events(settings, &owners));
     let options = agent::Options {
         node: node(),
         linger: settings.linger,
@@ -114,7 +118,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         store,
         tape,
         names: names::start(settings, &owners),
-        sinks: names::kubernetes::events(settings, &owners).into_iter().collect(),
+        sinks: sinks.collect(),
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
@@ -136,6 +140,23 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
+    let Settings {
+        otlp_endpoint,
+        otlp_headers,
+        ..
+    } = settings;
+    let Some(endpoint) = otlp_endpoint else {
+        if !otlp_headers.is_empty() {
+            tracing::warn!("--otlp.headers does nothing without --otlp.endpoint");
+        }
+        return Ok(None);
+    };
+    let sink = otlp::start(endpoint, otlp_headers.clone())
+        .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
+    Ok(Some(sink))
 }
 
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.

@@ -109,7 +109,9 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     announce(&kernel, &kept, &listener, store.is_some());
 
     let owners = names::kubernetes::Owners::for_events(settings);
-    let sinks = collector.into_iter().chain(names::kubernetes::events(settings, &owners));
+    let sinks = collector
+        .into_iter()
+        .chain(names::kubernetes::events(settings, &owners));
     let options = agent::Options {
         node: node(),
         linger: settings.linger,

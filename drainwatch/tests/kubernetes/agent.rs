@@ -56,7 +56,7 @@ impl Pod {
     }
 
     /// As the API tells of it.
-    fn object(&self, statuses: Value) -> Value {
+    fn object(&self, statuses: &Value) -> Value {
         json!({"metadata": {"name": self.name, "namespace": "shop", "uid": self.uid, "resourceVersion": "1",
                 "labels": {"pod-template-hash": "7746b9b95f"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7746b9b95f", "uid": "rs",
@@ -68,7 +68,7 @@ impl Pod {
 
     fn running(&self) -> Value {
         self.object(
-            json!([{"name": "app", "image": "shop/web:1", "imageID": "", "ready": true, "restartCount": 0,
+            &json!([{"name": "app", "image": "shop/web:1", "imageID": "", "ready": true, "restartCount": 0,
             "containerID": format!("containerd://{}", self.id), "state": {"running": {}}}]),
         )
     }
@@ -256,7 +256,7 @@ async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_
     let agent = agent(&server);
     within("the watch", || (server.watches_open() == 1).then_some(()));
     let pod = Pod::create();
-    server.change("ADDED", pod.object(json!([])));
+    server.change("ADDED", pod.object(&json!([])));
     fs::create_dir(pod.container_dir()).unwrap();
     let status = Command::new("sh")
         .args(["-c", "echo 0 >\"$0\"/cgroup.procs; sleep 0.05; exit 3"])
@@ -270,7 +270,7 @@ async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_
     let terminated = json!({"terminated": {"exitCode": 3, "containerID": id}});
     let statuses = json!([{"name": "app", "image": "shop/web:1", "imageID": "", "ready": false, "restartCount": 1,
         "containerID": "containerd://ffff", "state": {"running": {}}, "lastState": terminated}]);
-    server.change("MODIFIED", pod.object(statuses));
+    server.change("MODIFIED", pod.object(&statuses));
     let report = pod.report(&agent);
     is_named(&report, &pod);
     assert_eq!(report["trigger"], "crash", "{report:#}");

@@ -70,7 +70,7 @@ async fn given_what_can_be_wrong_then_the_doctor_says_why_what_to_do_and_what_it
         diagnosed(Path::new("/nowhere/kubeconfig"), "node1").await,
         "the kubeconfig /nowhere/kubeconfig cannot be used",
     );
-    server.up().await;
+    server.up();
     server.fault(Fault::Delay(std::time::Duration::from_mins(1)));
     let (asked, ok, says) = diagnosed(&kubeconfig, "node1").await;
     assert!(asked && !ok && says.contains("no answer within 5 s"), "{says}");

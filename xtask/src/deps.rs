@@ -25,6 +25,10 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// Rendering the chart as Helm does, and systemd's checks of the unit.
+    Deploy,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -67,6 +71,15 @@ const PACKAGES: &[Package] = &[
         "prometheus-alertmanager",
         Some("prometheus-alertmanager"),
     ),
+    package(Use::Deploy, "golang-go", Some("go")),
+    package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
+    package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
+    package(Use::Deploy, "systemd", Some("systemd-analyze")),
+    package(Use::Page, "chromium", Some("chromium")),
+    package(Use::Page, "chromium-driver", Some("chromedriver")),
+    package(Use::Page, "npm", Some("npm")),
+    package(Use::Page, "fonts-inter", None),
+    package(Use::Page, "fonts-jetbrains-mono", None),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -129,7 +142,14 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts];
+const ALL: &[Use] = &[
+    Use::Bpf,
+    Use::Vm,
+    Use::Ledger,
+    Use::Alerts,
+    Use::Deploy,
+    Use::Page,
+];
 
 fn print() {
     let packages = missing_packages(ALL);

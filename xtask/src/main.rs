@@ -3,10 +3,12 @@
 
 mod bench;
 mod dashboards;
+mod deploy;
 mod deps;
 mod docs;
 mod ebpf;
 mod lint;
+mod page;
 mod shell;
 mod test;
 mod vm;
@@ -29,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Check the alerts and dashboards, or prove them with a real Prometheus
     Dashboards(dashboards::Options),
+    /// Write what under deploy/ is made from other files, or check all of it
+    Deploy(deploy::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
     /// Write docs/reference from the code, or check that it says what the code says
@@ -37,6 +41,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Formatting, clippy and documentation of both sides
     Lint(lint::Options),
+    /// Take the README's pictures, of the page and of a report in a terminal
+    Pictures(page::Options),
     /// Everything that must hold: lint, the BPF object, unit tests, the ledger, other kernels
     Test(test::Options),
     /// Run a command, or the ledger, on another kernel
@@ -47,10 +53,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Dashboards(options) => dashboards::run(&options),
+        Task::Deploy(options) => deploy::run(&options),
         Task::Deps(options) => deps::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Lint(options) => lint::run(&options),
+        Task::Pictures(options) => page::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),
     };

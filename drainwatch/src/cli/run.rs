@@ -1,11 +1,11 @@
 //! `drainwatch run`.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -58,8 +58,13 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|why| Failure::internal("the runtime did not start", why))
 }
 
-/// Name of this host, as reports spell it.
+/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
 pub fn node() -> String {
+    if let Ok(name) = std::env::var("NODE_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
     nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -85,7 +90,7 @@ fn start_log(settings: &Settings) {
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
     let listener = web::bind(settings.listen).await?;
-    let stop = stop_signal()?;
+    let mut stop = pin!(stop_signal()?);
     let store = settings
         .state_dir
         .as_deref()
@@ -97,12 +102,17 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
     let collector = collector(settings)?;
-    let mut kernel = start_kernel(&KernelOptions {
+    let options = KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
         header_rules: settings.classes.header_rules(),
-    })?;
-    // Before the first thread is started: each would keep its own.
+    };
+    let Some(kernel) = unless_stopped(&mut stop, options).await else {
+        tracing::info!("stopped before it was attached");
+        return Ok(());
+    };
+    let mut kernel = kernel?;
+    // Before any other thread is started: each has its own.
     let kept = kernel
         .drop_privileges()
         .map_err(|why| Failure::internal("privileges stay", why))?;
@@ -159,6 +169,28 @@ fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
     let sink = otlp::start(endpoint, otlp_headers.clone())
         .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
     Ok(Some(sink))
+}
+
+/// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that
+/// ends afterwards, and with it what capabilities it has.
+async fn unless_stopped(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    options: KernelOptions,
+) -> Option<Result<Kernel, Failure>> {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, started) = oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let _context = runtime.enter();
+        // Nobody waits for it any more when it was stopped.
+        let _ = done.send(start_kernel(&options));
+    });
+    tokio::select! {
+        () = stop => None,
+        kernel = started => {
+            let ended = thread.join();
+            Some(kernel.unwrap_or_else(|_| Err(Failure::internal("the kernel side did not start", format!("{ended:?}")))))
+        }
+    }
 }
 
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.

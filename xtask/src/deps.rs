@@ -56,6 +56,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Vm, "cpio", Some("cpio")),
     package(Use::Vm, "xz-utils", Some("xz")),
     package(Use::Vm, "debian-archive-keyring", None),
+    package(Use::Ledger, "openssl", Some("openssl")),
     package(Use::Ledger, "nginx", Some("nginx")),
     package(Use::Ledger, "wrk", Some("wrk")),
     package(Use::Ledger, "golang-go", Some("go")),

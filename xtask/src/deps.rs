@@ -25,6 +25,8 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// The tests of the agent as it is deployed.
+    Unit,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
 }
@@ -72,6 +74,8 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
+    package(Use::Unit, "runc", Some("runc")),
+    package(Use::Unit, "gcc", Some("cc")),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -134,7 +138,14 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Deploy];
+const ALL: &[Use] = &[
+    Use::Bpf,
+    Use::Vm,
+    Use::Ledger,
+    Use::Alerts,
+    Use::Deploy,
+    Use::Unit,
+];
 
 fn print() {
     let packages = missing_packages(ALL);

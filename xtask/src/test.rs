@@ -50,7 +50,7 @@ impl Stage {
     fn uses(self) -> &'static [Use] {
         match self {
             Self::Lint | Self::Ebpf => &[Use::Bpf],
-            Self::Unit => &[],
+            Self::Unit => &[Use::Unit],
             Self::Ledger => &[Use::Ledger],
             Self::Alerts => &[Use::Alerts],
             Self::Deploy => &[Use::Deploy, Use::Alerts],

@@ -1,106 +1,29 @@
-//! The agent in a container of a real Docker, with what the chart gives it: a read-only root and two capabilities.
+//! The agent in a container of a real runtime, with what the chart gives it: a read-only root, two capabilities, the
+//! host's processes and a look at the host's cgroups.
 //!
-//! Base images cannot be had here. The image is the Dockerfile's last stage made by hand: the agent, and the
-//! libraries that it is linked with.
+//! Base images cannot be had here. The root is the Dockerfile's last stage made by hand: the agent, and the libraries
+//! that it is linked with. The runtime is runc, which Docker and Kubernetes start containers with; Docker 20.10 itself,
+//! which Debian has, does not know `CAP_BPF`.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{BINARY, command, runs_here, within};
+use crate::support::{Agent, BINARY, command, runs_here};
 
-const IMAGE: &str = "drainwatch:test";
-/// What the chart's container has.
-const CHART: &[&str] = &[
-    "--read-only",
-    "--cap-drop=ALL",
-    "--cap-add=BPF",
-    "--cap-add=PERFMON",
-    "--security-opt=no-new-privileges",
-    "--pid=host",
-    "--volume=/sys/fs/cgroup:/host/sys/fs/cgroup:ro",
-];
-
-/// A Docker of one's own: in a mount namespace whose /sys/fs/cgroup is the unified hierarchy alone.
-struct Docker {
-    daemon: Child,
+/// A bundle: root and configuration of a container.
+struct Bundle {
     dir: TempDir,
+    name: String,
 }
 
-impl Docker {
-    /// `None` where there is no Docker.
-    fn start() -> Option<Self> {
-        Command::new("dockerd").arg("--version").output().ok()?;
+impl Bundle {
+    /// As the chart makes it, but for `change`.
+    fn create(change: impl FnOnce(&mut Value)) -> Self {
         let dir = TempDir::new().unwrap();
-        let at = dir.path().display();
-        let script = format!(
-            "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec dockerd --host unix://{at}/socket \
-             --data-root {at}/data --exec-root {at}/exec --pidfile {at}/pid --bridge none --iptables=false \
-             --exec-opt native.cgroupdriver=cgroupfs"
-        );
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        // It must not outlive the test, however that ends.
-        let daemon = command("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-            ])
-            .args(["sh", "-ec", &script])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut docker = Self { daemon, dir };
-        within("Docker", || {
-            if let Some(status) = docker.daemon.try_wait().unwrap() {
-                panic!(
-                    "{status}: {}",
-                    fs::read_to_string(docker.dir.path().join("log")).unwrap()
-                );
-            }
-            docker.ask(&["info"]).status.success().then_some(())
-        });
-        Some(docker)
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        command("docker")
-            .arg("--host")
-            .arg(format!("unix://{}", self.dir.path().join("socket").display()))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
-    }
-
-    /// What it answers to something that must work.
-    fn told(&self, arguments: &[&str]) -> String {
-        let output = self.ask(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Standard error of a container, which is the agent's log.
-    fn log(&self, container: &str) -> String {
-        String::from_utf8(self.ask(&["logs", container]).stderr).unwrap()
-    }
-
-    fn import(&self) {
-        let root = self.dir.path().join("root");
-        for dir in [
+        let root = dir.path().join("rootfs");
+        for made in [
             "usr/local/bin",
             "usr/lib",
             "etc",
@@ -108,43 +31,96 @@ impl Docker {
             "sys",
             "dev",
             "var/lib/drainwatch",
+            "host",
         ] {
-            fs::create_dir_all(root.join(dir)).unwrap();
+            fs::create_dir_all(root.join(made)).unwrap();
         }
-        // Distributions with a merged /usr.
+        fs::create_dir_all(root.join("host/sys/fs/cgroup")).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        // As distributions with a merged /usr have them.
         for (name, target) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
             symlink(target, root.join(name)).unwrap();
         }
         fs::copy(BINARY, root.join("usr/local/bin/drainwatch")).unwrap();
         for library in libraries() {
-            let real = library.strip_prefix("/usr").unwrap_or(&library);
-            let to = root.join("usr").join(real.strip_prefix("/").unwrap());
+            let below = library.strip_prefix("/").unwrap();
+            let below = below.strip_prefix("usr").unwrap_or(below);
+            let to = root.join("usr").join(below);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&library, to).unwrap();
         }
-        let tar = self.dir.path().join("image.tar");
-        let packed = command("tar")
-            .arg("cf")
-            .arg(&tar)
-            .arg("-C")
-            .arg(&root)
-            .arg(".")
-            .status()
-            .unwrap();
-        assert!(packed.success());
-        let entry = "ENTRYPOINT [\"/usr/local/bin/drainwatch\"]";
-        self.told(&["import", "--change", entry, tar.to_str().unwrap(), IMAGE]);
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        let _ = self.ask(&["rm", "--force", "agent"]);
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.daemon.id().cast_signed()),
-            nix::sys::signal::Signal::SIGTERM,
+        let made = command("runc")
+            .args(["spec", "--bundle"])
+            .arg(dir.path())
+            .status();
+        assert!(
+            made.expect("runc is here: `cargo xtask deps --install`")
+                .success()
         );
-        let _ = self.daemon.wait();
+        let path = dir.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let two = json!(["CAP_BPF", "CAP_PERFMON"]);
+        config["process"]["args"] = json!([
+            "/usr/local/bin/drainwatch",
+            "run",
+            "--web.listen-address=127.0.0.1:0",
+            "--state-dir=/var/lib/drainwatch"
+        ]);
+        config["process"]["terminal"] = json!(false);
+        config["process"]["noNewPrivileges"] = json!(true);
+        // This machine may not raise limits.
+        config["process"]["rlimits"] = json!([]);
+        config["process"]["capabilities"] = json!({"bounding": two, "effective": two, "permitted": two});
+        config["root"]["readonly"] = json!(true);
+        // The host's processes, as `hostPID: true`; its network, so that the test reaches the agent.
+        config["linux"]["namespaces"] =
+            json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "cgroup"}]);
+        config["linux"]["resources"] = json!({});
+        let state = dir.path().join("state");
+        config["mounts"].as_array_mut().unwrap().extend([
+            json!({"destination": "/host/sys/fs/cgroup", "type": "bind", "source": "/sys/fs/cgroup",
+                "options": ["rbind", "ro"]}),
+            json!({"destination": "/var/lib/drainwatch", "type": "bind", "source": state, "options": ["rbind", "rw"]}),
+        ]);
+        let name = format!(
+            "drainwatch-test-{}",
+            dir.path()
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .trim_start_matches('.')
+        );
+        config["linux"]["cgroupsPath"] = json!(format!("/{name}"));
+        change(&mut config);
+        fs::write(&path, config.to_string()).unwrap();
+        Self { dir, name }
+    }
+
+    /// Runs it in the foreground, where the unified hierarchy alone is at /sys/fs/cgroup.
+    fn command(&self) -> Command {
+        let mut command = command("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-ec"])
+            .arg(
+                "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; \
+                 exec runc --root \"$0/runc\" run --bundle \"$0\" \"$1\"",
+            )
+            .arg(self.dir.path())
+            .arg(&self.name);
+        command
+    }
+
+    /// First process of the container, as the host counts.
+    fn pid(&self) -> String {
+        let output = command("runc")
+            .arg("--root")
+            .arg(self.dir.path().join("runc"))
+            .args(["state", &self.name])
+            .output()
+            .unwrap();
+        let state: Value = serde_json::from_slice(&output.stdout).unwrap();
+        state["pid"].to_string()
     }
 }
 
@@ -157,71 +133,27 @@ fn libraries() -> Vec<PathBuf> {
         .collect()
 }
 
-fn get(address: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.starts_with("HTTP/1.1 200").then_some(answer)
+fn can_run() -> bool {
+    nix::unistd::geteuid().is_root() && runs_here()
 }
 
 #[test]
 fn given_a_container_as_the_chart_makes_it_when_run_then_it_attaches_and_serves_and_stops_within_a_second() {
-    if !nix::unistd::geteuid().is_root() || !runs_here() {
+    if !can_run() {
         return;
     }
-    let Some(docker) = Docker::start() else { return };
-    docker.import();
-    let state = docker.dir.path().join("state");
-    fs::create_dir(&state).unwrap();
-    let volume = format!("--volume={}:/var/lib/drainwatch", state.display());
-    let run = |further: &[&str]| {
-        let mut arguments = vec!["run", "--detach", "--name=agent", "--network=host", &volume];
-        arguments.extend(CHART);
-        arguments.extend(further);
-        arguments.extend([
-            IMAGE,
-            "run",
-            "--web.listen-address=127.0.0.1:0",
-            "--state-dir=/var/lib/drainwatch",
-        ]);
-        docker.told(&arguments);
-    };
-
-    // Docker before 23 has a profile that keeps bpf() from those with CAP_BPF alone: the agent says so.
-    run(&[]);
-    let allowed = within("a start or a refusal", || {
-        let log = docker.log("agent");
-        let refused = log.contains("drainwatch: ");
-        (refused || log.contains("address=")).then_some(!refused)
-    });
-    if !allowed {
-        let log = docker.log("agent");
-        assert!(log.contains("seccomp") && log.lines().count() == 1, "{log}");
-        docker.told(&["rm", "agent"]);
-        run(&["--security-opt=seccomp=unconfined"]);
-    }
-    let address = within("its address", || {
-        let log = docker.log("agent");
-        assert!(!log.contains("drainwatch: "), "{log}");
-        let (_, rest) = log.split_once("address=\"")?;
-        Some(rest.split('"').next()?.to_owned())
-    });
-
-    within("ready", || get(&address, "/readyz"));
-    assert!(get(&address, "/healthz").is_some());
-    let metrics = get(&address, "/metrics").unwrap();
+    let bundle = Bundle::create(|_| ());
+    let mut agent = Agent::start(bundle.command()).unwrap_or_else(|ended| panic!("{ended:?}"));
+    assert_eq!(agent.get("/readyz"), "ok\n");
+    assert_eq!(agent.get("/healthz"), "ok\n");
+    let metrics = agent.get("/metrics");
     let broken: Vec<_> = metrics
         .lines()
         .filter(|line| line.starts_with("drainwatch_probe_status{") && line.ends_with(" 0"))
         .filter(|line| !line.contains("reset_sent"))
         .collect();
-    assert!(broken.is_empty(), "{broken:?}: {}", docker.log("agent"));
-    let pid = docker.told(&["inspect", "--format={{.State.Pid}}", "agent"]);
+    assert!(broken.is_empty(), "{broken:?}");
+    let pid = bundle.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     let effective = status.lines().find(|line| line.starts_with("CapEff:")).unwrap();
@@ -229,23 +161,48 @@ fn given_a_container_as_the_chart_makes_it_when_run_then_it_attaches_and_serves_
         effective.ends_with("0000000000000000") || effective.ends_with("0000008000000000"),
         "{effective}"
     );
-    assert!(state.join("reports.redb").exists());
-    // It knows the containers of this Docker, itself among them, by the host's names.
-    let id = docker.told(&["inspect", "--format={{.Id}}", "agent"]);
-    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    assert!(cgroup.contains(&id), "{cgroup}");
-
-    let began = Instant::now();
-    docker.told(&["kill", "--signal=TERM", "agent"]);
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    within("its end", || (!Path::new(&process).exists()).then_some(()));
-    let took = began.elapsed();
+    // It is in a cgroup namespace of its own, and yet knows the host's workloads, of which it is one.
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(own.contains(&bundle.name), "{own}");
+    assert!(bundle.dir.path().join("state/reports.redb").exists());
+    let (status, took) = agent.stop();
+    assert!(status.success(), "{status}: {}", agent.rest());
     assert!(took < Duration::from_secs(1), "{took:?}");
-    within("its status", || {
-        (docker.told(&["inspect", "--format={{.State.Status}}", "agent"]) == "exited").then_some(())
+}
+
+#[test]
+fn given_a_seccomp_profile_without_bpf_when_run_then_one_line_says_so() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::create(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]
+        });
     });
-    assert_eq!(
-        docker.told(&["inspect", "--format={{.State.ExitCode}}", "agent"]),
-        "0"
+    let output = bundle.command().output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(
+        log.starts_with("drainwatch: ") && log.contains("seccomp"),
+        "{log}"
     );
+}
+
+#[test]
+fn given_a_container_without_the_hosts_cgroups_when_run_then_one_line_says_what_to_mount() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::create(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/host/sys/fs/cgroup");
+    });
+    let output = bundle.command().output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("/sys/fs/cgroup"), "{log}");
 }

@@ -18,6 +18,7 @@ mod client;
 mod clock;
 mod compare;
 mod enter;
+mod page;
 mod prepare;
 mod runner;
 mod scene;
@@ -50,6 +51,12 @@ struct Options {
     /// Instead of the cases: the alerts and dashboards of this directory, with a real Prometheus.
     #[arg(long, value_name = "DIR", requires = "drainwatch")]
     alerts: Option<PathBuf>,
+    /// Instead of the cases: the page, in a real browser.
+    #[arg(long, requires = "drainwatch")]
+    page: bool,
+    /// Instead of the cases: write the README's pictures into this directory.
+    #[arg(long, value_name = "DIR", requires = "drainwatch")]
+    pictures: Option<PathBuf>,
     /// Cases at a time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -123,6 +130,18 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
             let _ = fs::remove_dir_all(&out);
         }
         return Ok(code);
+    }
+    if let (true, Some(binary)) = (options.page, &options.drainwatch) {
+        let code = page::run(binary, &out, clock)?;
+        if code == ExitCode::SUCCESS {
+            let _ = fs::remove_dir_all(&out);
+        }
+        return Ok(code);
+    }
+    if let (Some(pictures), Some(binary)) = (&options.pictures, &options.drainwatch) {
+        page::pictures::take(pictures, binary, &out, clock)?;
+        let _ = fs::remove_dir_all(&out);
+        return Ok(ExitCode::SUCCESS);
     }
     let agent = options
         .drainwatch

@@ -29,6 +29,8 @@ pub enum Use {
     Unit,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -76,6 +78,11 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
     package(Use::Unit, "runc", Some("runc")),
     package(Use::Unit, "gcc", Some("cc")),
+    package(Use::Page, "chromium", Some("chromium")),
+    package(Use::Page, "chromium-driver", Some("chromedriver")),
+    package(Use::Page, "npm", Some("npm")),
+    package(Use::Page, "fonts-inter", None),
+    package(Use::Page, "fonts-jetbrains-mono", None),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -145,6 +152,7 @@ const ALL: &[Use] = &[
     Use::Alerts,
     Use::Deploy,
     Use::Unit,
+    Use::Page,
 ];
 
 fn print() {

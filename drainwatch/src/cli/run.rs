@@ -17,13 +17,14 @@ use crate::{
     kernel::{Kernel, KernelOptions},
     names,
     render::text::{Colour, clean},
+    sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
     web,
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args.layer(), args.config.as_deref())?;
+    let settings = settings(args.layer()?, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -100,9 +101,11 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
+    let collector = collector(settings)?;
     let options = KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
+        header_rules: settings.classes.header_rules(),
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
         tracing::info!("stopped before it was attached");
@@ -115,6 +118,10 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map_err(|why| Failure::internal("privileges stay", why))?;
     announce(&kernel, &kept, &listener, store.is_some());
 
+    let owners = names::kubernetes::Owners::for_events(settings);
+    let sinks = collector
+        .into_iter()
+        .chain(names::kubernetes::events(settings, &owners));
     let options = agent::Options {
         node: node(),
         linger: settings.linger,
@@ -122,8 +129,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: names::start(settings),
-        sinks: vec![],
+        names: names::start(settings, &owners),
+        sinks: sinks.collect(),
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
@@ -145,6 +152,23 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
+    let Settings {
+        otlp_endpoint,
+        otlp_headers,
+        ..
+    } = settings;
+    let Some(endpoint) = otlp_endpoint else {
+        if !otlp_headers.is_empty() {
+            tracing::warn!("--otlp.headers does nothing without --otlp.endpoint");
+        }
+        return Ok(None);
+    };
+    let sink = otlp::start(endpoint, otlp_headers.clone())
+        .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
+    Ok(Some(sink))
 }
 
 /// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that

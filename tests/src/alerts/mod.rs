@@ -3,7 +3,7 @@
 
 mod boards;
 mod monitoring;
-mod service;
+pub mod service;
 
 use std::{
     fs,

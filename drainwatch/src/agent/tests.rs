@@ -226,7 +226,13 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     );
     agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
     agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
-    agent.apply(Effect::StopSignal { cgroup: 9, signal: 10 }, 1);
+    agent.apply(
+        Effect::StopSignal {
+            cgroup: 9,
+            signal: 10,
+        },
+        1,
+    );
     agent.apply(Effect::StopProcess { pid: 8 }, 1);
     let asked = async {
         assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);

@@ -49,7 +49,10 @@ pub(super) struct Learned<'a> {
 impl Deletions {
     /// Whether this cgroup is to report because of one.
     pub fn mark(&self, cgroup: u64) -> bool {
-        let mut endings = self.by_pod.values().flat_map(|deletion| deletion.cgroups.values());
+        let mut endings = self
+            .by_pod
+            .values()
+            .flat_map(|deletion| deletion.cgroups.values());
         endings.any(|ending| ending.marked.contains(&cgroup))
     }
 
@@ -123,7 +126,12 @@ impl Tracker {
 
     fn report_deleted(&mut self, uid: &str, workload: u64, cgroup: u64) {
         if let Some(deletion) = self.deletions.by_pod.get_mut(uid)
-            && deletion.cgroups.entry(workload).or_default().marked.insert(cgroup)
+            && deletion
+                .cgroups
+                .entry(workload)
+                .or_default()
+                .marked
+                .insert(cgroup)
         {
             self.effects.push(Effect::DrainCgroup { cgroup });
         }

@@ -155,7 +155,12 @@ impl Tracker {
     /// Stops waiting where the time is over.
     pub(super) fn stop_waiting_when_due(&mut self) {
         let due = |(_, at): &(&u64, &u64)| **at <= self.now_ns;
-        let over: Vec<u64> = self.waiting.iter().filter(due).map(|(&cgroup, _)| cgroup).collect();
+        let over: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(due)
+            .map(|(&cgroup, _)| cgroup)
+            .collect();
         for cgroup in over {
             self.stop_waiting(cgroup);
         }
@@ -214,7 +219,8 @@ impl Tracker {
             .unwrap_or_default();
         if before != workloads {
             // The new ones first: what is the same workload under another image never leaves.
-            self.effects.extend(workloads.into_iter().map(Effect::WorkloadSeen));
+            self.effects
+                .extend(workloads.into_iter().map(Effect::WorkloadSeen));
             self.gone(before);
         }
         let configured = now.iter().map(|(workload, settings)| Effect::WorkloadConfigured {

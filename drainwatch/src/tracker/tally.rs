@@ -236,13 +236,7 @@ impl Tally {
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(
-        &mut self,
-        at_ns: u64,
-        since: Since,
-        pid: u32,
-        pair: (SocketAddr, SocketAddr, u32),
-    ) -> bool {
+    pub fn late(&mut self, at_ns: u64, since: Since, pid: u32, pair: (SocketAddr, SocketAddr, u32)) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };

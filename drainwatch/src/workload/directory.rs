@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     classify::{Identity, Kind},
-    description::{Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit},
+    description::{
+        Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit,
+    },
 };
 
 /// Most descriptions of what lives on the node; far above what a node runs.
@@ -187,7 +189,8 @@ impl Directory {
         let entry = pod.or_else(|| self.entries.get(self.by_container.get(id?)?))?;
         match &entry.description {
             Description::Pod(pod) => {
-                let listed = |container: &&PodContainer| container.ids.iter().any(|known| Some(&**known) == id);
+                let listed =
+                    |container: &&PodContainer| container.ids.iter().any(|known| Some(&**known) == id);
                 Some(Found::Pod(pod, pod.containers.iter().find(listed)))
             }
             // Of a pod's container its runtime knows less than the API that is to come.
@@ -359,7 +362,11 @@ mod tests {
         let pod = format!("/kubepods/pod{}/{}", uid(0), id(1));
         assert_eq!(awaited(&directory, &pod), Some(Origin::Kubernetes));
         directory.describe(self::pod(&uid(0), &[]));
-        assert_eq!(awaited(&directory, &pod), Some(Origin::Kubernetes), "its id is not listed");
+        assert_eq!(
+            awaited(&directory, &pod),
+            Some(Origin::Kubernetes),
+            "its id is not listed"
+        );
         directory.describe(self::pod(&uid(0), &[&id(1)]));
         assert_eq!(awaited(&directory, &pod), None);
     }

@@ -268,7 +268,10 @@ impl Names {
             return false;
         };
         let identity = &known.identity;
-        if known.removed || identity.role != Role::Known || identity.own(&known.path).len() != known.path.len() {
+        if known.removed
+            || identity.role != Role::Known
+            || identity.own(&known.path).len() != known.path.len()
+        {
             return false;
         }
         match identity.kind {

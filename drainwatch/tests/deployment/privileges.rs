@@ -72,10 +72,15 @@ fn of_every_thread(agent: &Agent, line: &str) -> Vec<String> {
 
 /// Kernels before 5.19 want `CAP_BPF` at every look into a map; the agent must say what it keeps.
 fn kept_according_to_doctor() -> Vec<String> {
-    let doctor = command(BINARY).args(["doctor", "--format", "json"]).output().unwrap();
+    let doctor = command(BINARY)
+        .args(["doctor", "--format", "json"])
+        .output()
+        .unwrap();
     let diagnosis: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
     let kept = diagnosis["kept_capabilities"].as_array().unwrap();
-    kept.iter().map(|pair| pair[0].as_str().unwrap().to_owned()).collect()
+    kept.iter()
+        .map(|pair| pair[0].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Everything that the agent reads while it runs, it can read; and no thread has more than `doctor` says.
@@ -169,12 +174,18 @@ fn given_one_capability_missing_when_started_then_one_line_says_which_and_what_f
         assert_eq!(output.status.code(), Some(77), "{log}");
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(
-            log.contains(&format!("missing {missing} (")) && log.contains(needed_for) && !log.contains(" and CAP"),
+            log.contains(&format!("missing {missing} ("))
+                && log.contains(needed_for)
+                && !log.contains(" and CAP"),
             "{log}"
         );
         let doctor = as_root_with(&[there]).arg("doctor").output().unwrap();
         assert_eq!(doctor.status.code(), Some(77));
-        assert!(String::from_utf8(doctor.stdout).unwrap().contains(&format!("missing {missing}")));
+        assert!(
+            String::from_utf8(doctor.stdout)
+                .unwrap()
+                .contains(&format!("missing {missing}"))
+        );
     }
 }
 
@@ -184,14 +195,25 @@ fn given_a_pid_namespace_of_its_own_when_asked_then_it_says_what_it_cannot_find(
         return;
     }
     let output = command("unshare")
-        .args(["--pid", "--fork", "--mount-proc", BINARY, "doctor", "--format", "json"])
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            BINARY,
+            "doctor",
+            "--format",
+            "json",
+        ])
         .output()
         .unwrap();
     let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let probes = diagnosis["probes"].as_array().unwrap();
     let seed = probes.iter().find(|probe| probe["probe"] == "seed").unwrap();
     assert_eq!(seed["ok"], false);
-    assert!(seed["error"].as_str().unwrap().contains("hostPID: true"), "{seed}");
+    assert!(
+        seed["error"].as_str().unwrap().contains("hostPID: true"),
+        "{seed}"
+    );
 }
 
 #[test]
@@ -206,7 +228,9 @@ fn given_a_cgroup_namespace_as_in_a_container_when_asked_then_the_hosts_hierarch
     let doctor = |script: &str| {
         let output = cgroup
             .command("unshare")
-            .args(["--cgroup", "--mount", "sh", "-c", script, "sh", BINARY, root, hosts])
+            .args([
+                "--cgroup", "--mount", "sh", "-c", script, "sh", BINARY, root, hosts,
+            ])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -19,7 +19,10 @@ fn given_a_service_manager_when_the_agent_runs_then_it_is_told_ready_and_alive_a
     agent
         .args(["run", "--web.listen-address", "127.0.0.1:0"])
         .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", Duration::from_millis(600).as_micros().to_string());
+        .env(
+            "WATCHDOG_USEC",
+            Duration::from_millis(600).as_micros().to_string(),
+        );
     let mut agent = Agent::start(agent).expect("it starts");
     let heard = || {
         let mut buffer = [0; 256];

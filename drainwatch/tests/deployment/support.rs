@@ -26,7 +26,12 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The agent can run on this machine with all privileges there are; what it says otherwise is another test's.
 pub fn runs_here() -> bool {
-    Command::new(BINARY).arg("doctor").output().unwrap().status.success()
+    Command::new(BINARY)
+        .arg("doctor")
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 /// A command whose environment has no settings of drainwatch.
@@ -165,9 +170,7 @@ impl Cgroup {
         let root = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
             .into_iter()
             .map(Path::new)
-            .find(|root| {
-                root.join("cgroup.procs").exists() && fs::metadata(root).is_ok_and(|m| m.ino() == 1)
-            })
+            .find(|root| root.join("cgroup.procs").exists() && fs::metadata(root).is_ok_and(|m| m.ino() == 1))
             .expect("a unified hierarchy is mounted");
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = root.join(format!("drainwatch-deployment-{}-{number}", std::process::id()));

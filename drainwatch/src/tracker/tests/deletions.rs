@@ -50,10 +50,18 @@ fn what_arrives_between_the_deletion_and_the_stop_signal_is_the_endpoints_lag() 
     assert!(marked(&effects).contains(&(WEB_CGROUP, true)));
     scene.exchange(11_500, &web(), answered(11_400, 11_450));
     let report = stop(&mut scene, 15_400);
-    assert_eq!(report.deleted_at.as_deref(), Some("2026-01-01T00:00:10.400Z"), "when it was heard of");
+    assert_eq!(
+        report.deleted_at.as_deref(),
+        Some("2026-01-01T00:00:10.400Z"),
+        "when it was heard of"
+    );
     assert_eq!(report.endpoint_lag_ms, Some(1000.0));
     assert_eq!(report.ready_at_stop, Some(true));
-    assert_eq!(codes(&report), [] as [FindingCode; 0], "nothing came after the stop signal");
+    assert_eq!(
+        codes(&report),
+        [] as [FindingCode; 0],
+        "nothing came after the stop signal"
+    );
     assert_eq!(scene.tracker.next_deadline(), None);
     let marks = marked(&scene.effects);
     assert_eq!(marks.last(), Some(&(WEB_CGROUP, false)));
@@ -116,5 +124,8 @@ fn a_deletion_that_nothing_comes_of_is_forgotten_and_its_marks_with_it() {
     let mut marks = marked(&scene.effects);
     marks.retain(|(_, set)| !set);
     let unmarked: Vec<u64> = marks.into_iter().map(|(cgroup, _)| cgroup).collect();
-    assert!(unmarked.contains(&WEB_CGROUP) && unmarked.contains(&33), "{unmarked:?}");
+    assert!(
+        unmarked.contains(&WEB_CGROUP) && unmarked.contains(&33),
+        "{unmarked:?}"
+    );
 }

@@ -34,7 +34,11 @@ pub fn pod_scene() -> Scene {
     scene.expect(0, Origin::Kubernetes);
     scene.create(1, POD_CGROUP, &pod_path());
     for cgroup in [SANDBOX, WEB_CGROUP] {
-        scene.create(1, cgroup, &format!("{}/cri-containerd-{}.scope", pod_path(), id(cgroup)));
+        scene.create(
+            1,
+            cgroup,
+            &format!("{}/cri-containerd-{}.scope", pod_path(), id(cgroup)),
+        );
     }
     scene
 }
@@ -96,8 +100,18 @@ fn stop(scene: &mut Scene, at: u64, process: &Process) {
     scene.term(at, process);
     scene.ended(at + 5, process, End::Exit, vec![unanswered(at - 10)]);
     scene.exit(at + 5, process, 0);
-    scene.push(at + 6, EventKind::CgroupEmptied { cgroup: process.cgroup });
-    scene.push(at + 7, EventKind::CgroupRemoved { cgroup: process.cgroup });
+    scene.push(
+        at + 6,
+        EventKind::CgroupEmptied {
+            cgroup: process.cgroup,
+        },
+    );
+    scene.push(
+        at + 7,
+        EventKind::CgroupRemoved {
+            cgroup: process.cgroup,
+        },
+    );
 }
 
 /// How many instances each name still has.
@@ -171,7 +185,11 @@ fn a_pod_that_is_described_before_its_containers_start_has_series_and_its_name_f
     unborn.containers[0].ids.clear();
     let effects = scene.describe(1, Description::Pod(unborn));
     assert_eq!(instances(&effects), BTreeMap::from([("web".to_owned(), 1)]));
-    scene.create(2, WEB_CGROUP, &format!("{}/cri-containerd-{}.scope", pod_path(), id(WEB_CGROUP)));
+    scene.create(
+        2,
+        WEB_CGROUP,
+        &format!("{}/cri-containerd-{}.scope", pod_path(), id(WEB_CGROUP)),
+    );
     scene.describe(3, Description::Pod(pod()));
     stop(&mut scene, 100, &web());
     let report = scene.report();
@@ -210,9 +228,16 @@ fn a_container_of_50_ms_whose_description_comes_after_its_end_is_told_under_its_
     let report = scene.report();
     assert_eq!(report.workload.name, "shop");
     assert_eq!(report.configured.unwrap().grace_seconds, Some(10.0));
-    assert_eq!(report.ended_at.as_deref(), Some("2026-01-01T00:00:05.026Z"), "waiting is not lingering");
+    assert_eq!(
+        report.ended_at.as_deref(),
+        Some("2026-01-01T00:00:05.026Z"),
+        "waiting is not lingering"
+    );
     assert_eq!(names(&scene.effects), ["shop"]);
-    assert_eq!(instances(&scene.effects), BTreeMap::from([("shop".to_owned(), 0)]));
+    assert_eq!(
+        instances(&scene.effects),
+        BTreeMap::from([("shop".to_owned(), 0)])
+    );
 }
 
 #[test]
@@ -237,7 +262,10 @@ fn a_listener_waits_for_its_workloads_name_too() {
     assert_eq!(names(&scene.effects), [] as [&str; 0]);
     assert!(scene.tracker.next_deadline().is_some());
     scene.tick(10 + NAME_WITHIN_MS);
-    assert_eq!((names(&scene.effects), unresolved(&scene)), (vec!["000000000000"], 1));
+    assert_eq!(
+        (names(&scene.effects), unresolved(&scene)),
+        (vec!["000000000000"], 1)
+    );
     assert_eq!(scene.tracker.next_deadline(), None);
     // And is renamed when it comes after all, once.
     let effects = scene.describe(20_000, Description::Container(container(DOCKER_CGROUP, "shop")));
@@ -264,7 +292,10 @@ fn the_agent_that_ends_tells_what_waits_for_a_name_as_it_is() {
     let (mut scene, shop) = docker_scene();
     stop(&mut scene, 100, &shop);
     let told = scene.tracker.tell_all();
-    assert!(told.iter().any(|effect| matches!(effect, Effect::Updated(_))), "{told:?}");
+    assert!(
+        told.iter().any(|effect| matches!(effect, Effect::Updated(_))),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -291,7 +322,11 @@ fn a_compose_service_is_known_by_its_project_and_service() {
     scene.describe(2, Description::Container(composed));
     stop(&mut scene, 100, &shop);
     let workload = scene.report().workload;
-    assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("podman", "web"), "whoever described it");
+    assert_eq!(
+        (workload.kind.as_str(), workload.name.as_str()),
+        ("podman", "web"),
+        "whoever described it"
+    );
     assert_eq!(workload.namespace.as_deref(), Some("shop"));
     assert_eq!(workload.container.as_deref(), Some("shop-web-1"));
     assert_eq!(workload.image.as_deref(), Some("shop:2"));
@@ -316,7 +351,11 @@ fn a_units_settings_are_reported_and_nothing_waits_for_them() {
     let configured = report.configured.unwrap();
     assert_eq!(report.workload.name, "web.service");
     assert_eq!(
-        (configured.grace_seconds, configured.stop_signal.as_deref(), configured.kill_mode.as_deref()),
+        (
+            configured.grace_seconds,
+            configured.stop_signal.as_deref(),
+            configured.kill_mode.as_deref()
+        ),
         (Some(90.0), Some("SIGTERM"), Some("mixed"))
     );
 }
@@ -334,7 +373,10 @@ fn units_that_come_in_endless_numbers_are_not_announced_by_their_mere_existence(
         (56, "session-4.scope"),
         (57, "machine.slice"),
     ] {
-        assert_eq!(names(&scene.create(1, cgroup, &format!("/system.slice/{unit}"))), [] as [&str; 0]);
+        assert_eq!(
+            names(&scene.create(1, cgroup, &format!("/system.slice/{unit}"))),
+            [] as [&str; 0]
+        );
     }
     assert_eq!(names(&scene.create(1, 58, "/bare")), [] as [&str; 0]);
     scene.listen(2, &process(300).within(53).serving(), 80);
@@ -366,14 +408,24 @@ fn the_only_container_of_a_pod_whose_status_lags_is_that_one_and_of_several_none
         let mut lagging = pod();
         lagging.containers[0].ids.clear();
         if several {
-            let init = PodContainer { name: "migrate".into(), init: true, ..PodContainer::default() };
+            let init = PodContainer {
+                name: "migrate".into(),
+                init: true,
+                ..PodContainer::default()
+            };
             lagging.containers.insert(0, init);
         }
         scene.describe(5, Description::Pod(lagging));
         stop(&mut scene, 100, &web());
         let workload = scene.report().workload;
-        assert_eq!((workload.name.as_str(), workload.container.as_deref()), ("web", container));
-        assert_eq!((workload.namespace.as_deref(), workload.controller.as_deref()), (Some("shop"), Some("Deployment")));
+        assert_eq!(
+            (workload.name.as_str(), workload.container.as_deref()),
+            ("web", container)
+        );
+        assert_eq!(
+            (workload.namespace.as_deref(), workload.controller.as_deref()),
+            (Some("shop"), Some("Deployment"))
+        );
         assert_eq!(unresolved(&scene), unnamed);
     }
 }
@@ -381,7 +433,10 @@ fn the_only_container_of_a_pod_whose_status_lags_is_that_one_and_of_several_none
 #[test]
 fn a_stop_signal_of_ones_own_is_asked_for_in_every_cgroup_of_the_workload() {
     let (mut scene, _) = docker_scene();
-    let own = |signal| Container { stop_signal: Some(signal), ..container(DOCKER_CGROUP, "shop") };
+    let own = |signal| Container {
+        stop_signal: Some(signal),
+        ..container(DOCKER_CGROUP, "shop")
+    };
     let asked = |effects: &[Effect]| -> Vec<(u64, u32)> {
         let asked = effects.iter().filter_map(|effect| match effect {
             Effect::StopSignal { cgroup, signal } => Some((*cgroup, *signal)),
@@ -396,7 +451,11 @@ fn a_stop_signal_of_ones_own_is_asked_for_in_every_cgroup_of_the_workload() {
     assert_eq!(asked(&effects), [(42, 10)]);
     for signal in [15, 9, 17, 13, 0, 64, 4000] {
         let effects = scene.describe(5, Description::Container(own(signal)));
-        assert_eq!(asked(&effects), [], "{signal} is one already, or none to wait for");
+        assert_eq!(
+            asked(&effects),
+            [],
+            "{signal} is one already, or none to wait for"
+        );
     }
 }
 
@@ -421,7 +480,11 @@ fn ten_thousand_pods_come_and_go_and_nothing_is_left_of_them() {
         run.uid.clone_from(&uid);
         run.workload = format!("job-{n}");
         run.containers[0].ids = vec![id(cgroup)];
-        scene.create(at, cgroup, &format!("/kubepods/besteffort/pod{uid}/{}", id(cgroup)));
+        scene.create(
+            at,
+            cgroup,
+            &format!("/kubepods/besteffort/pod{uid}/{}", id(cgroup)),
+        );
         let process = process(100).within(cgroup).pid1().started(at);
         let described_late = n % 3 == 0;
         if !described_late {
@@ -447,7 +510,11 @@ fn ten_thousand_pods_come_and_go_and_nothing_is_left_of_them() {
     assert_eq!(scene.tracker.next_deadline(), None);
     let tracker = &scene.tracker;
     assert_eq!(
-        (tracker.seen_pods.len(), tracker.waiting.len(), tracker.seen.iter().count()),
+        (
+            tracker.seen_pods.len(),
+            tracker.waiting.len(),
+            tracker.seen.iter().count()
+        ),
         (0, 0, 0)
     );
 }

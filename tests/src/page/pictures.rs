@@ -38,7 +38,7 @@ pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Resul
             .browser
             .until("document.querySelectorAll('tbody tr').length >= 5")?;
         stage.browser.picture(&to.join(format!("page-{theme}.png")))?;
-        stage.browser.resize(1200, 1080)?;
+        stage.browser.resize(1200, 1230)?;
         stage.open_one(shown)?;
         stage.browser.picture(&to.join(format!("shutdown-{theme}.png")))?;
     }

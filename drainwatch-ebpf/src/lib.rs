@@ -506,8 +506,10 @@ pub mod activity {
     pub const LAST_MARK: u32 = 0;
     /// The last mark after which the agent found the draining maps empty.
     pub const QUIET: u32 = 1;
+    /// Stop signals of their own that cgroups have, those of all of them: bit n is signal n.
+    pub const OWN_STOP_SIGNALS: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 #[cfg(feature = "agent")]

@@ -36,13 +36,17 @@ static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray::ne
 #[btf_map]
 static BUSY: PerCpuArray<u32, 1> = PerCpuArray::new();
 
-/// Whether anything drains at all, by [`activity`].
+/// What holds for all programs at the moment, by [`activity`].
 #[btf_map]
 static ACTIVITY: Array<u64, { activity::COUNT as usize }> = Array::new();
 
 /// cgroups that report.
 #[btf_map]
 static DRAINING_CGROUPS: HashMap<u64, Draining, 16384, NO_PREALLOC> = HashMap::new();
+
+/// Stop signals that cgroups have besides everybody's: bit n is signal n. The agent's alone to fill.
+#[btf_map]
+static STOP_SIGNALS: HashMap<u64, u64, 16384, NO_PREALLOC> = HashMap::new();
 
 /// Processes that report.
 #[btf_map]
@@ -130,6 +134,21 @@ pub fn anything_drains() -> bool {
     let last_mark = ACTIVITY.get(activity::LAST_MARK).copied().unwrap_or(0);
     let quiet = ACTIVITY.get(activity::QUIET).copied().unwrap_or(0);
     last_mark != quiet
+}
+
+/// Some cgroup has this stop signal of its own: one load, for every signal that is none for everybody.
+#[inline(always)]
+pub fn is_anybodys_stop(signal: u32) -> bool {
+    let of_all = ACTIVITY.get(activity::OWN_STOP_SIGNALS).copied().unwrap_or(0);
+    signal < 64 && of_all >> signal & 1 == 1
+}
+
+/// This cgroup has it.
+#[inline(always)]
+pub fn is_own_stop(cgroup: u64, signal: u32) -> bool {
+    // SAFETY: a value of the map lives until the program ends; it is not preallocated.
+    let own = STOP_SIGNALS.get_ptr(&cgroup).map_or(0, |mask| unsafe { *mask });
+    signal < 64 && own >> signal & 1 == 1
 }
 
 /// From now on this process reports. Every signal renews the mark: the agent, which is behind, must see

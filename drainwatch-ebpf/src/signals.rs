@@ -31,12 +31,15 @@ fn is_stop(signal: u32) -> bool {
 #[btf_tracepoint(function = "signal_generate")]
 pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
-    if signal != SIGKILL && !is_stop(signal) {
+    let target: Ptr = ctx.arg(2);
+    let everybodys = signal == SIGKILL || is_stop(signal);
+    if !everybodys
+        && !(maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::cgroup_of(target), signal))
+    {
         return 0;
     }
     // Never followed: 0 and 1 are marks of kernel senders, not addresses.
     let info: u64 = ctx.arg(1);
-    let target: Ptr = ctx.arg(2);
     if !generated(signal, info, target, ctx.arg(3), ctx.arg(4)) {
         // The counter says how many were lost; which one is worth a line, for it begins a shutdown.
         let tgid: u32 = read(target, offset::TASK_TGID);
@@ -108,7 +111,9 @@ fn disposition_of(task: Ptr, signal: u32) -> u32 {
 pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
     // A default action shows here as SIGKILL; the exit tells that better.
-    if !is_stop(signal) {
+    if !is_stop(signal)
+        && !(maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::current_cgroup(), signal))
+    {
         return 0;
     }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {

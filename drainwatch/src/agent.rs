@@ -17,6 +17,7 @@ use crate::{
     kernel::Losses,
     metrics::{Metrics, Scrape},
     names::{News, States},
+    report::Report,
     sinks::{self, Sink},
     source::Source,
     store::Store,
@@ -34,6 +35,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
+/// Stored reports that recommended values begin with.
+const REMEMBERED_REPORTS: usize = 500;
 /// Most ids named when a prefix is ambiguous.
 const IDS_NAMED: usize = 5;
 
@@ -234,9 +237,13 @@ impl<S: Source> Agent<S> {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (changes, told) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
+        let mut metrics = Metrics::new(&classes)?;
+        for report in store.as_deref().map(last_reports).unwrap_or_default() {
+            metrics.remember(&report);
+        }
         let agent = Self {
             source,
-            metrics: Metrics::new(&classes)?,
+            metrics,
             tracker: Tracker::new(TrackerConfig {
                 node,
                 linger_ns,
@@ -467,7 +474,7 @@ impl<S: Source> Agent<S> {
                 self.history.update(report, now_ms);
             }
             Effect::Finished(report) => {
-                log(&report);
+                sinks::log::log(&report);
                 let now_ms = self.wall_ms();
                 self.history.finish(&report, now_ms);
                 let report = Arc::from(report);
@@ -517,6 +524,7 @@ impl<S: Source> Agent<S> {
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
+            origins: &self.origins,
             sinks: &sinks,
         };
         self.metrics.expose(&scrape).unwrap_or_else(|error| {
@@ -528,6 +536,19 @@ impl<S: Source> Agent<S> {
     fn wall_ms(&self) -> i64 {
         self.source.clocks().1.div_euclid(1_000_000)
     }
+}
+
+/// What earlier agents stored last, oldest first: what they measured still counts.
+fn last_reports(store: &Store) -> Vec<Report> {
+    let reports = store.last(REMEMBERED_REPORTS).unwrap_or_else(|error| {
+        tracing::warn!(%error, "recommended values begin anew: the stored reports cannot be read");
+        Vec::new()
+    });
+    let reports = reports
+        .iter()
+        .rev()
+        .filter_map(|json| serde_json::from_str(json).ok());
+    reports.collect()
 }
 
 /// The next news; never ready without anybody to tell.
@@ -544,27 +565,6 @@ async fn told(names: &mut Option<mpsc::Receiver<News>>) -> News {
 /// Wall clock less monotonic clock.
 fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
     i128::from(wall_ns) - i128::from(monotonic_ns)
-}
-
-/// One line per shutdown.
-fn log(report: &crate::report::Report) {
-    let findings: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| finding.code.as_str())
-        .collect();
-    tracing::info!(
-        id = report.id,
-        workload = report.workload.name,
-        trigger = %report.trigger,
-        verdict = %report.verdict,
-        severed = report.requests.severed,
-        drained = report.requests.drained,
-        unknown = report.requests.unknown,
-        lost = report.events_lost,
-        findings = findings.join(","),
-        "shutdown"
-    );
 }
 
 /// What is lost, of the counters that mean missing evidence. (`payload` is not among them: its

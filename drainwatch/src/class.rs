@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::SENDERS;
+use crate::protocol::{HeaderRules, Pattern, SENDERS};
 
 /// A delivery that a sender makes once, or a few times, and that nobody waits for at a screen.
 pub const WEBHOOK: &str = "webhook";
@@ -62,6 +62,11 @@ pub struct Rule {
     /// Known senders of webhooks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sender: Vec<String>,
+    /// Headers of the request: `x-hub-signature*`, or with a value `user-agent: *stripe*`. `*` is anything, `?`
+    /// one character; upper and lower case are the same. Seen are those among the first 1024 bytes of HTTP/1 in
+    /// clear, unless `capture` is `none`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub header: Vec<String>,
 }
 
 /// What is known of a request when it gets its class.
@@ -75,6 +80,8 @@ pub struct Traffic<'a> {
     pub method: Option<&'a str>,
     /// Known sender.
     pub sender: Option<&'a str>,
+    /// Numbers of the user's rules whose condition on headers holds.
+    pub header_rules: &'a [u8],
     /// Port of the answering side.
     pub port: u16,
     /// Long-lived by design.
@@ -113,6 +120,11 @@ impl Classes {
         &self.rules
     }
 
+    /// What the reader of heads needs of the rules.
+    pub fn header_rules(&self) -> HeaderRules {
+        HeaderRules::new(self.rules.iter().map(|rule| rule.header.as_slice()))
+    }
+
     /// Every class that a request can have.
     pub fn names(&self) -> &[Arc<str>] {
         &self.names
@@ -120,8 +132,9 @@ impl Classes {
 
     /// The class of a request.
     pub fn of(&self, traffic: &Traffic<'_>) -> Arc<str> {
-        let name = match self.rules.iter().find(|rule| rule.holds(traffic)) {
-            Some(rule) => &rule.name,
+        let numbered = || (0..=u8::MAX).zip(&self.rules);
+        let name = match numbered().find(|(number, rule)| rule.holds(*number, traffic)) {
+            Some((_, rule)) => &rule.name,
             None if traffic.stream => STREAM,
             None if is_webhook(traffic) => WEBHOOK,
             None => REQUEST,
@@ -145,7 +158,8 @@ fn is_webhook(traffic: &Traffic<'_>) -> bool {
 }
 
 impl Rule {
-    fn holds(&self, traffic: &Traffic<'_>) -> bool {
+    /// `number` is the rule's own.
+    fn holds(&self, number: u8, traffic: &Traffic<'_>) -> bool {
         let any = |values: &[String], is: Option<&str>, same: fn(&str, &str) -> bool| {
             values.is_empty() || is.is_some_and(|is| values.iter().any(|value| same(value, is)))
         };
@@ -154,6 +168,7 @@ impl Rule {
             && any(&self.method, traffic.method, |value, is| value == is)
             && any(&self.sender, traffic.sender, |value, is| value == is)
             && (self.port.is_empty() || self.port.contains(&traffic.port))
+            && (self.header.is_empty() || traffic.header_rules.contains(&number))
     }
 }
 
@@ -190,6 +205,8 @@ struct RawRule {
     port: Values<u16>,
     #[serde(default)]
     sender: Values<String>,
+    #[serde(default)]
+    header: Values<String>,
 }
 
 #[derive(Deserialize)]
@@ -239,6 +256,7 @@ impl TryFrom<RawRule> for Rule {
             method,
             port,
             sender,
+            header,
         } = raw;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
         if name.len() > NAME || !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits)
@@ -258,16 +276,18 @@ impl TryFrom<RawRule> for Rule {
                 _ => Ok(()),
             })?,
             sender: sender.checked(&name, "sender", |sender| sender_name(sender))?,
+            header: header.checked(&name, "header", |header| header.parse::<Pattern>().map(drop))?,
             name,
         };
         let anything = rule.path.is_empty()
             && rule.host.is_empty()
             && rule.method.is_empty()
             && rule.port.is_empty()
-            && rule.sender.is_empty();
+            && rule.sender.is_empty()
+            && rule.header.is_empty();
         if anything {
             return Err(format!(
-                "class `{}` says nothing of its requests; give it a path, host, method, port or sender",
+                "class `{}` says nothing of its requests; give it a path, host, method, port, sender or header",
                 rule.name
             ));
         }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::{
     class::{Classes, MOST_RULES, Rule},
     kernel::CaptureMode,
+    sinks::otlp::settings::{Endpoint, Headers},
 };
 
 /// Every key of the file, dotted.
@@ -28,6 +29,8 @@ pub const KEYS: &[&str] = &[
     "state-dir",
     "capture",
     "record",
+    "otlp.endpoint",
+    "otlp.headers",
     "history.max-reports",
     "history.max-age",
     "history.memory-reports",
@@ -46,6 +49,7 @@ pub const KEYS: &[&str] = &[
     "class.method",
     "class.port",
     "class.sender",
+    "class.header",
 ];
 
 /// Default of `--web.listen-address`.
@@ -190,6 +194,10 @@ pub struct Layer {
     pub capture: Option<Capture>,
     /// `record`.
     pub record: Option<PathBuf>,
+    /// `otlp.endpoint`.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// `otlp.headers`.
+    pub otlp_headers: Option<Headers>,
     /// `history.max-reports`.
     pub max_reports: Option<u64>,
     /// `history.max-age`.
@@ -237,6 +245,10 @@ pub struct Settings {
     pub capture: Capture,
     /// File that every event is recorded to.
     pub record: Option<PathBuf>,
+    /// Collector that ended shutdowns are sent to.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// Headers for it.
+    pub otlp_headers: Headers,
     /// Most reports in the store.
     pub max_reports: u64,
     /// Age beyond which a stored report is dropped.
@@ -280,6 +292,8 @@ impl Settings {
             state_dir: first.state_dir.or(second.state_dir),
             capture: first.capture.or(second.capture).unwrap_or_default(),
             record: first.record.or(second.record),
+            otlp_endpoint: first.otlp_endpoint.or(second.otlp_endpoint),
+            otlp_headers: first.otlp_headers.or(second.otlp_headers).unwrap_or_default(),
             max_reports: first.max_reports.or(second.max_reports).unwrap_or(10_000),
             max_age: first
                 .max_age
@@ -534,6 +548,7 @@ struct File {
     state_dir: Option<PathBuf>,
     capture: Option<Capture>,
     record: Option<PathBuf>,
+    otlp: Otlp,
     history: History,
     shutdown: Shutdown,
     kubernetes: Asked<Kubernetes>,
@@ -557,6 +572,13 @@ struct Web {
 struct Log {
     level: Option<LogLevel>,
     format: Option<LogFormat>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Otlp {
+    endpoint: Option<Checked<Endpoint>>,
+    headers: Option<Checked<Headers>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -697,6 +719,16 @@ impl Check for Duration {
         duration(text)
     }
 }
+impl Check for Endpoint {
+    fn check(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
+impl Check for Headers {
+    fn check(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
 impl Check for u32 {
     fn check(text: &str) -> Result<Self, String> {
         signal(text)
@@ -711,6 +743,7 @@ impl From<File> for Layer {
             state_dir,
             capture,
             record,
+            otlp,
             history,
             shutdown,
             kubernetes,
@@ -728,6 +761,8 @@ impl From<File> for Layer {
             state_dir,
             capture,
             record,
+            otlp_endpoint: otlp.endpoint.map(|v| v.0),
+            otlp_headers: otlp.headers.map(|v| v.0),
             max_reports: history.max_reports.map(|v| v.get().into()),
             max_age: history.max_age.map(|v| v.0),
             memory_reports: history.memory_reports.map(|v| v.get().into()),
@@ -760,6 +795,7 @@ mod tests {
         let layer = parsed(
             "state-dir = \"/s\"\ncapture = \"none\"\nrecord = \"/r\"\n[web]\nlisten-address = \":1\"\n\
              telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
+             [otlp]\nendpoint = \"http://c:4318\"\nheaders = \"a=b\"\n\
              [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
              [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
              [kubernetes]\nkubeconfig = \"/k\"\nnode-name = \"n1\"\nevents = true\n\
@@ -777,6 +813,8 @@ mod tests {
             state_dir: Some("/s".into()),
             capture: Capture::None,
             record: Some("/r".into()),
+            otlp_endpoint: Some("http://c:4318".parse().unwrap()),
+            otlp_headers: "a=b".parse().unwrap(),
             max_reports: 5,
             max_age: Duration::from_hours(48),
             memory_reports: 9,
@@ -848,6 +886,7 @@ mod tests {
             ("\n\ncapture = \"all\"", 3, "unknown variant `all`"),
             ("web = 3", 1, "invalid type"),
             ("[shutdown]\nlinger = 5", 2, "not a duration"),
+            ("[otlp]\nendpoint = \"c:4317\"", 2, "no http:// or https:// URL"),
             ("[history]\nmax-reports = 0", 2, "nonzero"),
             ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),
             ("kubernetes = 3", 1, "expected \"auto\", \"off\" or a table"),

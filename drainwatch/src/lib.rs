@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod metrics;
 pub mod names;
 pub mod protocol;
+pub mod recommend;
 pub mod recording;
 pub mod render;
 pub mod report;

@@ -61,6 +61,17 @@ pub struct Report {
     pub ready_at_stop: Option<bool>,
 }
 
+impl Report {
+    /// When the workload was gone, in ms since `started_at`, as far as its end was seen: `ended_at` has
+    /// the linger in it, this has not.
+    pub fn gone_ms(&self) -> Option<f64> {
+        let last = |what: &str| self.timeline.iter().rev().find(|moment| moment.what == what);
+        last("emptied")
+            .or_else(|| last("exit"))
+            .map(|moment| moment.at_ms)
+    }
+}
+
 /// Most severed requests listed in a report.
 pub const SEVERED_LISTED: usize = 200;
 /// Most drained requests listed in a report.
@@ -101,7 +112,7 @@ pub struct Configured {
     pub grace_seconds: Option<f64>,
     /// What runs before the stop signal: `sleep 5`, `exec nginx -s quit`, `GET /drain`.
     pub prestop: Option<String>,
-    /// How many seconds that takes, where it can be told beforehand.
+    /// How many seconds that takes, where it can be told beforehand; 0 where it is known that nothing runs.
     pub prestop_seconds: Option<f64>,
     /// Stop signal, by name.
     pub stop_signal: Option<String>,

@@ -312,6 +312,18 @@ impl Store {
         Ok(())
     }
 
+    /// The last reports, newest first, at most `most`.
+    pub fn last(&self, most: usize) -> Result<Vec<Arc<str>>, StoreError> {
+        let read = self.begin_read()?;
+        let reports = read.open_table(REPORTS)?;
+        let mut last = Vec::new();
+        for row in reports.iter()?.rev().take(most) {
+            let (_, json) = row?;
+            last.extend(std::str::from_utf8(json.value()).map(Arc::from));
+        }
+        Ok(last)
+    }
+
     /// Ids that begin with `prefix`, at most `most`.
     pub fn ids(&self, prefix: &str, most: usize) -> Result<Vec<String>, StoreError> {
         let read = self.begin_read()?;

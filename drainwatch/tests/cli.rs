@@ -76,6 +76,8 @@ fn given_bad_usage_then_64_and_what_to_write_instead() {
         (&["run", "--web.telemetry-path", "metrics"], "/metrics"),
         (&["run", "--web.max-requests", "0"], "from 1 to 10000"),
         (&["run", "--capture", "all"], "heads, none"),
+        (&["run", "--otlp.endpoint", "c:4318"], "http://collector:4318"),
+        (&["run", "--otlp.headers", "token"], "NAME=VALUE"),
         (&["shutdowns", "--since", "yesterday"], "15m"),
         (&["shutdowns", "--verdict", "fine"], "clean, severed, unknown"),
         (&["shutdowns", "--limit", "0"], "1..=1000"),

@@ -27,6 +27,8 @@ pub enum Use {
     Alerts,
     /// A real browser for the page, and its checks; the fonts of the README's pictures.
     Page,
+    /// Rendering the chart as Helm does, and systemd's checks of the unit.
+    Deploy,
 }
 
 /// A Debian package.
@@ -73,6 +75,10 @@ const PACKAGES: &[Package] = &[
     package(Use::Page, "npm", Some("npm")),
     package(Use::Page, "fonts-inter", None),
     package(Use::Page, "fonts-jetbrains-mono", None),
+    package(Use::Deploy, "golang-go", Some("go")),
+    package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
+    package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
+    package(Use::Deploy, "systemd", Some("systemd-analyze")),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -135,7 +141,14 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Page];
+const ALL: &[Use] = &[
+    Use::Bpf,
+    Use::Vm,
+    Use::Ledger,
+    Use::Alerts,
+    Use::Page,
+    Use::Deploy,
+];
 
 fn print() {
     let packages = missing_packages(ALL);

@@ -3,6 +3,7 @@
 
 mod bench;
 mod dashboards;
+mod deploy;
 mod deps;
 mod docs;
 mod ebpf;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Check the alerts and dashboards, or prove them with a real Prometheus
     Dashboards(dashboards::Options),
+    /// Write what under deploy/ is made from other files, or check all of it
+    Deploy(deploy::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
     /// Write docs/reference from the code, or check that it says what the code says
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Dashboards(options) => dashboards::run(&options),
+        Task::Deploy(options) => deploy::run(&options),
         Task::Deps(options) => deps::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),

@@ -98,6 +98,7 @@ fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_la
         host: Some("EU.shop.example:8443"),
         method: Some("POST"),
         sender: None,
+        header_rules: &[],
         port: 8443,
         stream: false,
     };
@@ -157,11 +158,45 @@ fn given_a_rule_that_cannot_be_meant_when_read_then_the_error_says_what_to_write
         ("name = \"x\"\nport = 0", "class `x`: port 0"),
         ("name = \"x\"\nport = 70000", "one value or a list"),
         ("name = \"x\"\nsender = \"me\"", "the known ones are"),
+        ("name = \"x\"\nheader = \"a b\"", "no header or pattern of one"),
         ("name = \"x\"\npaths = \"/a\"", "unknown field `paths`"),
     ] {
         let error = rules(&format!("[[class]]\n{rule}")).unwrap_err();
         assert!(error.contains(says), "{rule}: {error}");
     }
+}
+
+#[test]
+fn given_rules_with_headers_when_the_head_held_one_then_it_decides_with_the_other_conditions() {
+    let classes = rules(
+        "[[class]]\nname = \"partner\"\npath = \"/in\"\nheader = \"x-partner: acme*\"\n\
+         [[class]]\nname = \"bots\"\nheader = [\"user-agent: *bot*\", \"x-bot\"]\n",
+    )
+    .unwrap();
+    let with = |path, header_rules| {
+        let traffic = Traffic {
+            header_rules,
+            ..post(path)
+        };
+        classes.of(&traffic)
+    };
+    assert_eq!(&*with("/in/1", &[0, 1]), "partner");
+    assert_eq!(&*with("/out", &[0, 1]), "bots", "its path is another");
+    assert_eq!(&*with("/in/1", &[]), REQUEST);
+    assert_eq!(
+        &*with("/in/1", &[7, 255]),
+        REQUEST,
+        "of a recording that somebody changed"
+    );
+    assert_eq!(
+        classes.header_rules(),
+        HeaderRules::new([
+            &["x-partner: acme*".into()][..],
+            &["user-agent: *bot*".into(), "x-bot".into()]
+        ])
+    );
+    let text = serde_json::to_string(classes.rules()).unwrap();
+    assert_eq!(Classes::new(serde_json::from_str(&text).unwrap()), classes);
 }
 
 #[test]
@@ -182,7 +217,8 @@ proptest! {
             "[[class]]\nname = \"a\"\npath = \"/**/*a*/?b*\"\n[[class]]\nname = \"b\"\nhost = \"*.*.*x\"",
         ).unwrap();
         let traffic = Traffic {
-            path: Some(&path), host: Some(&host), method: Some(&method), sender: None, port, stream,
+            path: Some(&path), host: Some(&host), method: Some(&method), sender: None, header_rules: &[0], port,
+            stream,
         };
         let class = classes.of(&traffic);
         prop_assert!(classes.names().contains(&class));

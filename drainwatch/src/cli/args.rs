@@ -1,13 +1,13 @@
 //! What the command line takes.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client, config,
     config::{Capture, Layer, LogFormat, LogLevel, Use, Where},
-    failure::EXIT_CODES,
+    failure::{EXIT_CODES, Failure},
     report::Verdict,
 };
 
@@ -71,7 +71,8 @@ Keys of the file alone: [history] max-reports, max-age, memory-reports; [shutdow
 Examples:
   sudo drainwatch run
   sudo drainwatch run --state-dir /var/lib/drainwatch --web.listen-address :9669
-  sudo drainwatch run --record shutdowns.jsonl --log.level debug";
+  sudo drainwatch run --record shutdowns.jsonl --log.level debug
+  sudo drainwatch run --otlp.endpoint http://collector:4318";
 const DEMO_EXAMPLES: &str = "\
 Examples:
   sudo drainwatch demo
@@ -136,6 +137,22 @@ pub struct RunArgs {
     /// Record every event, for `drainwatch replay` and for bug reports
     #[arg(long, env = "DRAINWATCH_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Collector to send ended shutdowns to, over OTLP/HTTP: the URL above /v1/traces and /v1/logs [default: none]
+    #[arg(
+        long = "otlp.endpoint",
+        env = "DRAINWATCH_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    otlp_endpoint: Option<String>,
+    /// Headers for the collector; better by environment or file than where `ps` shows them [default: none]
+    #[arg(
+        long = "otlp.headers",
+        env = "DRAINWATCH_OTLP_HEADERS",
+        value_name = "NAME=VALUE,...",
+        hide_env_values = true
+    )]
+    otlp_headers: Option<String>,
     /// What to log [default: info]
     #[arg(long = "log.level", env = "DRAINWATCH_LOG_LEVEL", value_name = "LEVEL")]
     log_level: Option<LogLevel>,
@@ -149,8 +166,8 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// The flags as a layer of settings.
-    pub fn layer(&self) -> Layer {
-        Layer {
+    pub fn layer(&self) -> Result<Layer, Failure> {
+        Ok(Layer {
             listen: self.listen,
             telemetry_path: self.telemetry_path.clone(),
             max_requests: self.max_requests,
@@ -159,8 +176,10 @@ impl RunArgs {
             state_dir: self.state_dir.clone(),
             capture: self.capture,
             record: self.record.clone(),
+            otlp_endpoint: secret("--otlp.endpoint", self.otlp_endpoint.as_deref())?,
+            otlp_headers: secret("--otlp.headers", self.otlp_headers.as_deref())?,
             ..self.names.layer()
-        }
+        })
     }
 }
 
@@ -178,7 +197,7 @@ pub struct NamesArgs {
         value_name = "FILE"
     )]
     kubeconfig: Option<PathBuf>,
-    /// Name of this node in Kubernetes [default: $NODE_NAME, else the host's name]
+    /// Name of this node in Kubernetes [default: `NODE_NAME` of the environment, else the host's name]
     #[arg(long = "kubernetes.node-name", env = "DRAINWATCH_KUBERNETES_NODE_NAME", value_name = "NAME",
         value_parser = config::node_name)]
     node_name: Option<String>,
@@ -215,6 +234,13 @@ impl NamesArgs {
             ..Layer::default()
         }
     }
+}
+
+/// A value that no message repeats, as clap's own would.
+fn secret<T: FromStr<Err = String>>(flag: &str, text: Option<&str>) -> Result<Option<T>, Failure> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|why| Failure::usage(format!("invalid value for '{flag}': {why}")))
 }
 
 /// How results are printed.
@@ -376,6 +402,6 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 16);
+        assert_eq!(with_env, 18);
     }
 }

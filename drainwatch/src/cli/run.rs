@@ -1,11 +1,11 @@
 //! `drainwatch run`.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -17,13 +17,14 @@ use crate::{
     kernel::{Kernel, KernelOptions},
     names,
     render::text::{Colour, clean},
+    sinks::{Sink, otlp},
     store::{Retention, Store, StoreError},
     web,
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args.layer(), args.config.as_deref())?;
+    let settings = settings(args.layer()?, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -57,8 +58,13 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|why| Failure::internal("the runtime did not start", why))
 }
 
-/// Name of this host, as reports spell it.
+/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
 pub fn node() -> String {
+    if let Ok(name) = std::env::var("NODE_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
     nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -84,7 +90,7 @@ fn start_log(settings: &Settings) {
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
     let listener = web::bind(settings.listen).await?;
-    let stop = stop_signal()?;
+    let mut stop = pin!(stop_signal()?);
     let store = settings
         .state_dir
         .as_deref()
@@ -95,16 +101,27 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .as_deref()
         .map(|path| recordings::create(path, &settings.classes))
         .transpose()?;
-    let mut kernel = start_kernel(&KernelOptions {
+    let collector = collector(settings)?;
+    let options = KernelOptions {
         capture: settings.capture.into(),
         stop_signals: settings.stop_signals.clone(),
-    })?;
-    // Before the first thread is started: each would keep its own.
+        header_rules: settings.classes.header_rules(),
+    };
+    let Some(kernel) = unless_stopped(&mut stop, options).await else {
+        tracing::info!("stopped before it was attached");
+        return Ok(());
+    };
+    let mut kernel = kernel?;
+    // Before any other thread is started: each has its own.
     let kept = kernel
         .drop_privileges()
         .map_err(|why| Failure::internal("privileges stay", why))?;
     announce(&kernel, &kept, &listener, store.is_some());
 
+    let owners = names::kubernetes::Owners::for_events(settings);
+    let sinks = collector
+        .into_iter()
+        .chain(names::kubernetes::events(settings, &owners));
     let options = agent::Options {
         node: node(),
         linger: settings.linger,
@@ -112,8 +129,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports,
         store,
         tape,
-        names: names::start(settings),
-        sinks: vec![],
+        names: names::start(settings, &owners),
+        sinks: sinks.collect(),
     };
     let (mut agent, handle) =
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
@@ -135,6 +152,45 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
+    let Settings {
+        otlp_endpoint,
+        otlp_headers,
+        ..
+    } = settings;
+    let Some(endpoint) = otlp_endpoint else {
+        if !otlp_headers.is_empty() {
+            tracing::warn!("--otlp.headers does nothing without --otlp.endpoint");
+        }
+        return Ok(None);
+    };
+    let sink = otlp::start(endpoint, otlp_headers.clone())
+        .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
+    Ok(Some(sink))
+}
+
+/// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that
+/// ends afterwards, and with it what capabilities it has.
+async fn unless_stopped(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    options: KernelOptions,
+) -> Option<Result<Kernel, Failure>> {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, started) = oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let _context = runtime.enter();
+        // Nobody waits for it any more when it was stopped.
+        let _ = done.send(start_kernel(&options));
+    });
+    tokio::select! {
+        () = stop => None,
+        kernel = started => {
+            let ended = thread.join();
+            Some(kernel.unwrap_or_else(|_| Err(Failure::internal("the kernel side did not start", format!("{ended:?}")))))
+        }
+    }
 }
 
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.

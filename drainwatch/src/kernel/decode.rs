@@ -10,7 +10,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    protocol::{self, Capture},
+    protocol::{self, Capture, HeaderRules},
 };
 
 /// TCP states, `include/net/tcp_states.h`.
@@ -19,8 +19,8 @@ const CLOSE_WAIT: u32 = 8;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
-/// Decodes one entry of the ring; `None` when it is not one of ours.
-pub fn event(bytes: &[u8]) -> Option<Event> {
+/// Decodes one entry of the ring; `None` when it is not one of ours. `rules` are the user's on headers.
+pub fn event(bytes: &[u8], rules: &HeaderRules) -> Option<Event> {
     let header: EventHeader = structure(bytes)?;
     let kind = match header.kind {
         event_kind::SIGNAL_GENERATED => signal(&structure(bytes)?),
@@ -38,8 +38,10 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
         },
         event_kind::LISTENER_OPENED => EventKind::ListenerOpened(listener(&structure(bytes)?)),
         event_kind::LISTENER_CLOSED => EventKind::ListenerClosed(listener(&structure(bytes)?)),
-        event_kind::TURN_ENDED => EventKind::TurnEnded(connection(&*whole_or_short(bytes)?)),
-        event_kind::CONNECTION_ENDED => EventKind::ConnectionEnded(connection(&*whole_or_short(bytes)?)),
+        event_kind::TURN_ENDED => EventKind::TurnEnded(connection(&*whole_or_short(bytes)?, rules)),
+        event_kind::CONNECTION_ENDED => {
+            EventKind::ConnectionEnded(connection(&*whole_or_short(bytes)?, rules))
+        }
         event_kind::RESET_SENT => reset(&structure(bytes)?),
         event_kind::CGROUP_CREATED => {
             let event: CgroupEvent = structure(bytes)?;
@@ -202,7 +204,7 @@ fn reset(event: &ResetEvent) -> EventKind {
     }
 }
 
-fn connection(event: &ConnectionEvent) -> Connection {
+fn connection(event: &ConnectionEvent, rules: &HeaderRules) -> Connection {
     let record = &event.record;
     let role = match record.role {
         role::SERVER => Role::Server,
@@ -233,7 +235,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unsent: event.unsent,
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
-        exchanges: exchanges(record, role, unread, end),
+        exchanges: exchanges(record, role, unread, end, rules),
     }
 }
 
@@ -283,7 +285,13 @@ fn end(event: &ConnectionEvent) -> End {
     }
 }
 
-fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<protocol::Exchange> {
+fn exchanges(
+    record: &SocketRecord,
+    role: Role,
+    unread: u32,
+    end: End,
+    rules: &HeaderRules,
+) -> Vec<protocol::Exchange> {
     let has = |flag| record.flags & flag != 0;
     let ask = head(&record.ask_head, record.ask.head_len);
     let answer_head = head(&record.answer_head, record.answer.head_len);
@@ -318,6 +326,7 @@ fn exchanges(record: &SocketRecord, role: Role, unread: u32, end: End) -> Vec<pr
         ask_last_ns: record.ask.last_ns,
         answer_last_ns: record.answer.last_ns,
         message_first_ns: record.message_ns,
+        rules,
     };
     if end == End::Close {
         protocol::judge_closed(&capture, role)
@@ -356,14 +365,14 @@ mod tests {
 
     #[test]
     fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
-        assert_eq!(connection(&queued(1)).end, End::Unaccepted);
+        assert_eq!(connection(&queued(1), HeaderRules::NONE).end, End::Unaccepted);
     }
 
     #[test]
     fn given_a_client_that_left_first_when_nobody_accepted_then_the_peer_ended_it() {
         let mut event = queued(CLOSE_WAIT);
         event.unread = 1 + 18; // its FIN, and what it had asked
-        let connection = connection(&event);
+        let connection = connection(&event, HeaderRules::NONE);
         assert_eq!((connection.end, connection.unread), (End::Peer, 18));
     }
 }

@@ -80,7 +80,9 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         paths,
         seeded,
         undecodable: 0,
+        header_rules: options.header_rules.clone(),
         unmarked: 0,
+        stop_signals: std::collections::HashMap::new(),
     })
 }
 

@@ -27,7 +27,10 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
-use crate::event::{Event, EventKind};
+use crate::{
+    event::{Event, EventKind},
+    protocol::HeaderRules,
+};
 
 /// How much of the payload is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,6 +129,8 @@ pub struct KernelOptions {
     pub capture: CaptureMode,
     /// Signals that count as stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// The user's rules on headers of requests.
+    pub header_rules: HeaderRules,
 }
 
 /// The loaded and attached programs. Detached when dropped.
@@ -139,8 +144,11 @@ pub struct Kernel {
     /// Events of the seed that nobody has asked for yet.
     seeded: Vec<Event>,
     undecodable: u64,
+    header_rules: HeaderRules,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
+    /// Stop signals of their own that living cgroups have: bit n is signal n.
+    stop_signals: HashMap<u64, u64>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -196,7 +204,7 @@ impl Kernel {
         let mut events = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::event(&entry) {
+            match decode::event(&entry, &self.header_rules) {
                 Some(event) => events.push(event),
                 None => self.undecodable += 1,
             }
@@ -208,6 +216,7 @@ impl Kernel {
                 }
                 EventKind::CgroupRemoved { cgroup } => {
                     self.paths.remove(cgroup);
+                    self.forget_stop_signals(*cgroup);
                 }
                 _ => {}
             }
@@ -261,7 +270,44 @@ impl Kernel {
 
     /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
     pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
-        let _ = (cgroup, signal);
+        // The programs know of 63 signals, as the setting does.
+        let Some(mask) = 1u64.checked_shl(signal).filter(|_| signal > 0) else {
+            return;
+        };
+        // Removed already, as the ring says: nobody would take it out again.
+        if self.stop_signals.get(&cgroup) == Some(&mask) || !self.paths.contains_key(&cgroup) {
+            return;
+        }
+        if let Err(error) = self.set_stop_signals(cgroup, mask) {
+            debug!(cgroup, %error, "a stop signal of its own is not seen there");
+            self.unmarked += 1;
+            return;
+        }
+        self.stop_signals.insert(cgroup, mask);
+        self.sum_stop_signals();
+    }
+
+    fn set_stop_signals(&mut self, cgroup: u64, mask: u64) -> Result<(), MapError> {
+        let mut map = aya::maps::HashMap::<_, u64, u64>::try_from(self.map_mut("STOP_SIGNALS")?)?;
+        map.insert(cgroup, mask, 0)
+    }
+
+    fn forget_stop_signals(&mut self, cgroup: u64) {
+        if self.stop_signals.remove(&cgroup).is_some() {
+            self.remove::<u64, u64>("STOP_SIGNALS", &cgroup);
+            self.sum_stop_signals();
+        }
+    }
+
+    /// The programs look into the map only for signals that some cgroup has.
+    fn sum_stop_signals(&mut self) {
+        let all = self.stop_signals.values().fold(0, |all, mask| all | mask);
+        let set = |map: &mut Map| {
+            aya::maps::Array::<_, u64>::try_from(map)?.set(activity::OWN_STOP_SIGNALS, all, 0)
+        };
+        if let Err(error) = self.map_mut("ACTIVITY").and_then(set) {
+            debug!(%error, "stop signals of workloads' own are not seen");
+        }
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that

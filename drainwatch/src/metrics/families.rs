@@ -15,6 +15,7 @@ use super::{
 use crate::{
     report::{Cause, FindingCode, Trigger, Verdict},
     sinks::Count,
+    workload::description::Origin,
 };
 
 /// A family that every workload has series of.
@@ -98,6 +99,30 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
             }
         },
     },
+    WorkloadFamily {
+        name: "drainwatch_recommended_prestop_seconds",
+        help: "Time before the stop signal that the last 20 stops call for: the longest lag of new requests, rounded up, and 1 s; 0 where none came late. Absent where no traffic was measured.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.recommended.and_then(|recommended| recommended.prestop)),
+    },
+    WorkloadFamily {
+        name: "drainwatch_recommended_grace_seconds",
+        help: "Grace period that the last 20 stops call for: preStop (recommended, or configured where longer), and the longest of 1.5 times the longest drain, the longest time to its own end and 5 s, and twice the time after which SIGKILL cut requests. Absent before the first stop.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.recommended.map(|recommended| recommended.grace)),
+    },
+    WorkloadFamily {
+        name: "drainwatch_configured_prestop_seconds",
+        help: "Time that the configured preStop hook takes, 0 without one. Absent where nobody says so, or it cannot be told beforehand.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.configured_prestop),
+    },
+    WorkloadFamily {
+        name: "drainwatch_configured_grace_seconds",
+        help: "Configured time from the beginning of the stop (of a pod: its deletion) to SIGKILL. Absent where nobody says so, or it is endless.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.configured_grace),
+    },
 ];
 
 impl WorkloadFamily {
@@ -120,6 +145,17 @@ impl WorkloadFamily {
         family.set_metric(metrics);
         family
     }
+}
+
+/// Numbers of one origin of names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OriginSeries {
+    /// It answers.
+    pub up: bool,
+    /// How often it did not.
+    pub failures: u64,
+    /// Workloads that it did not name in time.
+    pub unresolved: u64,
 }
 
 /// Adds series of one workload.
@@ -158,6 +194,15 @@ impl Adder<'_> {
         let mut counter = Counter::default();
         counter.set_value(count as f64);
         metric.set_counter(counter);
+        self.metrics.push(metric);
+    }
+
+    fn gauge(&mut self, value: Option<f64>) {
+        let Some(value) = value else { return };
+        let mut metric = self.metric(&[]);
+        let mut gauge = prometheus::proto::Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
         self.metrics.push(metric);
     }
 
@@ -278,6 +323,45 @@ impl Agent {
             families.push(sinks(scrape.sinks));
         }
         families
+    }
+
+    /// Families of the origins of names: whether each answers, its failures, what it did not name in time.
+    pub fn origins(&self, origins: &BTreeMap<Origin, OriginSeries>) -> Vec<MetricFamily> {
+        if origins.is_empty() {
+            return Vec::new();
+        }
+        let labels: Vec<_> = origins
+            .keys()
+            .map(|origin| [("origin", origin.as_str())])
+            .collect();
+        let series = |value: fn(&OriginSeries) -> u64| -> Vec<(&[(&str, &str)], u64)> {
+            let values = origins.values().map(value);
+            labels.iter().map(|labels| &labels[..]).zip(values).collect()
+        };
+        let mut up = counters(
+            "drainwatch_names_up",
+            "1 when this origin of names answers, else 0.",
+            &series(|origin| u64::from(origin.up)),
+        );
+        up.set_field_type(MetricType::GAUGE);
+        for metric in up.mut_metric() {
+            let mut gauge = prometheus::proto::Gauge::default();
+            gauge.set_value(metric.get_counter().get_value());
+            metric.set_gauge(gauge);
+        }
+        vec![
+            up,
+            counters(
+                "drainwatch_names_failures_total",
+                "How often this origin of names did not answer.",
+                &series(|origin| origin.failures),
+            ),
+            counters(
+                "drainwatch_names_unresolved_total",
+                "Workloads of which something had to be told before this origin had named them.",
+                &series(|origin| origin.unresolved),
+            ),
+        ]
     }
 }
 

@@ -19,10 +19,14 @@ use crate::{
     class::Classes,
     event::{Event, EventKind},
     kernel::{Losses, ProbeStatus, Resets},
-    report::{Report, Trigger, Workload},
+    names::States,
+    recommend::{self, Measured},
+    report::{Configured, Report, Trigger, Workload},
     sinks,
     tracker::Effect,
+    workload::description::Origin,
 };
+use families::OriginSeries;
 pub use sample::sample;
 use series::Series;
 
@@ -31,6 +35,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Most workloads with series of their own.
 const MOST_WORKLOADS: usize = 1000;
+/// Most workloads whose last shutdowns are remembered.
+const MOST_MEASURED: usize = 2000;
 /// Workload label of those beyond it, and of resets that belong to no known workload.
 const OVERFLOW: &str = "_overflow";
 /// How long the series of a workload that is gone are still exposed: two scrapes at any usual interval.
@@ -101,6 +107,8 @@ pub struct Scrape<'a> {
     pub store_errors: u64,
     /// Shutdowns under way.
     pub under_way: usize,
+    /// How the origins of names are.
+    pub origins: &'a States,
     /// What became of reports, by sink.
     pub sinks: &'a [(&'static str, sinks::Count)],
 }
@@ -114,6 +122,18 @@ pub struct Metrics {
     cgroups: Cgroups,
     agent: families::Agent,
     most: usize,
+    /// What the last shutdowns measured; longer than series, for a workload that comes back.
+    measured: BTreeMap<Labels, Shutdowns>,
+    measured_last: u64,
+    /// Origins of names that are expected to tell, with what they did not.
+    unresolved: BTreeMap<Origin, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Shutdowns {
+    history: recommend::History,
+    /// The larger, the later the last one was.
+    last: u64,
 }
 
 impl Metrics {
@@ -126,14 +146,20 @@ impl Metrics {
             cgroups: Cgroups::default(),
             agent: families::Agent::new()?,
             most: MOST_WORKLOADS,
+            measured: BTreeMap::new(),
+            measured_last: 0,
+            unresolved: BTreeMap::new(),
         })
     }
 
-    /// Learns which path a cgroup id has, which resets are attributed by.
+    /// Learns which path a cgroup id has, which resets are attributed by, and which origins of names there are.
     pub fn observe(&mut self, event: &Event) {
         match &event.kind {
             EventKind::CgroupCreated { cgroup, path, .. } => self.cgroups.created(*cgroup, path),
             EventKind::CgroupRemoved { cgroup } => self.cgroups.removed(*cgroup, event.at_ns),
+            EventKind::NamesExpected { origin } => {
+                self.unresolved.entry(*origin).or_default();
+            }
             _ => {}
         }
     }
@@ -167,9 +193,9 @@ impl Metrics {
             }
             Effect::Drained { workload } => self.known(workload, now_ns).series.drained += 1,
             Effect::Finished(report) => self.finished(report, now_ns),
-            Effect::WorkloadConfigured { .. }
-            | Effect::Unresolved { .. }
-            | Effect::StopSignal { .. }
+            Effect::WorkloadConfigured { workload, configured } => self.configured(workload, configured),
+            Effect::Unresolved { origin } => *self.unresolved.entry(*origin).or_default() += 1,
+            Effect::StopSignal { .. }
             | Effect::Updated(_)
             | Effect::Discarded { .. }
             | Effect::DrainCgroup { .. }
@@ -178,13 +204,47 @@ impl Metrics {
         }
     }
 
+    fn configured(&mut self, workload: &Workload, configured: &Configured) {
+        if let Some(known) = self.workloads.get_mut(&Labels::from(workload)) {
+            known.series.configured_grace = configured.grace_seconds;
+            known.series.configured_prestop = configured.prestop_seconds;
+        }
+    }
+
+    /// Takes in what a shutdown measured. A report of an earlier agent is remembered too: the recommended
+    /// values are there again as soon as its workload is.
+    pub fn remember(&mut self, report: &Report) {
+        if let Some(measured) = Measured::of(report) {
+            self.measure(Labels::from(&report.workload), measured);
+        }
+    }
+
+    fn measure(&mut self, labels: Labels, measured: Measured) {
+        if !self.measured.contains_key(&labels) && self.measured.len() >= MOST_MEASURED {
+            let oldest = self.measured.iter().min_by_key(|(_, shutdowns)| shutdowns.last);
+            if let Some(oldest) = oldest.map(|(labels, _)| labels.clone()) {
+                self.measured.remove(&oldest);
+            }
+        }
+        self.measured_last += 1;
+        let shutdowns = self.measured.entry(labels.clone()).or_default();
+        shutdowns.last = self.measured_last;
+        shutdowns.history.add(measured);
+        if let Some(known) = self.workloads.get_mut(&labels) {
+            known.series.recommended = shutdowns.history.recommended();
+        }
+    }
+
     fn finished(&mut self, report: &Report, now_ns: u64) {
+        self.remember(report);
         let series = &mut self.known(&report.workload, now_ns).series;
         series.shut_down(report.trigger, report.verdict);
         for finding in &report.findings {
             series.find(finding.code);
         }
-        if let Some(ms) = gone_ms(report) {
+        if report.trigger == Trigger::Stop
+            && let Some(ms) = report.gone_ms()
+        {
             series.shutdown_seconds.observe(ms / 1000.0);
         }
         if let Some(ms) = report.drain_ms {
@@ -201,12 +261,20 @@ impl Metrics {
         if !self.workloads.contains_key(&labels) && self.workloads.len() >= self.most {
             self.retire(now_ns);
             if self.workloads.len() >= self.most {
+                // A workload that left and counted nothing need not stay its time.
+                self.workloads
+                    .retain(|_, known| known.gone_ns.is_none() || !known.series.is_untouched());
+            }
+            if self.workloads.len() >= self.most {
                 labels = Labels::overflow();
             }
         }
-        self.workloads
-            .entry(labels)
-            .or_insert_with(|| Known::new(&self.classes))
+        let measured = self.measured.get(&labels);
+        self.workloads.entry(labels).or_insert_with(|| {
+            let mut known = Known::new(&self.classes);
+            known.series.recommended = measured.and_then(|shutdowns| shutdowns.history.recommended());
+            known
+        })
     }
 
     fn retire(&mut self, now_ns: u64) {
@@ -231,16 +299,31 @@ impl Metrics {
         let encoder = TextEncoder::new();
         // One family at a time: the peak is the largest family, not all of them.
         for family in families::WORKLOAD_FAMILIES {
-            if !self.workloads.is_empty() {
-                encoder.encode_utf8(&[family.collect(&self.workloads)], &mut text)?;
+            let family = family.collect(&self.workloads);
+            if !family.get_metric().is_empty() {
+                encoder.encode_utf8(&[family], &mut text)?;
             }
         }
         let workloads = self.workloads.len();
-        let own = self.agent.collect(scrape, workloads, self.overflowed);
+        let mut own = self.agent.collect(scrape, workloads, self.overflowed);
+        own.extend(self.agent.origins(&self.origins(scrape.origins)));
         let mut own_text = Vec::new();
         encoder.encode(&own, &mut own_text)?;
         text.push_str(&String::from_utf8_lossy(&own_text));
         Ok(text)
+    }
+
+    /// Those that are expected, at 0 before they have said anything.
+    fn origins(&self, states: &States) -> BTreeMap<Origin, OriginSeries> {
+        let mut origins: BTreeMap<Origin, OriginSeries> = BTreeMap::new();
+        for (&origin, &unresolved) in &self.unresolved {
+            origins.entry(origin).or_default().unresolved = unresolved;
+        }
+        for (origin, up, failures) in states.iter() {
+            let series = origins.entry(origin).or_default();
+            (series.up, series.failures) = (up, failures);
+        }
+        origins
     }
 
     /// Adds what the kernel's counters grew by since the last scrape to their workloads.
@@ -264,18 +347,6 @@ impl Metrics {
             known.series.resets[slot] += grown;
         }
     }
-}
-
-/// Stop signal to gone, in ms: `ended_at` has the linger in it, the timeline has not.
-/// `None` where no stop signal began it, or its end was not seen.
-fn gone_ms(report: &Report) -> Option<f64> {
-    if report.trigger != Trigger::Stop {
-        return None;
-    }
-    let last = |what: &str| report.timeline.iter().rev().find(|moment| moment.what == what);
-    last("emptied")
-        .or_else(|| last("exit"))
-        .map(|moment| moment.at_ms)
 }
 
 #[derive(Debug)]
@@ -316,7 +387,8 @@ impl Cgroups {
 
     fn belongs(&mut self, workload: &Workload) {
         // A process workload shares its cgroup with strangers: their resets are not its own.
-        if workload.kind != "process" {
+        // A pod that is described may have no cgroup yet.
+        if workload.kind != "process" && !workload.cgroup.is_empty() {
             self.labels.insert(workload.cgroup.clone(), workload.into());
         }
     }
@@ -382,6 +454,7 @@ mod tests {
             probes: &[],
             store_errors: 0,
             under_way: 0,
+            origins: &States::default(),
             sinks: &[],
         };
         metrics.expose(&scrape).unwrap()
@@ -428,7 +501,7 @@ mod tests {
         );
         assert!(text.contains("drainwatch_build_info{"));
         assert!(text.contains("process_resident_memory_bytes"));
-        assert!(!text.contains("recommended"), "not built yet, so not exposed");
+        assert!(!text.contains("recommended"), "nothing was measured yet");
     }
 
     #[test]

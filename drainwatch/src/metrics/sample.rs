@@ -1,15 +1,19 @@
 //! An exposition to look at: every family, label and word of the closed lists.
 
-use super::{Metrics, Scrape};
+use super::{Labels, Metrics, Scrape};
 use crate::{
     class::Classes,
+    event::{Event, EventKind},
     kernel::{Losses, ProbeStatus},
-    report::Workload,
+    names::States,
+    recommend::Measured,
+    report::{Configured, Workload},
     sinks::Count,
     tracker::Effect,
+    workload::description::Origin,
 };
 
-/// What an agent exposes that has just seen its first workload: every metric with every label and
+/// What an agent exposes that knows its first workload, and how to stop it: every metric with every label and
 /// every value of the closed lists, from the registry itself. Documentation and dashboards are
 /// checked against it.
 pub fn sample() -> Result<String, prometheus::Error> {
@@ -25,7 +29,27 @@ pub fn sample() -> Result<String, prometheus::Error> {
         controller: None,
         image: None,
     };
-    metrics.apply(&Effect::WorkloadSeen(workload), 0);
+    let labels = Labels::from(&workload);
+    metrics.apply(&Effect::WorkloadSeen(workload.clone()), 0);
+    let configured = Configured {
+        grace_seconds: Some(30.0),
+        prestop_seconds: Some(0.0),
+        ..Configured::default()
+    };
+    metrics.apply(&Effect::WorkloadConfigured { workload, configured }, 0);
+    metrics.measure(
+        labels,
+        Measured {
+            lag: Some(0.0),
+            ..Measured::default()
+        },
+    );
+    for origin in Origin::ALL {
+        metrics.observe(&Event {
+            at_ns: 0,
+            kind: EventKind::NamesExpected { origin },
+        });
+    }
     let probe = ProbeStatus {
         probe: "reset_sent",
         ok: true,
@@ -40,6 +64,7 @@ pub fn sample() -> Result<String, prometheus::Error> {
         probes: &[probe],
         store_errors: 0,
         under_way: 0,
+        origins: &States::default(),
         sinks: &[("otlp", Count::default())],
     };
     metrics.expose(&scrape)

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::recommend::Recommended;
 use crate::report::{Cause, FindingCode, Trigger, Verdict};
 
 /// Most classes of one workload; more are counted under [`OTHER_CLASS`].
@@ -76,6 +77,12 @@ pub struct Series {
     pub lag_seconds: Histogram,
     /// TCP resets, as [`RESETS`] orders them.
     pub resets: [u64; RESETS.len()],
+    /// What is configured, in seconds.
+    pub configured_prestop: Option<f64>,
+    /// What is configured, in seconds.
+    pub configured_grace: Option<f64>,
+    /// What its last shutdowns call for.
+    pub recommended: Option<Recommended>,
 }
 
 impl Series {
@@ -93,7 +100,18 @@ impl Series {
             drain_seconds: Histogram::default(),
             lag_seconds: Histogram::default(),
             resets: Default::default(),
+            configured_prestop: None,
+            configured_grace: None,
+            recommended: None,
         }
+    }
+
+    /// Nothing was counted yet: whoever forgets it loses nothing.
+    pub fn is_untouched(&self) -> bool {
+        let shutdowns = self.shutdowns.iter().flatten();
+        let severed = self.severed.iter().flat_map(|(_, causes)| causes);
+        let counts = shutdowns.chain(severed).chain(&self.findings).chain(&self.resets);
+        self.drained == 0 && counts.copied().all(|count| count == 0)
     }
 
     /// Counts one severed request.

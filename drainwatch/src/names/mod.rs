@@ -27,8 +27,9 @@ const NEWS: usize = 1024;
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts a task for each origin that is configured and found here. Their news are for the agent's loop
-/// (`agent::Options::names`); `None` where there is nobody to ask.
-pub fn start(settings: &Settings) -> Option<mpsc::Receiver<News>> {
+/// (`agent::Options::names`); `None` where there is nobody to ask. `owners` is where the Kubernetes one notes
+/// what Events need to know.
+pub fn start(settings: &Settings, owners: &kubernetes::Owners) -> Option<mpsc::Receiver<News>> {
     let kubernetes = kubernetes::Options::find(settings);
     let docker = docker::Options::find(Origin::Docker, &settings.docker_socket);
     let podman = docker::Options::find(Origin::Podman, &settings.podman_socket);
@@ -54,7 +55,7 @@ pub fn start(settings: &Settings) -> Option<mpsc::Receiver<News>> {
         match teller.origin {
             Origin::Kubernetes => {
                 if let Some(options) = kubernetes.clone() {
-                    tokio::spawn(kubernetes::tell(options, teller));
+                    tokio::spawn(kubernetes::tell(options, teller, owners.clone()));
                 }
             }
             Origin::Docker => {

@@ -97,7 +97,7 @@ impl Asked {
                 break;
             }
             let unseen = total - at - bytes.len() as u64;
-            let (head, arrival, end) = match head::request(bytes) {
+            let (head, arrival, end) = match head::request(bytes, capture.rules) {
                 Seen::Whole(head, length) => {
                     let (arrival, end) = body_arrival(head.framing, &bytes[length..], unseen);
                     (
@@ -473,6 +473,7 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 path: request.head.path.clone(),
                 host: request.head.host.clone(),
                 sender: request.head.sender.map(str::to_owned),
+                header_rules: request.head.header_rules.clone(),
                 status,
                 evidence: if asked.requests[0].head.certain {
                     Evidence::Exact
@@ -502,6 +503,7 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
         path: None,
         host: None,
         sender: None,
+        header_rules: vec![],
         status: None,
         started_ns: 0,
         last_ns: capture.last_ns(),
@@ -573,6 +575,7 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         path: None,
         host: None,
         sender: None,
+        header_rules: vec![],
         status: response.and_then(|response| response.status),
         evidence: Evidence::Inferred,
         state,

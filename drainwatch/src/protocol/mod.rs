@@ -6,6 +6,7 @@
 //!
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 
+mod headers;
 mod http1;
 mod senders;
 mod text;
@@ -20,6 +21,7 @@ mod recorder;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Role;
+pub use headers::{HeaderRules, Pattern};
 pub use senders::NAMES as SENDERS;
 
 /// How sure we are.
@@ -64,6 +66,10 @@ pub struct Exchange {
     /// Known sender of webhooks, by the request's head; one of [`SENDERS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
+    /// Numbers of the rules `[[class]]`, from 0, whose condition on headers holds; of the headers
+    /// themselves nothing is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub header_rules: Vec<u8>,
     /// Status of the response, where its head was seen.
     pub status: Option<u16>,
     /// How sure we are.
@@ -120,6 +126,8 @@ pub struct Capture<'a> {
     pub answer_last_ns: u64,
     /// Monotonic time at which the latest response began: the ones before it had ended by then.
     pub message_first_ns: u64,
+    /// The user's rules on headers of requests.
+    pub rules: &'a HeaderRules,
 }
 
 /// How the connection stands, as far as it changes the meaning of the bytes.

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{
     Capture, Exchange,
     ExchangeState::{self, *},
-    judge, judge_closed,
+    HeaderRules, judge, judge_closed,
     recorder::given,
     text,
 };
@@ -59,9 +59,14 @@ fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
         path,
         host,
         sender,
+        header_rules,
         ..
     } in exchanges
     {
+        prop_assert!(
+            header_rules.is_empty() || header_rules == &[0],
+            "{header_rules:?}"
+        );
         prop_assert!(
             sender
                 .as_deref()
@@ -95,6 +100,8 @@ proptest! {
         times in any::<[u64; 3]>(),
     ) {
         let (ask_bytes, ask_unread, answer_bytes, message_bytes, answers) = numbers;
+        let any = ["*: *".to_owned()];
+        let rules = HeaderRules::new([&any[..]]);
         let capture = Capture {
             ask: &ask[..ask.len().min(drainwatch_ebpf::ASK_HEAD)],
             ask_bytes,
@@ -113,6 +120,7 @@ proptest! {
             ask_last_ns: times[1],
             answer_last_ns: times[2],
             message_first_ns: times[1],
+            rules: &rules,
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {
             assert_bounded(&judge(&capture, role))?;

@@ -2,7 +2,7 @@
 
 use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, TAIL};
 
-use super::{Capture, Exchange, ExchangeState, judge, judge_closed};
+use super::{Capture, Exchange, ExchangeState, HeaderRules, judge, judge_closed};
 use crate::event::Role;
 
 /// One turn of a connection.
@@ -133,6 +133,7 @@ impl Recorder {
             ask_last_ns: self.ask_last_ns,
             answer_last_ns: self.answer_last_ns,
             message_first_ns: self.message_first_ns,
+            rules: HeaderRules::NONE,
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
         path: None,
         host: None,
         sender: None,
+        header_rules: vec![],
         status: None,
         evidence: Evidence::Inferred,
         state,

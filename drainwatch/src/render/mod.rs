@@ -346,11 +346,10 @@ pub fn workload(workload: &Workload) -> String {
 
 /// From the first stop signal until it was gone, as far as it is known.
 fn duration(report: &Report) -> String {
-    let last = |what: &str| report.timeline.iter().rev().find(|moment| moment.what == what);
-    if let Some(gone) = last("emptied").or_else(|| last("exit")) {
-        return span(gone.at_ms);
+    if let Some(gone_ms) = report.gone_ms() {
+        return span(gone_ms);
     }
-    if last(AGENT_STOPPED).is_some() {
+    if report.timeline.iter().any(|moment| moment.what == AGENT_STOPPED) {
         return "end not seen".into();
     }
     let time = |text: &str| text.parse::<jiff::Timestamp>().ok();

@@ -4,6 +4,10 @@
 //! queue: a sink that is slow, stuck or gone costs its own reports, which are counted, and nothing
 //! else. When the agent stops, sinks get a moment for what is still queued.
 
+pub mod log;
+pub mod otlp;
+pub mod summary;
+
 use std::{
     sync::{
         Arc,
@@ -140,7 +144,7 @@ pub async fn close(sinks: Vec<Sink>, within: Duration) {
 
 impl Inbox {
     /// The next report; `None` when the agent stops and all were taken. Each is to be followed by
-    /// [`Self::sent`] or [`Self::failed`]. Loses nothing when dropped while it waits.
+    /// [`Self::sent`], [`Self::failed`] or [`Self::passed`]. Loses nothing when dropped while it waits.
     pub async fn next(&mut self) -> Option<Arc<Report>> {
         self.reports.recv().await
     }
@@ -148,6 +152,11 @@ impl Inbox {
     /// The agent stops: there is only a moment left for the queue.
     pub fn is_closing(&self) -> bool {
         self.reports.is_closed()
+    }
+
+    /// A report is none that this sink sends on.
+    pub fn passed(&self) {
+        self.results.given.fetch_sub(1, Relaxed);
     }
 
     /// A report arrived.

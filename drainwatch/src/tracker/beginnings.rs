@@ -40,7 +40,11 @@ impl Tracker {
                 &self.next_episode.to_be_bytes(),
             ],
         );
-        let workload = self.names.name(cgroup, process);
+        // As it was announced, whatever has been forgotten since.
+        let workload = match self.seen.get(&cgroup) {
+            Some((workload, _)) => workload.clone(),
+            None => self.names.name(cgroup, process),
+        };
         let key = self.next_episode;
         self.next_episode += 1;
         let mut episode = Episode::new(scope, at_ns, cgroup, workload, self.clock, id);

@@ -1,12 +1,16 @@
 //! What was wrong with a shutdown: one sentence with the measured numbers, one of advice.
 
+use std::time::Duration;
+
 use super::{
+    advice::Advice,
     clock::human,
     episode::{Episode, KillBy, Member, SIGKILL, Scope, Stop, signal_name},
     summary::unasked_trigger,
 };
 use crate::{
     event::Disposition,
+    recommend::Measured,
     report::{Cause, Finding, FindingCode, Trigger},
 };
 
@@ -20,8 +24,8 @@ const BUSY_WINDOW_NS: u64 = 500_000_000;
 const BUSY_STALE_NS: u64 = 2_500_000_000;
 
 /// Everything that was wrong, in the order of the closed list.
-pub(super) fn find(episode: &Episode, trigger: Trigger) -> Vec<Finding> {
-    let seen = Seen::new(episode);
+pub(super) fn find(episode: &Episode, trigger: Trigger, measured: Option<Measured>) -> Vec<Finding> {
+    let seen = Seen::new(episode, measured);
     [
         seen.no_handler(),
         seen.ignored_by_pid1(),
@@ -73,21 +77,47 @@ struct Seen<'a> {
     killed: Option<(u64, u64)>,
     /// Somebody was ready to act on a stop signal.
     handled: bool,
+    advice: Advice<'a>,
 }
 
 impl<'a> Seen<'a> {
-    fn new(episode: &'a Episode) -> Self {
+    fn new(episode: &'a Episode, measured: Option<Measured>) -> Self {
         let stop_ns = episode.first_stop.map(|stop| stop.at_ns);
         let killed = episode.first_kill().and_then(|kill| {
             let grace = kill.at_ns.checked_sub(stop_ns?)?;
             Some((kill.at_ns, grace))
         });
         let handled = episode.members.values().any(Member::handles);
+        let measured = measured.map(|measured| Measured {
+            // Where its requests were cut, what the time it had was too short for.
+            cut: killed
+                .filter(|_| handled && episode.tally.cut_by_kill > 0)
+                .map(|(_, had_ns)| Duration::from_nanos(had_ns).as_secs_f64()),
+            ..measured
+        });
         Self {
             episode,
             stop_ns,
             killed,
             handled,
+            advice: Advice::new(episode, measured),
+        }
+    }
+
+    /// ` (35.0 s after the pod's deletion)`, where that is known.
+    fn after_deletion(&self, at_ns: Option<u64>) -> String {
+        let deleted_ns = self
+            .episode
+            .deleted_ns
+            .filter(|_| self.episode.scope != Scope::Worker);
+        match deleted_ns.zip(at_ns) {
+            Some((deleted_ns, at_ns)) => {
+                format!(
+                    " ({} after the pod's deletion)",
+                    human(at_ns.saturating_sub(deleted_ns))
+                )
+            }
+            None => String::new(),
         }
     }
 
@@ -118,7 +148,8 @@ impl<'a> Seen<'a> {
                 who(member)
             ),
             format!(
-                "Install a {name} handler that stops accepting, lets the requests in flight finish, then exits."
+                "Install a {name} handler that stops accepting, lets the requests in flight finish, then exits{}.",
+                self.advice.stop_signal(*stop)
             ),
         )
     }
@@ -144,7 +175,8 @@ impl<'a> Seen<'a> {
                 who(member)
             ),
             format!(
-                "Install a {name} handler, or run the program under an init (`docker run --init`, tini) that passes signals on."
+                "Install a {name} handler, or run the program under an init (`docker run --init`, tini) that passes signals on{}.",
+                self.advice.stop_signal(*stop)
             ),
         )
     }
@@ -182,16 +214,23 @@ impl<'a> Seen<'a> {
             ),
             None => String::new(),
         };
+        let (mode, instead) = match self.advice.kill_mode() {
+            Some(mode) => (
+                format!(" (KillMode={mode} sends it to the main process alone)"),
+                format!("set KillMode=control-group in {}", self.advice.unit()),
+            ),
+            None => (String::new(), "use an init that forwards signals".to_owned()),
+        };
         finding(
             FindingCode::NotForwarded,
             format!(
-                "{} took {}; {}{more}, which serves, never got a stop signal{after}.",
+                "{} took {}{mode}; {}{more}, which serves, never got a stop signal{after}.",
                 who(main),
                 signal_name(stop.signal),
                 who(first)
             ),
             format!(
-                "Start the server with `exec` so that it takes the place of {}, or use an init that forwards signals.",
+                "Start the server with `exec` so that it takes the place of {}, or {instead}.",
                 main.process.comm
             ),
         )
@@ -237,14 +276,16 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::KilledMidDrain,
             format!(
-                "SIGKILL came {} after the stop signal and severed {}; {drained}.",
+                "SIGKILL came {} after the stop signal{} and severed {}; {drained}{}.",
                 human(grace),
-                count(cut, "request")
+                self.after_deletion(self.killed.map(|(at_ns, _)| at_ns)),
+                count(cut, "request"),
+                self.advice.grace_period()
             ),
-            format!(
+            self.advice.grace(&human(grace)).unwrap_or_else(|| format!(
                 "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or bound its requests to less.",
                 human(grace)
-            ),
+            )),
         )
     }
 
@@ -323,16 +364,22 @@ impl<'a> Seen<'a> {
 
     fn traffic_after_stop(&self) -> Option<Finding> {
         let stop_ns = self.stop_ns?;
-        let lag = human(self.episode.tally.last_arrival_ns?.saturating_sub(stop_ns));
+        let last_ns = self.episode.tally.last_after_stop_ns?;
+        let lag = human(last_ns.saturating_sub(stop_ns));
+        let ready = match self.episode.ready_at_stop {
+            Some(true) => "; its readiness had not flipped when the stop signal came",
+            Some(false) | None => "",
+        };
         finding(
             FindingCode::TrafficAfterStop,
             format!(
-                "{} came after the stop signal, the last {lag} after it.",
-                count(self.episode.tally.arrivals, "new request")
+                "{} came after the stop signal, the last {lag} after it{}{ready}.",
+                count(self.episode.tally.arrivals, "new request"),
+                self.after_deletion(Some(last_ns))
             ),
-            format!(
+            self.advice.prestop().unwrap_or_else(|| format!(
                 "Keep serving for longer than {lag} before the stop signal comes (a preStop sleep), or take it out of rotation first."
-            ),
+            )),
         )
     }
 
@@ -363,9 +410,13 @@ impl<'a> Seen<'a> {
                 count(refused, "connection attempt")
             ),
             if self.stop_ns.is_some() {
-                "Close the listener only when traffic has moved away: a preStop sleep, or a delay in the handler."
+                self.advice.prestop().unwrap_or_else(|| {
+                    "Close the listener only when traffic has moved away: a preStop sleep, or a delay in the handler."
+                        .to_owned()
+                })
             } else {
                 "It ended without notice while traffic still came: have more than one instance, and retries at the caller."
+                    .to_owned()
             },
         )
     }

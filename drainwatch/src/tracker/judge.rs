@@ -122,6 +122,7 @@ pub(super) fn class(classes: &Classes, cause: Cause, exchange: Option<&Exchange>
         host: exchange.and_then(|exchange| exchange.host.as_deref()),
         method: exchange.and_then(|exchange| exchange.method.as_deref()),
         sender: exchange.and_then(|exchange| exchange.sender.as_deref()),
+        header_rules: exchange.map_or(&[], |exchange| &exchange.header_rules),
         port,
         stream: cause == Cause::Stream
             || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream),

@@ -14,9 +14,10 @@
 //! | `deletions` | pods that are being deleted, before their stop signal |
 //! | `episode` | one shutdown under way |
 //! | `judge`, `tally` | what became of each request; counts and lists |
-//! | `summary`, `findings` | the report |
+//! | `summary`, `findings`, `advice` | the report |
 //! | `processes` | living processes and open listeners, before anything is stopped |
 
+mod advice;
 mod beginnings;
 mod bounded;
 mod clock;

@@ -38,7 +38,10 @@ pub(super) fn configured(settings: &Settings) -> Configured {
     Configured {
         grace_seconds: settings.grace_seconds,
         prestop: settings.prestop.as_ref().map(|prestop| prestop.what.clone()),
-        prestop_seconds: settings.prestop.as_ref().and_then(|prestop| prestop.seconds),
+        prestop_seconds: match &settings.prestop {
+            Some(prestop) => prestop.seconds,
+            None => settings.prestop_known.then_some(0.0),
+        },
         stop_signal: settings.stop_signal.map(signal_name),
         kill_mode: settings.kill_mode.clone(),
     }

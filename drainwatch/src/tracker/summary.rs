@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     event::{Process, Sender},
+    recommend::Measured,
     report::{
         DrainedRequest, Exit, Moment, ProcessSeen, Report, SeveredRequest, SignalSeen, Trigger, Verdict,
     },
@@ -43,7 +44,7 @@ impl Episode {
             })
             .collect();
         timeline.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-        Report {
+        let mut report = Report {
             id: self.id.clone(),
             node: node.to_owned(),
             workload: self.workload.clone(),
@@ -79,12 +80,14 @@ impl Episode {
                 .last_arrival_ns
                 .zip(self.lag_from())
                 .map(|(last, from)| ms(last.saturating_sub(from))),
-            findings: findings::find(self, trigger),
+            findings: Vec::new(),
             events_lost: self.events_lost,
             configured: self.settings.as_ref().map(naming::configured),
             deleted_at: deleted_ns.map(|at_ns| self.clock.rfc3339(at_ns)),
             ready_at_stop: self.ready_at_stop,
-        }
+        };
+        report.findings = findings::find(self, trigger, Measured::of(&report));
+        report
     }
 
     fn verdict(&self) -> Verdict {

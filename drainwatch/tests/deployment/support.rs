@@ -89,9 +89,9 @@ impl Agent {
         (self.child.wait().unwrap(), began.elapsed())
     }
 
-    /// Waits for the end of one that was sent its signal already.
-    pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+    /// The rest of the log of one that has ended.
+    pub fn rest(&self) -> String {
+        self.log.iter().collect::<Vec<_>>().join("\n")
     }
 
     /// What it has logged and nobody has read.

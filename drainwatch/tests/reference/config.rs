@@ -117,6 +117,11 @@ fn describe(key: &str, settings: &Settings) -> (String, Option<String>) {
         "log.format" => words(&settings.log_format),
         "capture" => words(&settings.capture),
         "state-dir" => ("a directory".into(), path(settings.state_dir.as_ref())),
+        "otlp.endpoint" => ("an `http://` or `https://` URL".into(), None),
+        "otlp.headers" => (
+            "`NAME=VALUE,…`, values percent-encoded as in `OTEL_EXPORTER_OTLP_HEADERS`".into(),
+            None,
+        ),
         "record" => (
             "a file that does not exist yet".into(),
             path(settings.record.as_ref()),

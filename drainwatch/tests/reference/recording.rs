@@ -6,13 +6,38 @@ use drainwatch::recording::VERSION;
 
 use super::source::{Source, keys, words};
 
-const OBJECTS: &[&str] = &["Process", "Signal", "Listener", "Connection", "Exchange", "Rule"];
-const LISTS: &[&str] = &["Disposition", "Role", "End", "ExchangeState", "Evidence"];
+const OBJECTS: &[&str] = &[
+    "Process",
+    "Signal",
+    "Listener",
+    "Connection",
+    "Exchange",
+    "Rule",
+    "Pod",
+    "PodContainer",
+    "PreStop",
+    "Container",
+    "Unit",
+];
+const LISTS: &[&str] = &[
+    "Disposition",
+    "Role",
+    "End",
+    "ExchangeState",
+    "Evidence",
+    "Origin",
+];
 
 pub fn page() -> String {
     let constant = usize::try_from(VERSION).unwrap();
     let source = Source::read(
-        &["recording.rs", "class.rs", "event.rs", "protocol/mod.rs"],
+        &[
+            "recording.rs",
+            "class.rs",
+            "event.rs",
+            "protocol/mod.rs",
+            "workload/description.rs",
+        ],
         &[("VERSION", constant)],
     );
     let mut page = format!(
@@ -52,6 +77,20 @@ pub fn page() -> String {
         words(&source.words("Sender"))
     )
     .unwrap();
+    for one in ["Description", "Subject"] {
+        let variants: Vec<_> = source
+            .variants(one)
+            .into_iter()
+            .map(|(variant, _)| variant)
+            .collect();
+        write!(
+            page,
+            "\n## {one}\n\n{} An object with one key.\n\n{}",
+            source.about(one),
+            keys(&variants)
+        )
+        .unwrap();
+    }
     for list in LISTS {
         let (about, table) = (source.about(list), words(&source.words(list)));
         write!(page, "\n## {list}\n\n{about}\n\n{table}").unwrap();

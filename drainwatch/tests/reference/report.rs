@@ -14,6 +14,7 @@ const OBJECTS: &[&str] = &[
     "Outcomes",
     "SeveredRequest",
     "DrainedRequest",
+    "Configured",
     "Moment",
     "Finding",
 ];

@@ -215,7 +215,7 @@ fn kind(of: &Type) -> String {
     };
     match (last.ident.to_string().as_str(), arguments.as_slice()) {
         ("Option", [inner]) => format!("{inner} or `null`"),
-        ("Arc", [inner]) => inner.clone(),
+        ("Arc" | "Box", [inner]) => inner.clone(),
         ("Vec", [inner]) => format!("array of {inner}"),
         ("BTreeMap", [key, value]) => format!("object: {key} to {value}"),
         ("bool", []) => "boolean".into(),

@@ -2,13 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::{
+    Client, Config,
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use super::guard::{Guard, Heard};
 use crate::{
     cli::run::node,
     config::{Settings, Use},
+    render::text::clean,
 };
 
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// Longest cause of a failure that is told.
+const CAUSE: usize = 300;
 
 /// What the origin needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,4 +51,105 @@ impl Options {
             node_from,
         })
     }
+
+    /// A client of the API server, or why there is none and what to do. Nothing is sent yet.
+    pub async fn connect(&self) -> Result<Connection, String> {
+        let mut config = match &self.kubeconfig {
+            Some(path) => Self::from_file(path).await?,
+            None => Config::incluster().map_err(|error| {
+                format!(
+                    "the pod's service account cannot be used: {}; set automountServiceAccountToken, or give \
+                     --kubernetes.kubeconfig",
+                    cause(&error)
+                )
+            })?,
+        };
+        // The origin has its own patience, see `watch`.
+        config.default_retry = false;
+        let server = clean(&config.cluster_url.to_string())
+            .trim_end_matches('/')
+            .to_owned();
+        let heard = Heard::default();
+        let guard = tower::layer::layer_fn(|inner| Guard::new(inner, heard.clone()));
+        let client = ClientBuilder::try_from(config)
+            .map_err(|error| format!("no client for the API server {server}: {}", cause(&error)))?
+            .with_layer(&guard)
+            .build();
+        Ok(Connection {
+            client,
+            heard,
+            server,
+        })
+    }
+
+    async fn from_file(path: &Path) -> Result<Config, String> {
+        let bad = |why: String| {
+            format!(
+                "the kubeconfig {} cannot be used: {why}; give a valid file to --kubernetes.kubeconfig",
+                clean(&path.display().to_string())
+            )
+        };
+        let file = Kubeconfig::read_from(path).map_err(|error| bad(cause(&error)))?;
+        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| bad(cause(&error)))
+    }
+
+    /// That the cluster has no node of this name, and what to do.
+    pub fn no_such_node(&self) -> String {
+        let Self { node, node_from, .. } = self;
+        format!(
+            "the cluster has no node `{}` (from {node_from}): give --kubernetes.node-name one of `kubectl get nodes`; \
+             until then pods go by their cgroups",
+            clean(node)
+        )
+    }
+}
+
+/// A client with what was heard of the server.
+pub struct Connection {
+    /// The client, which believes the server only so much.
+    pub client: Client,
+    /// What was heard.
+    pub heard: Heard,
+    /// Address of the server.
+    pub server: String,
+}
+
+impl Connection {
+    /// Why a request failed and what to do, in one line. `needs` is the permission that it takes.
+    pub fn sentence(&self, error: &kube::Error, needs: &str) -> String {
+        let server = &self.server;
+        let kube::Error::Api(status) = error else {
+            return format!(
+                "the API server {server} does not answer as it should: {}; it is asked again",
+                cause(error)
+            );
+        };
+        let says = bounded(&status.message);
+        match status.code {
+            401 => format!(
+                "the API server {server} does not know us (401): {says}; renew the token or the kubeconfig's user"
+            ),
+            403 => {
+                format!("the API server {server} refuses (403): {says}; allow the agent's account to {needs}")
+            }
+            429 => format!("the API server {server} is busy (429); it is asked again"),
+            code => format!("the API server {server} answers {code}: {says}; it is asked again"),
+        }
+    }
+}
+
+/// What is at the bottom of an error: what is above says less.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut bottom = error;
+    while let Some(source) = bottom.source() {
+        bottom = source;
+    }
+    bounded(&bottom.to_string())
+}
+
+fn bounded(text: &str) -> String {
+    let line = clean(text[..text.floor_char_boundary(CAUSE)].trim());
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
-use crate::protocol::{senders, text};
+use crate::protocol::{HeaderRules, senders, text};
 
 /// More header lines than fit in a capture (`x:\r\n` is the shortest).
 const HEADERS: usize = drainwatch_ebpf::ASK_HEAD / 4;
@@ -56,6 +56,8 @@ pub(super) struct Request {
     pub host: Option<String>,
     /// Known sender of webhooks.
     pub sender: Option<&'static str>,
+    /// Rules on headers that hold.
+    pub header_rules: Vec<u8>,
     /// `http/1.0` or `http/1.1`, when the version was seen.
     pub protocol: Option<&'static str>,
     /// The method is `HEAD`: its response has no body.
@@ -84,7 +86,7 @@ pub(super) struct Response {
 }
 
 /// Reads the request that begins at `bytes`.
-pub(super) fn request(bytes: &[u8]) -> Seen<Request> {
+pub(super) fn request(bytes: &[u8], rules: &HeaderRules) -> Seen<Request> {
     let Some(line_end) = bytes.iter().position(|&byte| byte == b'\n') else {
         return partial_request_line(bytes);
     };
@@ -120,6 +122,7 @@ pub(super) fn request(bytes: &[u8]) -> Seen<Request> {
         request.host = value(parsed.headers, "host").map(text::host);
     }
     request.sender = senders::of(parsed.headers);
+    request.header_rules = rules.held(parsed.headers);
     match outcome {
         Ok(httparse::Status::Complete(length)) => {
             request.framing = match (coding(parsed.headers), content_length(parsed.headers)) {
@@ -175,6 +178,7 @@ fn unnamed() -> Request {
         path: None,
         host: None,
         sender: None,
+        header_rules: vec![],
         protocol: None,
         is_head: false,
         is_connect: false,

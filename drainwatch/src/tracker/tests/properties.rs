@@ -1,11 +1,12 @@
 //! What holds for any sequence of events, possible or not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
 use super::{
-    scene::{SESSION, WEB, get, local, ns, process},
+    naming::{self, SANDBOX, WEB_CGROUP},
+    scene::{SESSION, WALL_MS, WEB, get, local, ns, process},
     sub_cgroups::{CONTAINER, INIT, UNIT, WORKER, container, container_path},
 };
 use crate::{
@@ -13,12 +14,13 @@ use crate::{
     protocol::{Exchange, ExchangeState},
     report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict},
     tracker::{Effect, Tracker, TrackerConfig},
+    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Unit},
 };
 
 fn any_process() -> impl Strategy<Value = Process> {
     let cgroup = prop_oneof![
         6 => Just(WEB), 2 => Just(8), 2 => Just(SESSION), 1 => Just(1), 1 => Just(4711),
-        2 => Just(CONTAINER), 3 => Just(INIT), 2 => Just(WORKER), 1 => Just(UNIT),
+        2 => Just(CONTAINER), 3 => Just(INIT), 2 => Just(WORKER), 1 => Just(UNIT), 3 => Just(WEB_CGROUP),
     ];
     (1u32..8, 0u32..8, cgroup, any::<[bool; 6]>(), 0u64..3).prop_map(|(pid, parent, cgroup, flags, life)| {
         let [pid1, served, called, exiting, signalled, parent_in_cgroup] = flags;
@@ -133,7 +135,9 @@ fn any_listener() -> impl Strategy<Value = Listener> {
 }
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
-    let cgroup = prop::sample::select(vec![WEB, 8, SESSION, 1, 4711, CONTAINER, INIT, WORKER, UNIT]);
+    let cgroup = prop::sample::select(vec![
+        WEB, 8, SESSION, 1, 4711, CONTAINER, INIT, WORKER, UNIT, WEB_CGROUP,
+    ]);
     let exit = (any_process(), 0..3, 0u32..20).prop_map(|(process, code, signal)| EventKind::ProcessExited {
         process,
         code: (signal > 9).then_some(code),
@@ -170,8 +174,84 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         10 => any_connection().prop_map(EventKind::ConnectionEnded),
 
         4 => reset,
+        1 => any_origin().prop_map(|origin| EventKind::NamesExpected { origin }),
+        4 => any_description().prop_map(|description| EventKind::Described(Box::new(description))),
+        1 => any_description().prop_map(|description| EventKind::Undescribed(description.subject())),
         1 => any::<u64>().prop_map(|count| EventKind::EventsLost { count }),
     ]
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    prop::sample::select(Origin::ALL.to_vec())
+}
+
+/// Of the scene's container, pod or unit, or of another; whatever may be said of it.
+fn any_description() -> impl Strategy<Value = Description> {
+    let seconds = || prop::option::of((0u8..200).prop_map(f64::from));
+    let name = || prop::sample::select(vec!["blue", "green", ""]);
+    let signal = || prop::option::of(0u32..70);
+    let id = prop::sample::select(vec!["5f".repeat(32), naming::id(WEB_CGROUP), naming::id(1)]);
+    let container = (
+        id.clone(),
+        name(),
+        signal(),
+        seconds(),
+        any_origin(),
+        any::<bool>(),
+    )
+        .prop_map(|(id, name, stop_signal, grace_seconds, origin, composed)| {
+            Description::Container(Container {
+                origin,
+                id,
+                name: name.into(),
+                image: None,
+                project: composed.then(|| "shop".into()),
+                service: composed.then(|| name.into()),
+                stop_signal,
+                grace_seconds,
+            })
+        });
+    let listed = prop::collection::vec((id, name(), any::<bool>(), signal(), seconds()), 0..3);
+    let pod = (
+        any::<bool>(),
+        listed,
+        prop::option::of(-5000..700_000i64),
+        seconds(),
+        any::<Option<bool>>(),
+    )
+        .prop_map(|(other, listed, deleted, grace_seconds, ready)| {
+            let containers = listed
+                .into_iter()
+                .map(|(id, name, init, stop_signal, seconds)| PodContainer {
+                    name: name.into(),
+                    ids: vec![id],
+                    image: None,
+                    prestop: seconds.map(|_| PreStop {
+                        what: "sleep".into(),
+                        seconds,
+                    }),
+                    stop_signal,
+                    init,
+                });
+            Description::Pod(Pod {
+                uid: if other { "0".repeat(32) } else { naming::UID.into() },
+                deleted_ms: deleted.map(|ms| WALL_MS + ms),
+                grace_seconds,
+                ready,
+                containers: containers.collect(),
+                ..naming::pod()
+            })
+        });
+    let unit = (name(), signal(), seconds()).prop_map(|(name, stop_signal, grace_seconds)| {
+        Description::Unit(Unit {
+            cgroup: format!("{}/system.slice/db.service", container_path()),
+            name: name.into(),
+            stop_signal,
+            grace_seconds,
+            kill_mode: None,
+        })
+    });
+    prop_oneof![3 => container, 3 => pod, 1 => unit]
 }
 
 /// Steps of up to `most` ms, now and then one back.
@@ -193,11 +273,12 @@ fn any_events(most: u64) -> impl Strategy<Value = Vec<Event>> {
 /// Everything that the tracker makes of these events and of the time after them.
 fn run(events: &[Event]) -> Vec<Effect> {
     let mut scene = container();
-    let mut effects: Vec<_> = events
-        .iter()
-        .flat_map(|event| scene.tracker.observe(event))
-        .collect();
-    scene.effects.clear();
+    for cgroup in [SANDBOX, WEB_CGROUP] {
+        scene.create(0, cgroup, &naming::container_path(cgroup));
+    }
+    let mut effects = std::mem::take(&mut scene.effects);
+    let told = events.iter().flat_map(|event| scene.tracker.observe(event));
+    effects.extend(told);
     scene.finish();
     effects.append(&mut scene.effects);
     effects
@@ -263,6 +344,26 @@ proptest! {
         prop_assert_eq!(told, reported);
         prop_assert_eq!(drained, drained_reported);
         prop_assert!(open.values().all(|over| *over), "every report ends: {:?}", open);
+    }
+
+    #[test]
+    fn a_workload_leaves_no_more_often_than_it_came(events in prop_oneof![any_events(50), any_events(20_000)]) {
+        let mut instances = HashMap::new();
+        for effect in run(&events) {
+            match effect {
+                Effect::WorkloadSeen(workload) => *instances.entry(workload).or_insert(0i64) += 1,
+                Effect::WorkloadGone(workload) => {
+                    let count = instances.entry(workload.clone()).or_insert(0i64);
+                    *count -= 1;
+                    prop_assert!(*count >= 0, "{:?}", workload);
+                }
+                Effect::Updated(report) | Effect::Finished(report) => {
+                    let known = instances.get(&report.workload).is_some_and(|count| *count > 0);
+                    prop_assert!(known, "it was announced: {:?}", report.workload);
+                }
+                _ => {}
+            }
+        }
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
         path: Some("/r/1".to_owned()),
         host: Some("web".to_owned()),
         sender: None,
+        header_rules: vec![],
         status: None,
         evidence: Evidence::Exact,
         state,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::HeaderRules;
 
 #[test]
 fn given_a_request_when_no_response_began_then_it_is_unanswered_or_incomplete() {
@@ -287,4 +288,51 @@ fn given_a_hostile_head_when_read_then_no_word_of_it_becomes_the_sender() {
         .map(|e| e.sender)
         .collect();
     assert_eq!(senders, [None, Some("stripe".to_owned())]);
+}
+
+/// The rules that hold of the only request in what was read.
+fn rules_held(head: &[u8]) -> Vec<u8> {
+    let rules = [
+        vec!["x-partner: acme*".to_owned()],
+        vec!["authorization".to_owned(), "cookie: *session=*".to_owned()],
+    ];
+    let rules = HeaderRules::new(rules.iter().map(Vec::as_slice));
+    let recorder = given().read(head);
+    let capture = Capture {
+        rules: &rules,
+        ..recorder.capture()
+    };
+    let exchange = crate::protocol::judge(&capture, crate::event::Role::Server).remove(0);
+    let event = serde_json::to_string(&exchange).unwrap();
+    for secret in ["acme", "hunter2", "session", "x-partner"] {
+        assert!(
+            !event.to_lowercase().contains(secret),
+            "a header is in the event: {event}"
+        );
+    }
+    exchange.header_rules
+}
+
+#[test]
+fn given_rules_on_headers_when_a_head_is_read_then_only_which_of_them_held_goes_any_further() {
+    let none: &[u8] = &[];
+    for (lines, held) in [
+        (
+            "X-Partner: ACME Corp\r\nAuthorization: Basic hunter2\r\n\r\n",
+            &[0, 1][..],
+        ),
+        ("x-partner: acme\r\n\r\n", &[0]),
+        ("Cookie: a=1; session=hunter2\r\n\r\n", &[1]),
+        ("X-Partner: other\r\n\r\n", none),
+        // The rest of the head did not fit into the capture, or has not arrived.
+        ("X-Partner: acme\r\nCoo", &[0]),
+        ("X-Partner: acm", none),
+        // In the body, folded into another header, or no header at all.
+        ("Content-Length: 15\r\n\r\nX-Partner: acme", none),
+        ("A: b\r\n X-Partner: acme\r\n\r\n", none),
+        ("\0X-Partner: acme\r\n\r\n", none),
+    ] {
+        let head = format!("POST /x HTTP/1.1\r\n{lines}");
+        assert_eq!(rules_held(head.as_bytes()), held, "{lines:?}");
+    }
 }

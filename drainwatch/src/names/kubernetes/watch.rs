@@ -1,0 +1,275 @@
+//! List and watch, whatever the server does; what changed is told.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::Pin,
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Node, Pod as ApiPod};
+use kube::{
+    Api,
+    runtime::{
+        utils::Backoff,
+        watcher::{self, DefaultBackoff, Event},
+    },
+};
+
+use super::{
+    client::{Connection, Options},
+    guard::Unbelievable,
+    owners::Owners,
+    pod,
+};
+use crate::{
+    names::Teller,
+    workload::description::{Description, Pod, Subject},
+};
+
+/// Pods of a page of the list. Servers that answer from their cache, as asked, send all at once.
+const PAGE: u32 = 100;
+/// Most pods that are told of; the largest nodes have some hundred.
+const MOST_PODS: usize = 4096;
+/// How often a node that does not exist is looked for again.
+const LOOK_FOR_NODE: Duration = Duration::from_mins(1);
+/// The permission that the watch takes.
+pub const NEEDS: &str = "list and watch pods (a ClusterRole)";
+
+type Events = Pin<Box<dyn Stream<Item = Result<Event<ApiPod>, watcher::Error>> + Send>>;
+
+/// Tells of the pods of this node, for as long as the agent runs.
+pub async fn tell(options: Options, teller: Teller, owners: Owners) {
+    let mut backoff = DefaultBackoff::default();
+    let mut pods = Pods::new(teller, owners);
+    loop {
+        match options.connect().await {
+            // Where the way to the server has changed, the file has: it is read again.
+            Ok(connection) => follow(&options, &connection, &mut pods, &mut backoff).await,
+            Err(why) => pods.teller.down(why).await,
+        }
+        pause(&mut backoff, Duration::ZERO).await;
+    }
+}
+
+/// Lists and watches until the server does not know us any more.
+async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, backoff: &mut DefaultBackoff) {
+    let mut events = begin(options, connection);
+    let mut node_missing = false;
+    loop {
+        let look_for_node = async {
+            if node_missing {
+                tokio::time::sleep(LOOK_FOR_NODE).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = connection.heard.watching() => {
+                backoff.reset();
+                if !node_missing {
+                    pods.teller.up().await;
+                }
+                continue;
+            }
+            () = look_for_node => {
+                node_missing = is_missing(options, connection).await;
+                if !node_missing {
+                    pods.teller.up().await;
+                }
+                continue;
+            }
+        };
+        match event {
+            Some(Ok(event)) => {
+                let listed = matches!(event, Event::InitDone);
+                pods.take(event).await;
+                if listed {
+                    node_missing = pods.told.is_empty() && is_missing(options, connection).await;
+                    if node_missing {
+                        pods.teller.down(options.no_such_node()).await;
+                    }
+                } else if node_missing && !pods.told.is_empty() {
+                    node_missing = false;
+                    pods.teller.up().await;
+                }
+            }
+            Some(Err(error)) => {
+                pods.teller.down(sentence(connection, &error)).await;
+                if is_unauthorized(&error) {
+                    return;
+                }
+                let retry_after = connection.heard.retry_after();
+                pause(backoff, retry_after).await;
+                if is_lost(&error) {
+                    events = begin(options, connection);
+                }
+            }
+            // The watcher has no end of its own.
+            None => events = begin(options, connection),
+        }
+    }
+}
+
+fn begin(options: &Options, connection: &Connection) -> Events {
+    let config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={}", options.node))
+        // From the server's cache, which finds pods by node; a list from etcd reads those of all nodes.
+        .any_semantic()
+        .page_size(PAGE);
+    Box::pin(watcher::watcher(Api::all(connection.client.clone()), config))
+}
+
+async fn pause(backoff: &mut DefaultBackoff, at_least: Duration) {
+    let pause = backoff.next().unwrap_or(LOOK_FOR_NODE);
+    tokio::time::sleep(pause.max(at_least)).await;
+}
+
+/// Whether the server says that there is no such node. What it does not let us ask counts as there.
+pub async fn is_missing(options: &Options, connection: &Connection) -> bool {
+    let nodes: Api<Node> = Api::all(connection.client.clone());
+    match nodes.get_metadata(&options.node).await {
+        Err(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    }
+}
+
+/// Why, and what to do.
+fn sentence(connection: &Connection, error: &watcher::Error) -> String {
+    use watcher::Error;
+    match error {
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            connection.sentence(error, NEEDS)
+        }
+        Error::WatchError(status) => connection.sentence(&kube::Error::Api(status.clone()), NEEDS),
+        Error::NoResourceVersion => format!(
+            "the API server {} sends pods without a version; they are listed again",
+            connection.server
+        ),
+    }
+}
+
+fn is_unauthorized(error: &watcher::Error) -> bool {
+    use watcher::Error;
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 401,
+        _ => false,
+    }
+}
+
+/// Whether something of the watch is missing now that only a new list can tell. Where merely the connection
+/// broke, the watcher goes on from the last version that it saw.
+fn is_lost(error: &watcher::Error) -> bool {
+    use watcher::Error;
+    let error = match error {
+        // The watcher lists again by itself, but not after this as the status of an answer.
+        Error::WatchStartFailed(kube::Error::Api(status)) => return status.code == 410,
+        Error::WatchFailed(error) => error,
+        Error::WatchStartFailed(_)
+        | Error::InitialListFailed(_)
+        | Error::WatchError(_)
+        | Error::NoResourceVersion => return false,
+    };
+    match error {
+        kube::Error::ReadEvents(error) if error.kind() == std::io::ErrorKind::InvalidData => true,
+        kube::Error::ReadEvents(error) => {
+            let mut source: Option<&dyn std::error::Error> = Some(error);
+            while let Some(error) = source {
+                if error.is::<Unbelievable>() {
+                    return true;
+                }
+                let inner = error
+                    .downcast_ref::<std::io::Error>()
+                    .and_then(std::io::Error::get_ref)
+                    .map(|inner| -> &dyn std::error::Error { inner });
+                source = inner.or_else(|| error.source());
+            }
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The pods that were told of.
+struct Pods {
+    teller: Teller,
+    owners: Owners,
+    told: HashMap<String, Pod>,
+    /// Uids of the list that is coming in.
+    listed: Option<HashSet<String>>,
+    overflowed: bool,
+}
+
+impl Pods {
+    fn new(teller: Teller, owners: Owners) -> Self {
+        Self {
+            teller,
+            owners,
+            told: HashMap::new(),
+            listed: None,
+            overflowed: false,
+        }
+    }
+
+    async fn take(&mut self, event: Event<ApiPod>) {
+        match event {
+            Event::Init => self.listed = Some(HashSet::new()),
+            Event::InitApply(pod) => {
+                let uid = self.apply(&pod).await;
+                if let (Some(listed), Some(uid)) = (&mut self.listed, uid) {
+                    listed.insert(uid);
+                }
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<_> = self
+                    .told
+                    .keys()
+                    .filter(|uid| !listed.contains(*uid))
+                    .cloned()
+                    .collect();
+                for uid in gone {
+                    self.forget(uid).await;
+                }
+            }
+            Event::Apply(pod) => drop(self.apply(&pod).await),
+            Event::Delete(pod) => {
+                // Its last state may be the only one that says that it is being deleted.
+                if let Some(uid) = self.apply(&pod).await {
+                    self.forget(uid).await;
+                }
+            }
+        }
+    }
+
+    /// Tells of a pod where it is another than before; its uid, if it is told of.
+    async fn apply(&mut self, api: &ApiPod) -> Option<String> {
+        // The uid alone finds what is known of it.
+        let uid = pod::describe(api, None)?.uid;
+        let before = self.told.get(&uid);
+        let pod = pod::describe(api, before)?;
+        if before == Some(&pod) {
+            return Some(uid);
+        }
+        if before.is_none() && self.told.len() >= MOST_PODS {
+            if !self.overflowed {
+                self.overflowed = true;
+                let why = format!("more than {MOST_PODS} pods on this node: the rest go by their cgroups");
+                self.teller.down(why).await;
+            }
+            return None;
+        }
+        self.owners.note(api);
+        self.told.insert(uid.clone(), pod.clone());
+        self.teller.described(Description::Pod(pod)).await;
+        Some(uid)
+    }
+
+    async fn forget(&mut self, uid: String) {
+        if self.told.remove(&uid).is_some() {
+            self.teller.undescribed(Subject::Pod(uid)).await;
+        }
+    }
+}

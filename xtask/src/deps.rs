@@ -25,10 +25,10 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
-    /// A real browser for the page, and its checks; the fonts of the README's pictures.
-    Page,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -70,15 +70,15 @@ const PACKAGES: &[Package] = &[
         "prometheus-alertmanager",
         Some("prometheus-alertmanager"),
     ),
+    package(Use::Deploy, "golang-go", Some("go")),
+    package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
+    package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
+    package(Use::Deploy, "systemd", Some("systemd-analyze")),
     package(Use::Page, "chromium", Some("chromium")),
     package(Use::Page, "chromium-driver", Some("chromedriver")),
     package(Use::Page, "npm", Some("npm")),
     package(Use::Page, "fonts-inter", None),
     package(Use::Page, "fonts-jetbrains-mono", None),
-    package(Use::Deploy, "golang-go", Some("go")),
-    package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
-    package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
-    package(Use::Deploy, "systemd", Some("systemd-analyze")),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -146,8 +146,8 @@ const ALL: &[Use] = &[
     Use::Vm,
     Use::Ledger,
     Use::Alerts,
-    Use::Page,
     Use::Deploy,
+    Use::Page,
 ];
 
 fn print() {

@@ -34,10 +34,10 @@ enum Stage {
     Ledger,
     /// The alerts and dashboards, with a real Prometheus and Alertmanager
     Alerts,
-    /// The page, in a real browser
-    Page,
     /// The chart, the kustomize base and the systemd unit
     Deploy,
+    /// The page, in a real browser
+    Page,
     /// A part of the ledger on other kernels, in QEMU
     Vm,
 }
@@ -68,8 +68,8 @@ impl Stage {
             Self::Unit => unit(),
             Self::Ledger => ledger(),
             Self::Alerts => Ok(dashboards::checks().plus(dashboards::prove()?)),
-            Self::Page => page::prove(),
             Self::Deploy => Ok(deploy::checks()),
+            Self::Page => page::prove(),
             Self::Vm => Ok(guests()),
         }
     }

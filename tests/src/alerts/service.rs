@@ -120,6 +120,12 @@ impl Request {
         Ok(Self(stream))
     }
 
+    /// Takes what there is until the server closes.
+    pub fn read_all(&mut self) -> anyhow::Result<()> {
+        std::io::copy(&mut self.0, &mut std::io::sink())?;
+        Ok(())
+    }
+
     /// Waits for the beginning of the body of a 200.
     pub fn read_begun(&mut self) -> anyhow::Result<()> {
         let mut text = String::new();

@@ -26,7 +26,7 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
 
 /** Text of a report, made visible: nothing in it can reorder or hide what stands beside it. */
 export const shown = (text) =>
-  String(text ?? "").replace(UNSEEN, (c) => `\\u{${c.codePointAt(0).toString(16).toUpperCase()}}`);
+  String(text ?? "").replace(UNSEEN, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
 /** Text of a report as an element of its own direction. */
 export const name = (text, attributes) => el("bdi", attributes, shown(text));

@@ -52,6 +52,8 @@ export class Shutdown {
   /** Asks for the report if it may have changed. */
   async update(opened) {
     const id = this.#id;
+    // What is not among the feed's was asked for by its id, once: it has ended, or is not there.
+    if (!opened && !this.#feed.reports.has(id)) return;
     try {
       const report = await this.#feed.one(id);
       if (id !== this.#id) return;
@@ -125,7 +127,7 @@ export class Shutdown {
     const caption = `${count(rows.length, "severed request")}${left ? `; ${left.toLocaleString("en")} more are counted but not listed` : ""}`;
     return el(
       "div",
-      { class: "wide tall", id: "severed-table", tabindex: 0, role: "region", "aria-label": "Severed requests" },
+      { class: "wide tall", id: "severed-table", tabindex: 0, role: "region", "aria-label": "Table of severed requests" },
       el("table", { class: "requests" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)),
     );
   }
@@ -245,7 +247,7 @@ function moments(report) {
     "details",
     {},
     el("summary", { id: "moments" }, "The timeline as a table"),
-    el("div", { class: "wide tall", tabindex: 0, role: "region", "aria-label": "The timeline as a table" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body))),
+    el("div", { class: "wide tall", tabindex: 0, role: "region", "aria-label": "Table of moments" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body))),
   );
 }
 
@@ -257,13 +259,13 @@ function signals(report) {
       {},
       el("td", { class: "number" }, span(s.at_ms)),
       el("td", {}, shown(s.signal)),
-      el("td", {}, process(s.sender)),
-      el("td", {}, process(s.target)),
+      el("td", { class: "short" }, process(s.sender)),
+      el("td", { class: "short" }, process(s.target)),
       el("td", {}, s.dropped ? "dropped by the kernel" : worded(DISPOSITIONS, s.disposition)),
     ),
   );
   const head = ["At", "Signal", "From", "To", "It met"].map((label, n) => el("th", { scope: "col", class: n ? null : "number" }, label));
-  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Signals" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
+  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table of signals" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
 }
 
 function names(report) {

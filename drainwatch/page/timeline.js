@@ -319,7 +319,9 @@ function marked(moments, at, y) {
 function grouped(report) {
   const begun = (r) => r.at_ms - (r.age_ms ?? 0);
   const sorted = (list) => [...list].sort((a, b) => begun(a) - begun(b) || a.at_ms - b.at_ms);
-  const groups = Object.entries(Object.groupBy(report.severed_requests, (r) => r.cause)).map(([cause, list]) => ({
+  const causes = Object.entries(Object.groupBy(report.severed_requests, (r) => r.cause));
+  const place = ([cause]) => Object.keys(CAUSES).indexOf(cause);
+  const groups = causes.sort((a, b) => place(a) - place(b)).map(([cause, list]) => ({
     kind: "severed",
     label: `severed, ${shown(cause)} · ${(report.severed[cause] ?? list.length).toLocaleString("en")}`,
     requests: sorted(list),

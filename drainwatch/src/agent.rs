@@ -241,7 +241,7 @@ impl<S: Source> Agent<S> {
             sinks,
         } = options;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let (changes, changed) = watch::channel(0);
+        let (changes, told) = watch::channel(0);
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let mut metrics = Metrics::new(&classes)?;
         for report in store.as_deref().map(last_reports).unwrap_or_default() {
@@ -271,7 +271,7 @@ impl<S: Source> Agent<S> {
             Handle {
                 questions: sender,
                 store,
-                changes: changed,
+                changes: told,
             },
         ))
     }

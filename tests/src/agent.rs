@@ -19,13 +19,17 @@ use serde_json::Value;
 
 use crate::{
     clock::Clock,
+    engine::Running,
     server::{self, Port},
+    table::Engine,
 };
 
 /// A report, as the contract writes it. Only what the ledger compares.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Report {
     pub workload: Workload,
+    #[serde(default)]
+    pub configured: Option<Configured>,
     pub trigger: String,
     pub verdict: String,
     pub ended_at: Option<String>,
@@ -48,7 +52,22 @@ pub struct Report {
 /// What was stopped.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Workload {
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+    pub container: Option<String>,
+    pub container_id: Option<String>,
+    #[serde(default)]
+    pub image: Option<String>,
     pub cgroup: String,
+}
+
+/// How the workload was configured to be stopped.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Configured {
+    pub grace_seconds: Option<f64>,
+    pub stop_signal: Option<String>,
+    pub kill_mode: Option<String>,
 }
 
 /// How the main process ended.
@@ -129,12 +148,22 @@ pub struct Agent {
 
 impl Agent {
     /// Starts it and waits until it is ready.
-    pub fn start(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, out: &Path, engines: &[Running], clock: Clock) -> anyhow::Result<Self> {
         let port = Port::find()?;
         let log = out.join("agent.log");
         let file = File::create(&log)?;
+        let asked = |engine: Engine| {
+            let found = engines.iter().find(|running| running.engine == engine);
+            found.map_or_else(
+                || "off".to_owned(),
+                |running| running.socket.display().to_string(),
+            )
+        };
         let child = Command::new(binary)
             .arg("run")
+            .args(["--docker.socket", &asked(Engine::Docker)])
+            .args(["--podman.socket", &asked(Engine::Podman)])
+            .args(["--systemd.bus", &asked(Engine::Systemd)])
             .args(["--web.listen-address", &format!("127.0.0.1:{}", port.number)])
             .arg("--state-dir")
             .arg(out.join("state"))

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use nix::{
+    errno::Errno,
     sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
     unistd::Pid,
 };
@@ -45,6 +46,8 @@ pub struct Cgroup {
     inside: Option<PathBuf>,
     /// Made with it, to hold it; goes with it.
     holder: Option<PathBuf>,
+    /// It is a runtime's, which makes it and removes it.
+    hosted: bool,
     clock: Clock,
 }
 
@@ -59,8 +62,22 @@ impl Cgroup {
             workload: format!("/{name}"),
             inside: None,
             holder: None,
+            hosted: false,
             clock,
         })
+    }
+
+    /// One that a runtime has made, at `path`, for the workload of this name.
+    pub fn hosted(root: &Path, path: &str, workload: &str, clock: Clock) -> Self {
+        Self {
+            directory: root.join(path.trim_start_matches('/')),
+            path: path.to_owned(),
+            workload: workload.to_owned(),
+            inside: None,
+            holder: None,
+            hosted: true,
+            clock,
+        }
     }
 
     /// Makes what Docker makes for a container, below `name`: a scope named after the id, and in it the
@@ -76,6 +93,7 @@ impl Cgroup {
             workload: id.chars().take(12).collect(),
             inside: Some(inside),
             holder: Some(holder),
+            hosted: false,
             clock,
         })
     }
@@ -100,8 +118,19 @@ impl Cgroup {
         let lists = directories
             .into_iter()
             .flatten()
-            .map(|directory| fs::read_to_string(directory.join("cgroup.procs")));
+            .map(|directory| self.unless_gone(fs::read_to_string(directory.join("cgroup.procs"))));
         lists.collect()
+    }
+
+    /// What a runtime has removed is empty.
+    fn unless_gone<T: Default>(&self, result: io::Result<T>) -> io::Result<T> {
+        match result {
+            // The file, or the directory while it was being read.
+            Err(error) if self.hosted && error.raw_os_error().map(Errno::from_raw).is_some_and(is_gone) => {
+                Ok(T::default())
+            }
+            other => other,
+        }
     }
 
     /// Its path in the hierarchy, as reports name it.
@@ -127,7 +156,7 @@ impl Cgroup {
 
     /// SIGKILLs everything inside, by the kernel's own means.
     pub fn kill(&self) -> io::Result<()> {
-        fs::write(self.directory.join("cgroup.kill"), "1")
+        self.unless_gone(fs::write(self.directory.join("cgroup.kill"), "1"))
     }
 
     /// Sets `memory.max`, without swap.
@@ -140,6 +169,9 @@ impl Cgroup {
 
     /// No process is left.
     pub fn is_empty(&self) -> bool {
+        if self.hosted && !self.directory.exists() {
+            return true;
+        }
         fs::read_to_string(self.directory.join("cgroup.events"))
             .is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
     }
@@ -153,8 +185,15 @@ impl Cgroup {
     }
 }
 
+fn is_gone(error: Errno) -> bool {
+    matches!(error, Errno::ENOENT | Errno::ENODEV)
+}
+
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        if self.hosted {
+            return;
+        }
         let left = self
             .kill()
             .map_err(anyhow::Error::from)

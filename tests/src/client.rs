@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -83,10 +83,23 @@ impl Request {
     }
 }
 
+/// Our address on the way to a server: what the kernel would choose.
+fn address_towards(server: SocketAddr) -> anyhow::Result<IpAddr> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Nothing is sent by connecting a UDP socket.
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(server)?;
+    Ok(socket.local_addr()?.ip())
+}
+
 impl Connection {
     /// Connects. A refusal is an observation, not an error.
     pub fn open(server: SocketAddr, small_buffer: bool, patience: Duration) -> anyhow::Result<Self> {
         let (domain, any) = match server {
+            _ if !server.ip().is_loopback() => (Domain::for_address(server), address_towards(server)?),
             SocketAddr::V4(_) => (Domain::IPV4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             SocketAddr::V6(_) => (Domain::IPV6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
         };

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use crate::{
-    agent::{Drained, Report, Severed},
+    agent::{Drained, Report, Severed, Workload},
+    engine::{self, Contained},
     server::canonical,
-    table::{Case, Expect, Fate, Reports, Saw, Server},
+    table::{Case, Expect, Fate, From, Hosted, Reports, Saw, Server},
 };
 
 /// One request in the ledger.
@@ -90,6 +91,63 @@ pub fn report(of: &Case, entries: &[Entry], known: &Known, report: &Report) -> V
     shutdown(&of.expect, entries, known, report, &mut wrong);
     findings(&of.expect, entries, report, &mut wrong);
     wrong
+}
+
+/// Whether the report calls a workload what its users call it, and knows how it was to be stopped: of one
+/// that was gone before anybody could ask, its name alone has to be right.
+pub fn names(case: &Case, hosted: &Hosted, contained: &Contained, report: &Report, wrong: &mut Vec<String>) {
+    let mut differ = |what: &str, is: Option<&str>, must: Option<&str>| {
+        if is != must {
+            wrong.push(format!("workload.{what} is {is:?}, must be {must:?}"));
+        }
+    };
+    let Workload {
+        kind,
+        namespace,
+        name,
+        container,
+        container_id,
+        image,
+        ..
+    } = &report.workload;
+    let container_name = contained.id.as_ref().map(|_| contained.name.as_str());
+    let image = image
+        .as_deref()
+        .map(|image| image.rsplit('/').next().unwrap_or(image));
+    differ("kind", Some(kind), Some(hosted.engine.word()));
+    differ("namespace", namespace.as_deref(), hosted.namespace);
+    differ(
+        "name",
+        Some(name),
+        Some(&hosted.workload.replace("{}", &contained.name)),
+    );
+    differ("container", container.as_deref(), container_name);
+    differ("container_id", container_id.as_deref(), contained.id.as_deref());
+    differ("image", image, contained.id.as_ref().map(|_| engine::IMAGE));
+    let Some(configured) = &report.configured else {
+        if case.from == From::Begun {
+            return;
+        }
+        wrong.push("`configured` is missing".into());
+        return;
+    };
+    let mut differ = |what: &str, is: Option<&str>, must: Option<&str>| {
+        if is != must && !(is.is_none() && case.from == From::Begun) {
+            wrong.push(format!("configured.{what} is {is:?}, must be {must:?}"));
+        }
+    };
+    let seconds = configured.grace_seconds.map(|seconds| seconds.to_string());
+    differ(
+        "grace_seconds",
+        seconds.as_deref(),
+        Some(&hosted.grace_seconds.to_string()),
+    );
+    differ(
+        "stop_signal",
+        configured.stop_signal.as_deref(),
+        Some(hosted.stop_signal),
+    );
+    differ("kill_mode", configured.kill_mode.as_deref(), hosted.kill_mode);
 }
 
 fn same_peer(entry: &Entry, peer: &str) -> bool {

@@ -17,7 +17,9 @@ mod cgroup;
 mod client;
 mod clock;
 mod compare;
+mod engine;
 mod enter;
+mod page;
 mod prepare;
 mod runner;
 mod scene;
@@ -50,6 +52,12 @@ struct Options {
     /// Instead of the cases: the alerts and dashboards of this directory, with a real Prometheus.
     #[arg(long, value_name = "DIR", requires = "drainwatch")]
     alerts: Option<PathBuf>,
+    /// Instead of the cases: the page, in a real browser.
+    #[arg(long, requires = "drainwatch")]
+    page: bool,
+    /// Instead of the cases: write the README's pictures into this directory.
+    #[arg(long, value_name = "DIR", requires = "drainwatch")]
+    pictures: Option<PathBuf>,
     /// Cases at a time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -124,20 +132,36 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     }
+    if let (true, Some(binary)) = (options.page, &options.drainwatch) {
+        let code = page::run(binary, &out, clock)?;
+        if code == ExitCode::SUCCESS {
+            let _ = fs::remove_dir_all(&out);
+        }
+        return Ok(code);
+    }
+    if let (Some(pictures), Some(binary)) = (&options.pictures, &options.drainwatch) {
+        page::pictures::take(pictures, binary, &out, clock)?;
+        let _ = fs::remove_dir_all(&out);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = cgroup::unified_root()?;
+    let (engines, absent) = engine::start_needed(&cases, &out, &root, clock);
     let agent = options
         .drainwatch
         .as_ref()
-        .map(|binary| Agent::start(binary, &out, clock))
+        .map(|binary| Agent::start(binary, &out, &engines, clock))
         .transpose()?;
     if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
         println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
     }
     let mut world = World {
         artefacts,
-        cgroups: cgroup::unified_root()?,
+        cgroups: root,
         out,
         clock,
         agent,
+        engines,
+        absent,
     };
     let tally = runner::run(&world, &cases, options)?;
     if options.kernel_notes {
@@ -147,6 +171,8 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     if let Err(error) = &stopped {
         println!("FAIL agent: {error:#}");
     }
+    // Before their files go.
+    world.engines.clear();
     let failed = tally.failed + usize::from(stopped.is_err());
     if failed == 0 {
         // Nothing to look at; a leftover in the temporary directory harms nobody.

@@ -20,6 +20,8 @@ pub struct Artefacts {
     pub go: PathBuf,
     /// The Python environment.
     pub venv: PathBuf,
+    /// What the page is checked with, for the browser (`tests/browser`).
+    pub browser: PathBuf,
 }
 
 impl Artefacts {
@@ -31,12 +33,15 @@ impl Artefacts {
             servers: tests.join("servers"),
             go: made.join("go-server"),
             venv: made.join("venv"),
+            browser: made.join("browser"),
         }
     }
 
     /// Builds what is missing or older than its source.
     pub fn prepare(&self) -> anyhow::Result<()> {
-        let Self { servers, go, venv } = self;
+        let Self {
+            servers, go, venv, ..
+        } = self;
         if let Some(made) = go.parent() {
             fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
         }
@@ -65,6 +70,23 @@ impl Artefacts {
                 ])
                 .arg(&wanted))?;
             fs::copy(&wanted, &stamp)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what the page is checked with, if it is missing or another one is wanted now.
+    pub fn prepare_browser(&self) -> anyhow::Result<()> {
+        let Self { servers, browser, .. } = self;
+        let wanted = servers.parent().unwrap_or(servers).join("browser");
+        let stamp = browser.join("node_modules");
+        if stale(&stamp, &wanted.join("package-lock.json")) {
+            fs::create_dir_all(browser)?;
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(wanted.join(file), browser.join(file))?;
+            }
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
+                .current_dir(browser))?;
         }
         Ok(())
     }

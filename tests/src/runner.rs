@@ -15,7 +15,7 @@ use crate::{
     compare::Entry,
     scene::{self, Outcome, World},
     server,
-    table::{Case, Hops, Server},
+    table::{Case, Hops, Hosted, Server},
 };
 
 /// How it went.
@@ -82,10 +82,21 @@ pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<T
 
 /// Fails a case whose server is not there, or skips it where that was allowed.
 fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
+    let absent = |hosted: &Hosted| world.absent.iter().find(|(engine, _)| *engine == hosted.engine);
+    if let Some((engine, why)) = case.hosted.as_ref().and_then(absent) {
+        let runtime = engine.word();
+        return Some(if options.may_miss.iter().any(|allowed| allowed == runtime) {
+            Outcome::Skipped(format!(
+                "{runtime} does not run here (--may-miss {runtime}): {why}"
+            ))
+        } else {
+            Outcome::Failed(format!("{runtime} does not run here: {why}"))
+        });
+    }
     let go = world.artefacts.go.display().to_string();
     let python = world.artefacts.venv.join("bin/python").display().to_string();
     let mut needs = match case.server {
-        Server::Hyper(_) | Server::Raw(_) => vec![],
+        Server::Hyper(_) | Server::Raw(_) | Server::Brief => vec![],
         Server::Node(_) => vec![("node", "node".to_owned())],
         Server::Go(_) => vec![("go", go)],
         Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],

@@ -22,6 +22,7 @@ use procfs::{net::TcpNetEntry, net::TcpState, process::Process};
 use crate::{
     cgroup::Cgroup,
     clock::Clock,
+    engine::{self, Contained, Order},
     prepare::Artefacts,
     table::{Around, Net, Python, Server},
 };
@@ -35,6 +36,10 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 const WAIT: &str = r#""$@" & wait"#;
 /// `exit` in the trap leaves the server behind, as such scripts do.
 const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
+
+fn shell(script: &str) -> Vec<String> {
+    vec!["sh".to_owned(), "-c".into(), script.into(), "sh".into()]
+}
 
 /// A port that nothing listens on and no other harness on this machine gets while this value lives.
 #[derive(Debug)]
@@ -91,11 +96,14 @@ pub struct Setting<'a> {
     pub port: u16,
     /// nginx's upstream.
     pub upstream: Option<SocketAddr>,
+    /// The server is a runtime's: it is found at an address that only the runtime knows.
+    pub hosted: bool,
 }
 
 impl Setting<'_> {
     fn host(&self) -> &'static str {
         match self.net {
+            Net::V4 if self.hosted => "0.0.0.0",
             Net::V4 => "127.0.0.1",
             Net::V6 => "::1",
             Net::Mapped => "::",
@@ -125,7 +133,6 @@ impl Setting<'_> {
             words
         };
         let (outer, enter) = (enter(self.cgroup.directory()), enter(self.cgroup.inside()));
-        let shell = |script: &str| vec!["sh".to_owned(), "-c".into(), script.into(), "sh".into()];
         let unshare = || {
             ["unshare", "--fork", "--pid", "--kill-child"]
                 .map(str::to_owned)
@@ -147,12 +154,7 @@ impl Setting<'_> {
             .open(self.directory.join("server.log"))?;
         let child = Command::new(&line[0])
             .args(&line[1..])
-            .envs(variables)
-            .env("LEDGER_DIR", self.directory)
-            .env("LEDGER_HOST", self.host())
-            .env("LEDGER_PORT", self.port.to_string())
-            .env("PYTHONPATH", &self.artefacts.servers)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(self.variables(variables))
             .current_dir(self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -174,6 +176,57 @@ impl Setting<'_> {
                 Ok(first.is_some())
             })?;
         Ok(started)
+    }
+
+    /// Has a runtime start `server`.
+    pub fn start_hosted(
+        &self,
+        engine: &engine::Running,
+        server: Server,
+        name: &str,
+        options: &[&str],
+    ) -> anyhow::Result<Contained> {
+        fs::create_dir_all(self.directory)?;
+        let (words, variables) = self.command(server)?;
+        let line = match self.around {
+            Around::Nothing => words,
+            Around::Shell => [shell(WAIT), words].concat(),
+            Around::TrapShell => [shell(TRAP), words].concat(),
+            other => bail!("{other:?} is what the harness makes, not a runtime"),
+        };
+        engine.run(&Order {
+            name,
+            options: options.iter().map(|option| option.replace("{}", name)).collect(),
+            line: &line,
+            lives: !matches!(server, Server::Brief),
+            variables: self.variables(variables),
+            directory: self.directory,
+            artefacts: self.artefacts,
+        })
+    }
+
+    /// What every server is told, and what this one is.
+    fn variables(&self, own: HashMap<&'static str, String>) -> Vec<(String, String)> {
+        let path = |path: &Path| path.display().to_string();
+        let every = [
+            ("LEDGER_DIR", path(self.directory)),
+            ("LEDGER_HOST", self.host().to_owned()),
+            ("LEDGER_PORT", self.port.to_string()),
+            ("PYTHONPATH", path(&self.artefacts.servers)),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        ];
+        let all = own.into_iter().chain(every);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Waits until something listens on the port of a process that is not our child.
+    pub fn wait_hosted(&self, main: Pid) -> anyhow::Result<()> {
+        self.clock.until("the listener", Duration::from_secs(30), || {
+            if Process::new(main.as_raw()).is_err() {
+                bail!("the server ended before it listened: {}", self.log());
+            }
+            Ok(is_listening(main, self.port))
+        })
     }
 
     /// Waits until something listens on the port.
@@ -276,6 +329,7 @@ impl Setting<'_> {
                     .chain(["asgi_app:app".into()])
                     .collect()
             }
+            Server::Brief => ["sh", "-c", "sleep 0.05; exit 3"].map(str::to_owned).to_vec(),
             Server::Nginx { extra, .. } => {
                 let file = self.nginx_files(&bind, extra)?;
                 vec!["nginx".into(), "-c".into(), path(file)]

@@ -13,6 +13,8 @@ pub struct Case {
     pub server: Server,
     /// How it is wrapped.
     pub around: Around,
+    /// The runtime that starts and stops it; the harness itself without one.
+    pub hosted: Option<Hosted>,
     /// Addresses.
     pub net: Net,
     /// What stands between the clients and the process that loses the requests.
@@ -31,6 +33,51 @@ pub struct Case {
     pub expect: Expect,
 }
 
+/// A runtime that starts and stops servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// dockerd.
+    Docker,
+    /// Podman's service.
+    Podman,
+    /// systemd as PID 1.
+    Systemd,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Systemd];
+
+    /// Its name: what reports call the kind, and the agent's flags begin with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
+/// How a runtime is told to run a server, and what the report must say of it. `{}` stands for the name of the
+/// case's container or unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Hosted {
+    /// Which one.
+    pub engine: Engine,
+    /// Options of `docker run`, `podman run`, `systemd-run`.
+    pub options: &'static [&'static str],
+    /// The workload's name.
+    pub workload: &'static str,
+    /// Its namespace: the project of Compose.
+    pub namespace: Option<&'static str>,
+    /// Stop signal that it was configured with.
+    pub stop_signal: &'static str,
+    /// Time between stop signal and SIGKILL that it was configured with, in seconds.
+    pub grace_seconds: f64,
+    /// systemd's kill mode.
+    pub kill_mode: Option<&'static str>,
+}
+
 /// What is waited for before a case begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -40,6 +87,8 @@ pub enum From {
     Listening,
     /// It has answered a first request.
     Answering,
+    /// It has begun, and may have ended since.
+    Begun,
 }
 
 /// What stands between the clients and the process that loses the requests.
@@ -79,6 +128,8 @@ pub enum Server {
     Gunicorn(&'static [&'static str]),
     /// uvicorn with these arguments.
     Uvicorn(&'static [&'static str]),
+    /// No server: a shell that lives 50 ms and fails.
+    Brief,
     /// nginx: its static files, and everything else proxied to an `http_server.py`.
     Nginx {
         /// Where the upstream lives.
@@ -335,6 +386,10 @@ pub enum Step {
     Signal(Who, Signal),
     /// Writes `cgroup.kill`.
     CgroupKill,
+    /// Tells the runtime: `stop`, `kill`, `restart`, with options. What comes next does not wait for it.
+    Tell(&'static [&'static str]),
+    /// Waits until the runtime has done what it was told.
+    Told,
     /// Sends the rows whose way is [`Way::Finally`].
     Poison,
     /// Waits until the server has reported that it handles the stop signal.
@@ -401,6 +456,7 @@ pub fn case(name: &'static str, server: Server, ending: &'static [Step], expect:
         name,
         server,
         around: Around::Nothing,
+        hosted: None,
         net: Net::V4,
         hops: Hops::Direct,
         freeze: false,
@@ -439,6 +495,12 @@ impl Case {
     /// Sets the wrapping.
     pub fn around(mut self, around: Around) -> Self {
         self.around = around;
+        self
+    }
+
+    /// Sets the runtime.
+    pub fn hosted(mut self, hosted: Hosted) -> Self {
+        self.hosted = Some(hosted);
         self
     }
 

@@ -25,8 +25,12 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// The tests of the agent as it is deployed.
+    Unit,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
+    /// A real browser for the page, and its checks; the fonts of the README's pictures.
+    Page,
 }
 
 /// A Debian package.
@@ -54,6 +58,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Vm, "cpio", Some("cpio")),
     package(Use::Vm, "xz-utils", Some("xz")),
     package(Use::Vm, "debian-archive-keyring", None),
+    package(Use::Ledger, "openssl", Some("openssl")),
     package(Use::Ledger, "nginx", Some("nginx")),
     package(Use::Ledger, "wrk", Some("wrk")),
     package(Use::Ledger, "golang-go", Some("go")),
@@ -62,6 +67,13 @@ const PACKAGES: &[Package] = &[
     package(Use::Ledger, "python3-venv", None),
     package(Use::Ledger, "iproute2", Some("ip")),
     package(Use::Ledger, "procps", Some("ps")),
+    package(Use::Ledger, "util-linux", Some("setpriv")),
+    package(Use::Ledger, "docker.io", Some("dockerd")),
+    package(Use::Ledger, "iptables", Some("iptables")),
+    package(Use::Ledger, "podman", Some("podman")),
+    package(Use::Ledger, "containernetworking-plugins", None),
+    package(Use::Ledger, "systemd", None),
+    package(Use::Ledger, "dbus", Some("dbus-daemon")),
     package(Use::Alerts, "prometheus", Some("promtool")),
     package(
         Use::Alerts,
@@ -72,6 +84,13 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
+    package(Use::Unit, "runc", Some("runc")),
+    package(Use::Unit, "gcc", Some("cc")),
+    package(Use::Page, "chromium", Some("chromium")),
+    package(Use::Page, "chromium-driver", Some("chromedriver")),
+    package(Use::Page, "npm", Some("npm")),
+    package(Use::Page, "fonts-inter", None),
+    package(Use::Page, "fonts-jetbrains-mono", None),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -134,7 +153,15 @@ fn linker_command() -> Command {
     command
 }
 
-const ALL: &[Use] = &[Use::Bpf, Use::Vm, Use::Ledger, Use::Alerts, Use::Deploy];
+const ALL: &[Use] = &[
+    Use::Bpf,
+    Use::Vm,
+    Use::Ledger,
+    Use::Alerts,
+    Use::Deploy,
+    Use::Unit,
+    Use::Page,
+];
 
 fn print() {
     let packages = missing_packages(ALL);

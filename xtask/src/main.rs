@@ -8,6 +8,7 @@ mod deps;
 mod docs;
 mod ebpf;
 mod lint;
+mod page;
 mod shell;
 mod test;
 mod vm;
@@ -40,6 +41,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Formatting, clippy and documentation of both sides
     Lint(lint::Options),
+    /// Take the README's pictures, of the page and of a report in a terminal
+    Pictures(page::Options),
     /// Everything that must hold: lint, the BPF object, unit tests, the ledger, other kernels
     Test(test::Options),
     /// Run a command, or the ledger, on another kernel
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Lint(options) => lint::run(&options),
+        Task::Pictures(options) => page::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),
     };

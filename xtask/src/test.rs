@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::deps::Use;
-use crate::{dashboards, deploy, deps, ebpf, lint, shell, vm};
+use crate::{dashboards, deploy, deps, ebpf, lint, page, shell, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ enum Stage {
     Alerts,
     /// The chart, the kustomize base and the systemd unit
     Deploy,
+    /// The page, in a real browser
+    Page,
     /// A part of the ledger on other kernels, in QEMU
     Vm,
 }
@@ -50,8 +52,9 @@ impl Stage {
     fn uses(self) -> &'static [Use] {
         match self {
             Self::Lint | Self::Ebpf => &[Use::Bpf],
-            Self::Unit => &[],
+            Self::Unit => &[Use::Unit],
             Self::Ledger => &[Use::Ledger],
+            Self::Page => &[Use::Ledger, Use::Page],
             Self::Alerts => &[Use::Alerts],
             Self::Deploy => &[Use::Deploy, Use::Alerts],
             Self::Vm => &[Use::Vm, Use::Ledger],
@@ -66,6 +69,7 @@ impl Stage {
             Self::Ledger => ledger(),
             Self::Alerts => Ok(dashboards::checks().plus(dashboards::prove()?)),
             Self::Deploy => Ok(deploy::checks()),
+            Self::Page => page::prove(),
             Self::Vm => Ok(guests()),
         }
     }

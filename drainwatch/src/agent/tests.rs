@@ -376,3 +376,34 @@ async fn given_no_loop_when_asked_then_it_is_stuck() {
     drop(agent);
     assert_eq!(handle.beat().await, Err(Stuck));
 }
+
+#[tokio::test]
+async fn given_an_origin_when_the_agent_starts_then_what_is_older_waits_for_its_names() {
+    let tape = Written::default();
+    let (tellers, names) = crate::names::Teller::channel(&[crate::workload::description::Origin::Docker]);
+    let options = Options {
+        tape: Some(Box::new(tape.clone())),
+        names: Some(names),
+        ..Options::default()
+    };
+    let script = Script {
+        batches: VecDeque::from([vec![cgroup(1)]]),
+        ..Script::default()
+    };
+    let (mut agent, handle) = Agent::new(script, options).unwrap();
+    agent.run(async { handle.beat().await.unwrap() }).await;
+    drop(tellers);
+    let kinds: Vec<EventKind> = tape.0.borrow().iter().map(|event| event.kind.clone()).collect();
+    assert!(
+        matches!(
+            kinds[..2],
+            [EventKind::Tick { .. }, EventKind::NamesExpected { .. }]
+        ),
+        "{kinds:?}"
+    );
+    let text = agent.expose();
+    assert!(
+        text.contains("drainwatch_names_up{origin=\"docker\"} 0"),
+        "{text}"
+    );
+}

@@ -215,12 +215,12 @@ impl Metrics {
     /// values are there again as soon as its workload is.
     pub fn remember(&mut self, report: &Report) {
         if let Some(measured) = Measured::of(report) {
-            self.measure(Labels::from(&report.workload), measured);
+            self.measure(&Labels::from(&report.workload), measured);
         }
     }
 
-    fn measure(&mut self, labels: Labels, measured: Measured) {
-        if !self.measured.contains_key(&labels) && self.measured.len() >= MOST_MEASURED {
+    fn measure(&mut self, labels: &Labels, measured: Measured) {
+        if !self.measured.contains_key(labels) && self.measured.len() >= MOST_MEASURED {
             let oldest = self.measured.iter().min_by_key(|(_, shutdowns)| shutdowns.last);
             if let Some(oldest) = oldest.map(|(labels, _)| labels.clone()) {
                 self.measured.remove(&oldest);
@@ -230,7 +230,7 @@ impl Metrics {
         let shutdowns = self.measured.entry(labels.clone()).or_default();
         shutdowns.last = self.measured_last;
         shutdowns.history.add(measured);
-        if let Some(known) = self.workloads.get_mut(&labels) {
+        if let Some(known) = self.workloads.get_mut(labels) {
             known.series.recommended = shutdowns.history.recommended();
         }
     }
@@ -306,7 +306,7 @@ impl Metrics {
         }
         let workloads = self.workloads.len();
         let mut own = self.agent.collect(scrape, workloads, self.overflowed);
-        own.extend(self.agent.origins(&self.origins(scrape.origins)));
+        own.extend(families::Agent::origins(&self.origins(scrape.origins)));
         let mut own_text = Vec::new();
         encoder.encode(&own, &mut own_text)?;
         text.push_str(&String::from_utf8_lossy(&own_text));
@@ -665,5 +665,97 @@ mod tests {
         let text = expose(&mut metrics, 1, &[]);
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
         assert!(text.contains(r#"workload="/a\"} 1\nevil 2\\""#));
+    }
+
+    #[test]
+    fn given_stops_when_scraped_then_what_they_call_for_stands_beside_what_is_configured() {
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
+        let mut before = report("r", "/a", Verdict::Clean);
+        before.trigger = Trigger::Stop;
+        before.requests.drained = 1;
+        before.drain_ms = Some(8000.0);
+        before.endpoint_lag_ms = Some(1500.0);
+        // An earlier agent's report makes no series, but is remembered.
+        metrics.remember(&before);
+        let absent = |text: &str| !text.contains("_prestop_seconds") && !text.contains("_grace_seconds");
+        assert!(absent(&expose(&mut metrics, 1, &[])));
+        metrics.apply(&Effect::WorkloadSeen(workload("/b")), 0);
+        assert!(absent(&expose(&mut metrics, 1, &[])));
+        metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
+        let configured = Configured {
+            grace_seconds: Some(30.0),
+            prestop_seconds: Some(0.0),
+            ..Configured::default()
+        };
+        metrics.apply(
+            &Effect::WorkloadConfigured {
+                workload: workload("/a"),
+                configured,
+            },
+            0,
+        );
+        let text = expose(&mut metrics, 1, &[]);
+        for (name, expected) in [
+            ("recommended_prestop", 3.0),
+            ("recommended_grace", 16.0),
+            ("configured_prestop", 0.0),
+            ("configured_grace", 30.0),
+        ] {
+            let name = format!("drainwatch_{name}_seconds{{");
+            assert_eq!(value(&text, &name, "workload=\"/a\""), Some(expected), "{name}");
+            assert_eq!(value(&text, &name, "workload=\"/b\""), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn given_an_expected_origin_when_scraped_then_its_series_are_there_at_zero_and_count() {
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
+        assert!(!expose(&mut metrics, 1, &[]).contains("drainwatch_names_"));
+        let origin = Origin::Docker;
+        metrics.observe(&Event {
+            at_ns: 0,
+            kind: EventKind::NamesExpected { origin },
+        });
+        let of = |text: &str, name: &str| value(text, &format!("drainwatch_names_{name}{{"), "docker");
+        let text = expose(&mut metrics, 1, &[]);
+        for name in ["up", "failures_total", "unresolved_total"] {
+            assert_eq!(of(&text, name), Some(0.0), "{name}");
+        }
+        metrics.apply(&Effect::Unresolved { origin }, 0);
+        let mut states = States::default();
+        states.observe(origin, crate::names::State::Down("no".into()));
+        states.observe(origin, crate::names::State::Up);
+        let scrape = Scrape {
+            now_ns: 2,
+            losses: NO_LOSSES,
+            resets: &[],
+            probes: &[],
+            store_errors: 0,
+            under_way: 0,
+            origins: &states,
+            sinks: &[],
+        };
+        let text = metrics.expose(&scrape).unwrap();
+        for name in ["up", "failures_total", "unresolved_total"] {
+            assert_eq!(of(&text, name), Some(1.0), "{name}");
+        }
+    }
+
+    #[test]
+    fn given_workloads_that_left_untouched_when_there_is_no_room_then_they_make_it() {
+        let mut metrics = Metrics::new(&Classes::default()).unwrap();
+        for n in 0..10_000 {
+            let of = workload(&format!("/run-{n}"));
+            metrics.apply(&Effect::WorkloadSeen(of.clone()), n);
+            metrics.apply(&Effect::WorkloadGone(of), n);
+        }
+        metrics.apply(&Effect::WorkloadSeen(workload("/stays")), 10_000);
+        let text = expose(&mut metrics, 10_000, &[]);
+        assert!(text.contains("workload=\"/stays\"") && !text.contains("workload=\"_overflow\""));
+        assert!(metrics.workloads.len() <= MOST_WORKLOADS);
+        assert_eq!(
+            value(&text, "drainwatch_workloads_overflowed_total", ""),
+            Some(0.0)
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     event::Disposition,
     kernel::Diagnosis,
     names::Probed,
-    report::{Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
+    report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
     store::AGENT_STOPPED,
 };
 use text::{Colour, Ink, clean, span, wrap};
@@ -76,6 +76,11 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     facts.push(duration(report));
     facts.push(format!("id {}", clean(&report.id)));
     lines.extend(wrap(&facts.join(", "), width));
+    for more in [belongs_to(&report.workload), told(report)] {
+        if !more.is_empty() {
+            lines.extend(wrap(&more.join(", "), width));
+        }
+    }
 
     let requests = &report.requests;
     let mut counts = vec![severed_counts(report), format!("{} drained", requests.drained)];
@@ -112,6 +117,54 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
         );
     }
     lines
+}
+
+/// What the name alone does not say.
+fn belongs_to(workload: &Workload) -> Vec<String> {
+    let Workload {
+        pod,
+        controller,
+        image,
+        ..
+    } = workload;
+    [("", controller), ("pod ", pod), ("image ", image)]
+        .into_iter()
+        .filter_map(|(what, name)| Some(format!("{what}{}", clean(name.as_deref()?))))
+        .collect()
+}
+
+/// How its orchestrator was told to stop it, and what that looked like.
+fn told(report: &Report) -> Vec<String> {
+    let configured = report.configured.clone().unwrap_or_default();
+    let Configured {
+        grace_seconds,
+        prestop,
+        prestop_seconds,
+        stop_signal,
+        kill_mode,
+    } = configured;
+    let prestop = match (prestop, prestop_seconds) {
+        (Some(what), _) => Some(format!("preStop {}", clean(&what))),
+        (None, Some(_)) => Some("no preStop".to_owned()),
+        (None, None) => None,
+    };
+    let ready = report
+        .ready_at_stop
+        .map(|ready| if ready { "ready" } else { "not ready" });
+    [
+        grace_seconds.map(|seconds| format!("grace period {}", span(seconds * 1000.0))),
+        prestop,
+        stop_signal.map(|signal| format!("stop signal {}", clean(&signal))),
+        kill_mode.map(|mode| format!("KillMode={}", clean(&mode))),
+        report
+            .deleted_at
+            .as_deref()
+            .map(|at| format!("pod deleted at {}", clean(at))),
+        ready.map(|ready| format!("{ready} at the stop signal")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn severed_counts(report: &Report) -> String {
@@ -338,7 +391,7 @@ pub fn workload(workload: &Workload) -> String {
         Some(namespace) => format!("{}/{}", clean(namespace), clean(&workload.name)),
         None => clean(&workload.name),
     };
-    if let Some(container) = &workload.container {
+    if let Some(container) = workload.container.as_ref().filter(|name| **name != workload.name) {
         let _ = write!(name, " [{}]", clean(container));
     }
     name

@@ -280,3 +280,41 @@ fn given_a_webhook_cut_in_its_response_when_shown_then_it_says_that_its_sender_m
     );
     assert!(!report(&killed(), 200, Colour::Never).contains("webhook"));
 }
+
+#[test]
+fn what_an_orchestrator_said_stands_below_the_name() {
+    let mut report = killed();
+    report.workload = Workload {
+        kind: "kubernetes".into(),
+        namespace: Some("shop".into()),
+        name: "web".into(),
+        pod: Some("web-5d4f\u{1b}[2J".into()),
+        container: Some("server".into()),
+        container_id: None,
+        cgroup: "/kubepods".into(),
+        controller: Some("Deployment".into()),
+        image: Some("registry.example/web:1".into()),
+    };
+    report.deleted_at = Some("2026-01-01T00:00:00.000Z".into());
+    report.ready_at_stop = Some(true);
+    report.configured = Some(Configured {
+        grace_seconds: Some(30.0),
+        prestop: Some("sleep 5".into()),
+        prestop_seconds: Some(5.0),
+        stop_signal: Some("SIGQUIT".into()),
+        kill_mode: None,
+    });
+    let text = super::report(&report, 200, Colour::Never);
+    assert!(text.starts_with("shop/web [server] · severed"), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let belongs = |line: &&str| {
+        line.starts_with("Deployment, pod web-5d4f") && line.ends_with(", image registry.example/web:1")
+    };
+    assert!(lines.iter().any(belongs) && !text.contains('\u{1b}'), "{text}");
+    assert!(
+        lines.contains(
+            &"grace period 30 s, preStop sleep 5, stop signal SIGQUIT, pod deleted at 2026-01-01T00:00:00.000Z, ready at the stop signal"
+        ),
+        "{text}"
+    );
+}

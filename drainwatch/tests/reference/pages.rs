@@ -108,11 +108,13 @@ fn given_the_pages_then_every_link_to_a_file_leads_to_one() {
     }
     for page in pages {
         let text = read(&page);
-        for (_, after) in text
-            .match_indices("](")
+        let ways = ["](", "src=\"", "srcset=\""];
+        for (_, after) in ways
+            .iter()
+            .flat_map(|way| text.match_indices(way))
             .map(|(at, found)| text.split_at(at + found.len()))
         {
-            let target = after.split(')').next().unwrap_or_default();
+            let target = after.split([')', '"']).next().unwrap_or_default();
             let file = target.split('#').next().unwrap_or_default();
             if file.is_empty() || target.contains("://") {
                 continue;

@@ -3,7 +3,7 @@
 
 mod boards;
 mod monitoring;
-mod service;
+pub mod service;
 
 use std::{
     fs,
@@ -68,7 +68,7 @@ const STEPS: &[Step] = &[
 
 /// Plays all of it. `dashboards` is the directory with the shipped files.
 pub fn run(dashboards: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> {
-    let agent = Agent::start(binary, out, clock)?;
+    let agent = Agent::start(binary, out, &[], clock)?;
     let monitoring = Monitoring::start(dashboards, agent.address(), out, clock)?;
     let root = cgroup::unified_root()?;
     let name = |which: &str| format!("drainwatch-alerts-{}-{which}", std::process::id());
@@ -237,7 +237,7 @@ impl Stage {
     fn degraded_probe(&mut self) -> anyhow::Result<()> {
         let out = self.out.join("degraded");
         fs::create_dir_all(&out)?;
-        let agent = Agent::start(&without_oom(&self.binary, &out)?, &out, self.clock)?;
+        let agent = Agent::start(&without_oom(&self.binary, &out)?, &out, &[], self.clock)?;
         ensure!(
             agent.degraded()?.contains(&"oom".to_owned()),
             "the probe works all the same"

@@ -47,6 +47,7 @@ impl Service {
             around: Around::Nothing,
             port: port.number,
             upstream: None,
+            hosted: false,
         };
         let mut started = setting.start(server)?;
         setting.wait_listening(&mut started)?;
@@ -117,6 +118,12 @@ impl Request {
         stream.set_read_timeout(Some(SOON))?;
         stream.write_all(bytes.as_bytes())?;
         Ok(Self(stream))
+    }
+
+    /// Takes what there is until the server closes.
+    pub fn read_all(&mut self) -> anyhow::Result<()> {
+        std::io::copy(&mut self.0, &mut std::io::sink())?;
+        Ok(())
     }
 
     /// Waits for the beginning of the body of a 200.

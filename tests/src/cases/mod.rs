@@ -10,6 +10,7 @@ mod faults;
 mod kills;
 mod late;
 mod namespaces;
+mod runtimes;
 mod stops;
 mod workers;
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Case> {
         faults::cases(),
         workers::cases(),
         namespaces::cases(),
+        runtimes::cases(),
     ]
     .concat()
 }

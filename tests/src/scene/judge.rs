@@ -19,7 +19,7 @@ impl Scene<'_> {
             .world
             .agent
             .as_ref()
-            .filter(|_| self.case.from != From::Running)
+            .filter(|_| !matches!(self.case.from, From::Running | From::Begun))
         else {
             return Ok(());
         };
@@ -124,6 +124,9 @@ impl Scene<'_> {
         let Some(report) = reports.first() else {
             return Ok(());
         };
+        if let (Some(hosted), Some(contained)) = (&self.case.hosted, &self.contained) {
+            compare::names(self.case, hosted, contained, report, &mut wrong);
+        }
         let entries = &compare::as_seen(entries, &known, report);
         wrong.extend(compare::report(self.case, entries, &known, report));
         let severed: f64 = self

@@ -21,9 +21,10 @@ use crate::{
     client::{Connection, Request},
     clock::Clock,
     compare::{self, Entry},
+    engine::{Contained, Running},
     prepare::Artefacts,
     server::{self, Port},
-    table::{Act, Case, From, Row},
+    table::{Act, Case, Engine, From, Row},
 };
 
 mod judge;
@@ -47,6 +48,18 @@ pub struct World {
     pub clock: Clock,
     /// The agent, unless only the clients' side is run.
     pub agent: Option<Agent>,
+    /// Runtimes that some case needs.
+    pub engines: Vec<Running>,
+    /// Runtimes that some case needs and that did not come up, with the reason.
+    pub absent: Vec<(Engine, String)>,
+}
+
+impl World {
+    /// A runtime that is up.
+    pub fn engine(&self, engine: Engine) -> anyhow::Result<&Running> {
+        let found = self.engines.iter().find(|running| running.engine == engine);
+        found.with_context(|| format!("{} is not up", engine.word()))
+    }
 }
 
 /// How a case came out.
@@ -94,6 +107,10 @@ struct Scene<'c> {
     signalled: Option<Pid>,
     noted: Option<Pid>,
     played: Vec<Played<'c>>,
+    /// What a runtime started.
+    contained: Option<Contained>,
+    /// What the runtime was told, and is doing.
+    told: Vec<Child>,
     /// Of the server; first, so that it is killed first.
     cgroup: Cgroup,
     /// Of an upstream or a proxy.
@@ -239,6 +256,15 @@ impl Scene<'_> {
 
 impl Drop for Scene<'_> {
     fn drop(&mut self) {
+        if let (Some(contained), Some(hosted)) = (&self.contained, &self.case.hosted)
+            && let Ok(engine) = self.world.engine(hosted.engine)
+        {
+            engine.remove(&contained.name);
+        }
+        for child in &mut self.told {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         // `unshare` and the like live outside the cgroup: they end with their child, else by our hand.
         if let Err(error) = self.cgroup.kill() {
             eprintln!("{}: cannot kill the server: {error}", self.case.name);

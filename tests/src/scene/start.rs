@@ -1,6 +1,6 @@
 //! The beginning of a case: cgroups, servers, the numbering of its requests.
 
-use std::{fs, fs::File, net::SocketAddr, path::Path};
+use std::{fs, fs::File, net::SocketAddr, path::Path, process::Child};
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
@@ -9,8 +9,9 @@ use super::{Played, Scene, World};
 use crate::{
     cgroup::Cgroup,
     client::Request,
+    engine::Contained,
     server::{Port, Setting, Started},
-    table::{Around, Case, From, Hops, Net, Python, Server, Upstream},
+    table::{Around, Case, From, Hops, Hosted, Net, Python, Server, Upstream},
 };
 
 impl<'c> Scene<'c> {
@@ -26,10 +27,6 @@ impl<'c> Scene<'c> {
         }
         fs::create_dir_all(directory)?;
         let name = format!("drainwatch-test-{}-{number}", std::process::id());
-        let cgroup = home(world, case, &name, number)?;
-        if let Some(bytes) = case.memory_max {
-            cgroup.limit_memory(bytes)?;
-        }
         let mut others = vec![];
         let beside = Cgroup::create(&world.cgroups, &format!("{name}-beside"), world.clock)?;
         let ports = [Port::find()?, Port::find()?, Port::find()?];
@@ -38,47 +35,47 @@ impl<'c> Scene<'c> {
         let setting = Setting {
             artefacts: &world.artefacts,
             directory,
-            cgroup: &cgroup,
+            // Of what a runtime starts, the runtime makes it.
+            cgroup: &beside,
             clock: world.clock,
             net: case.net,
             around: case.around,
             port,
             upstream: Some(local(upstream_port)),
+            hosted: case.hosted.is_some(),
         };
-        let mut started = setting.start(case.server)?;
-        if case.from != From::Running {
-            setting.wait_listening(&mut started)?;
-        }
-        let Started { child, address, main } = started;
-        let netns = (case.around == Around::NetNamespace)
-            .then(|| File::open(format!("/proc/{main}/ns/net")))
-            .transpose()
-            .context("cannot open the server's network namespace")?;
-        let mut scene_children = vec![child];
-        let (mut entrance, mut upstream) = (address, None);
-        let python = Server::Python(Python {
-            http: "1.1",
-            threads: "many",
-            on_term: "default",
-            slow_start: "",
-        });
-        if let Server::Nginx { upstream: place, .. } = case.server {
-            let home = if place == Upstream::Inside {
-                &cgroup
-            } else {
-                &beside
-            };
+        let (cgroup, beginning) = if let Some(hosted) = case.hosted {
+            Beginning::hosted(world, case, hosted, &setting, &name)?
+        } else {
+            let cgroup = home(world, case, &name, number)?;
             let setting = Setting {
-                cgroup: home,
-                net: Net::V4,
-                around: Around::Nothing,
-                port: upstream_port,
+                cgroup: &cgroup,
                 ..setting
             };
-            // Not waiting for "the first process of the cgroup": inside, that is nginx.
-            let mut started = setting.start(python)?;
-            started.main = Pid::from_raw(started.child.id().cast_signed());
-            setting.wait_listening(&mut started)?;
+            let beginning = Beginning::own(case, &setting)?;
+            (cgroup, beginning)
+        };
+        let Beginning {
+            child,
+            address,
+            main,
+            netns,
+            contained,
+        } = beginning;
+        let setting = Setting {
+            cgroup: &cgroup,
+            hosted: false,
+            ..setting
+        };
+        let mut scene_children: Vec<Child> = child.into_iter().collect();
+        let (mut entrance, mut upstream) = (address, None);
+        if let Server::Nginx { upstream: place, .. } = case.server {
+            let inside = place == Upstream::Inside;
+            let started = start_upstream(&Setting {
+                cgroup: if inside { &cgroup } else { &beside },
+                port: upstream_port,
+                ..setting
+            })?;
             upstream = Some(started.main);
             scene_children.push(started.child);
         }
@@ -117,6 +114,8 @@ impl<'c> Scene<'c> {
             signalled: None,
             noted: None,
             played: vec![],
+            contained,
+            told: vec![],
             cgroup,
             others,
         };
@@ -149,10 +148,90 @@ impl<'c> Scene<'c> {
     }
 }
 
+/// nginx's upstream, on the loopback.
+fn start_upstream(setting: &Setting<'_>) -> anyhow::Result<Started> {
+    let setting = Setting {
+        net: Net::V4,
+        around: Around::Nothing,
+        ..*setting
+    };
+    let mut started = setting.start(Server::Python(Python {
+        http: "1.1",
+        threads: "many",
+        on_term: "default",
+        slow_start: "",
+    }))?;
+    // Not "the first process of the cgroup": inside, that is nginx.
+    started.main = Pid::from_raw(started.child.id().cast_signed());
+    setting.wait_listening(&mut started)?;
+    Ok(started)
+}
+
+/// A server that was started.
+struct Beginning {
+    /// Unless a runtime is its parent.
+    child: Option<Child>,
+    address: SocketAddr,
+    main: Pid,
+    netns: Option<File>,
+    contained: Option<Contained>,
+}
+
+impl Beginning {
+    /// By the harness.
+    fn own(case: &Case, setting: &Setting<'_>) -> anyhow::Result<Self> {
+        let mut started = setting.start(case.server)?;
+        if !matches!(case.from, From::Running | From::Begun) {
+            setting.wait_listening(&mut started)?;
+        }
+        let Started { child, address, main } = started;
+        let netns = (case.around == Around::NetNamespace)
+            .then(|| File::open(format!("/proc/{main}/ns/net")))
+            .transpose()
+            .context("cannot open the server's network namespace")?;
+        Ok(Self {
+            child: Some(child),
+            address,
+            main,
+            netns,
+            contained: None,
+        })
+    }
+
+    /// By a runtime.
+    fn hosted(
+        world: &World,
+        case: &Case,
+        hosted: Hosted,
+        setting: &Setting<'_>,
+        name: &str,
+    ) -> anyhow::Result<(Cgroup, Self)> {
+        let engine = world.engine(hosted.engine)?;
+        let contained = setting.start_hosted(engine, case.server, name, hosted.options)?;
+        if !matches!(case.from, From::Running | From::Begun) {
+            setting.wait_hosted(contained.main)?;
+        }
+        let workload = hosted.workload.replace("{}", &contained.name);
+        let cgroup = Cgroup::hosted(&world.cgroups, &contained.cgroup, &workload, world.clock);
+        let beginning = Self {
+            child: None,
+            address: SocketAddr::new(contained.ip, setting.port),
+            main: contained.main,
+            netns: engine.netns()?,
+            contained: Some(contained),
+        };
+        Ok((cgroup, beginning))
+    }
+}
+
 /// The cgroup of the case's server.
 fn home(world: &World, case: &Case, name: &str, number: usize) -> anyhow::Result<Cgroup> {
     if !matches!(case.around, Around::Container | Around::ContainerShells) {
-        return Cgroup::create(&world.cgroups, name, world.clock);
+        let cgroup = Cgroup::create(&world.cgroups, name, world.clock)?;
+        if let Some(bytes) = case.memory_max {
+            cgroup.limit_memory(bytes)?;
+        }
+        return Ok(cgroup);
     }
     // Only the beginning of an id is shown: it must differ from case to case.
     let id = format!("{:08x}{number:04x}{:052}", std::process::id(), 0);

@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::{sys::signal::kill, unistd::Pid};
 
 use super::{PATIENCE, Scene};
@@ -49,6 +49,13 @@ impl Scene<'_> {
                 kill(pid, signal).with_context(|| format!("cannot signal {pid}"))
             }
             Step::CgroupKill => Ok(self.cgroup.kill()?),
+            Step::Tell(words) => self.tell(words),
+            Step::Told => {
+                let clock = self.world.clock;
+                clock.until("the runtime to have done what it was told", PATIENCE, || {
+                    self.has_done()
+                })
+            }
             Step::Poison => self.poison(),
             Step::Stopping => self.wait_event("stopping", ""),
             Step::ListenerClosed => {
@@ -108,6 +115,25 @@ impl Scene<'_> {
             }
             Step::NewWorker => self.until("a second worker", || Ok(self.count_events("worker") > 1)),
         }
+    }
+
+    fn tell(&mut self, words: &[&str]) -> anyhow::Result<()> {
+        let hosted = self.case.hosted.as_ref().context("no runtime runs this case")?;
+        let name = &self.contained.as_ref().context("it was not started")?.name;
+        let child = self.world.engine(hosted.engine)?.begin(words, name)?;
+        self.told.push(child);
+        Ok(())
+    }
+
+    fn has_done(&mut self) -> anyhow::Result<bool> {
+        let mut done = true;
+        for child in &mut self.told {
+            match child.try_wait()? {
+                Some(status) => ensure!(status.success(), "the runtime could not do it: {status}"),
+                None => done = false,
+            }
+        }
+        Ok(done)
     }
 
     /// Collects the ends of our own children, so that none stays a zombie.

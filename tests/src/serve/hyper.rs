@@ -27,7 +27,7 @@ pub async fn run() -> anyhow::Result<()> {
     });
     // Handlers before the listener: whoever can connect can also stop us properly.
     let stop = (told.on_term != "default")
-        .then(|| signal(SignalKind::terminate()))
+        .then(|| signal(told.signal))
         .transpose()?;
     let mut interrupt = (told.on_term == "drain-then-int")
         .then(|| signal(SignalKind::interrupt()))

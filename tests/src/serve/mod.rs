@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tokio::signal::unix::SignalKind;
 
 pub mod hyper;
 pub mod raw;
@@ -29,12 +30,14 @@ struct Told {
     dir: PathBuf,
     /// Where to listen.
     listen: SocketAddr,
-    /// What to do on SIGTERM.
+    /// What to do on the stop signal.
     on_term: String,
+    /// The stop signal.
+    signal: SignalKind,
 }
 
 impl Told {
-    /// Reads `LEDGER_DIR`, `LEDGER_HOST`, `LEDGER_PORT`, `LEDGER_ON_TERM`.
+    /// Reads `LEDGER_DIR`, `LEDGER_HOST`, `LEDGER_PORT`, `LEDGER_ON_TERM`, and the number `LEDGER_SIGNAL`.
     fn from_env() -> anyhow::Result<Self> {
         let var = |name: &str| env::var(name).with_context(|| format!("{name} is not set"));
         let host: IpAddr = var("LEDGER_HOST")?.parse()?;
@@ -42,6 +45,10 @@ impl Told {
             dir: var("LEDGER_DIR")?.into(),
             listen: SocketAddr::new(host, var("LEDGER_PORT")?.parse()?),
             on_term: var("LEDGER_ON_TERM").unwrap_or_else(|_| "default".into()),
+            signal: match env::var("LEDGER_SIGNAL") {
+                Ok(number) => SignalKind::from_raw(number.parse()?),
+                Err(_) => SignalKind::terminate(),
+            },
         })
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::signal;
 
 use super::{LOOK, PART, Told, target};
 
@@ -47,7 +47,7 @@ pub fn run() -> anyhow::Result<()> {
     let stop = (told.on_term != "default")
         .then(|| {
             let _inside = runtime.enter();
-            signal(SignalKind::terminate())
+            signal(told.signal)
         })
         .transpose()?;
     let listener = TcpListener::bind(told.listen)?;

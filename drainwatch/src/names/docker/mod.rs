@@ -7,6 +7,8 @@
 
 mod api;
 mod container;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,6 @@
 //! The tracker's tests: given what ran, when these events come, then this is the report.
 
+mod advice;
 mod deletions;
 mod findings;
 mod naming;

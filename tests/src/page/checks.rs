@@ -1,0 +1,516 @@
+//! The steps: what a reader does, and what must be seen then.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::{SEEN_WITHIN, Stage, browser::key, id, list, stop};
+use crate::table::Server;
+
+/// An expression: the row whose text has this.
+fn row(text: &str) -> String {
+    format!("[...document.querySelectorAll('tbody tr')].find(row => row.textContent.includes({text:?}))")
+}
+
+impl Stage {
+    /// Shutdowns of others on this machine are none of ours, but they are shown.
+    pub fn nothing_yet(&mut self) -> anyhow::Result<()> {
+        self.open("")?;
+        self.browser
+            .until("document.querySelector('#state').textContent === 'live'")?;
+        self.browser
+            .until("document.querySelectorAll('tbody tr, .empty:not([hidden])').length > 0")?;
+        let empty = self.text(".empty")?;
+        ensure!(
+            empty.contains("drainwatch demo") || self.count("tbody tr")? > 0,
+            "neither a shutdown nor what to do: {empty}"
+        );
+        self.open("?q=surely-nobody-is-called-that")?;
+        self.browser
+            .until("document.querySelector('.empty:not([hidden]), tbody tr') !== null")?;
+        let nobody = self.count("tbody tr")?;
+        ensure!(nobody == 0, "a search for nothing finds {nobody}");
+        Ok(())
+    }
+
+    pub fn appears(&mut self) -> anyhow::Result<()> {
+        self.open("")?;
+        self.browser
+            .until("document.querySelector('#state').textContent === 'live'")?;
+        self.browser
+            .script("window.marker = 'not reloaded'", &Value::Null)?;
+        let cgroup = self.cgroup("pay")?;
+        let mut service = self.serve("pay", &cgroup, Server::Hyper("default"))?;
+        let mut webhook = service.deliver("part")?;
+        webhook.read_begun()?;
+        let hanging = service.get("/orders/17?do=hang")?;
+        service.until_said("got /orders/17")?;
+        let begun = Instant::now();
+        service.signal(Signal::SIGTERM)?;
+        self.browser
+            .until(&format!("{} !== undefined", row(cgroup.path())))?;
+        let seen = begun.elapsed();
+        println!("     seen {seen:.0?} after the stop signal");
+        ensure!(
+            seen < self.clock.stretch(SEEN_WITHIN),
+            "seen only after {seen:.1?}"
+        );
+        service.wait()?;
+        drop((webhook, hanging));
+        let report = self.report(&cgroup)?;
+        let ended = Instant::now();
+        self.browser.until(&format!(
+            "{}.querySelector('.badge').textContent === 'severed'",
+            row(cgroup.path())
+        ))?;
+        let seen = ended.elapsed();
+        ensure!(
+            seen < self.clock.stretch(SEEN_WITHIN),
+            "its end was seen only after {seen:.1?}"
+        );
+        let said = self.text("#said")?;
+        ensure!(
+            said.contains(cgroup.path()) && said.contains("2 requests severed"),
+            "announced: {said}"
+        );
+        ensure!(
+            self.browser.eval("window.marker")? == "not reloaded",
+            "the page was loaded anew"
+        );
+        let shown = self
+            .browser
+            .eval(&format!("{}.innerText", row(cgroup.path())))?
+            .to_string();
+        for part in [
+            "2 severed",
+            "1 webhook maybe taken for delivered",
+            "No handler for the stop signal",
+        ] {
+            ensure!(shown.contains(part), "{part:?} is not in {shown}");
+        }
+        self.pay = Some((cgroup, id(&report)?));
+        Ok(())
+    }
+
+    pub fn filters(&mut self) -> anyhow::Result<()> {
+        let (cgroup, _) = self.pay()?;
+        let browser = &self.browser;
+        let ours = row(cgroup.path());
+        let name = cgroup.path().trim_start_matches('/');
+        self.open("")?;
+        browser.until(&format!("{ours} !== undefined"))?;
+        browser.press(['/'])?;
+        browser.press(format!("{name} ORDERS/17").chars())?;
+        browser.until("document.querySelectorAll('tbody tr').length === 1")?;
+        browser.until(&format!("{ours} !== undefined"))?;
+        let asked = browser.eval("new URLSearchParams(location.search).get('q')")?;
+        ensure!(asked == format!("{name} ORDERS/17"), "the address says {asked}");
+
+        browser.click(".verdicts label:nth-of-type(4)")?;
+        browser.until("document.querySelectorAll('tbody tr').length === 0")?;
+        ensure!(
+            self.text(".empty")?.contains("No shutdown matches"),
+            "nothing says that there is none"
+        );
+        let address = browser.eval("location.search")?;
+        ensure!(address.to_string().contains("verdict=clean"), "{address}");
+        browser.back()?;
+        browser.until(&format!("{ours} !== undefined"))?;
+        ensure!(
+            browser.eval("document.querySelector('.verdicts input').checked")? == true,
+            "back left the choice"
+        );
+
+        // As somebody else opens it, who was sent the address.
+        self.open(&format!("?verdict=severed&since=1h&kind=cgroup&q={name}"))?;
+        browser.until(&format!("{ours} !== undefined"))?;
+        let shown = browser.eval("[document.querySelector('#search').value, document.querySelector('input[value=severed]').checked, document.querySelector('[data-key=since]').value, document.querySelector('[data-key=kind]').value]")?;
+        ensure!(shown == json!([name, true, "1h", "cgroup"]), "{shown}");
+        self.open(&format!("?kind=docker&q={name}"))?;
+        browser.until("document.querySelector('.empty:not([hidden])') !== null")
+    }
+
+    pub fn one(&mut self) -> anyhow::Result<()> {
+        let (cgroup, id) = self.pay()?;
+        let name = cgroup.path().trim_start_matches('/');
+        self.open(&format!("?q={name}"))?;
+        self.browser
+            .until(&format!("{} !== undefined", row(cgroup.path())))?;
+        self.browser.click("tbody a")?;
+        self.browser.until("document.querySelector('.rows') !== null")?;
+        let report = self.report(cgroup)?.json;
+        let title = self.text("h1")?;
+        ensure!(title == cgroup.path(), "{title}");
+        let bars = self.count(".bar")?;
+        let requests = list(&report, "severed_requests").len() + list(&report, "drained_requests").len();
+        ensure!(
+            bars == requests as u64 && bars == 2,
+            "{bars} bars of {requests} requests"
+        );
+        let page = self.text("main")?;
+        for finding in list(&report, "findings") {
+            for key in ["code", "summary", "advice"] {
+                let text = finding[key].as_str().context("a finding without words")?;
+                ensure!(page.contains(text), "{text:?} is not shown");
+            }
+        }
+        for part in [
+            "Maybe taken for delivered",
+            "/orders/17",
+            "/webhooks/stripe",
+            "unanswered",
+            "truncated",
+            id,
+        ] {
+            ensure!(page.contains(part), "{part:?} is not shown");
+        }
+        let moments = self.count("details tbody tr")?;
+        ensure!(
+            moments == (list(&report, "timeline").len() + requests) as u64,
+            "{moments} rows of moments"
+        );
+        let link = self
+            .browser
+            .eval("fetch(document.querySelector('.tools a').href).then(r => r.json()).then(r => r.id)")?;
+        ensure!(link == id.as_str(), "the JSON is of {link}");
+
+        let sorted = |browser: &super::Browser| {
+            browser.eval("[...document.querySelectorAll('.requests tbody tr')].map(r => r.cells[3].querySelector('bdi').textContent)")
+        };
+        self.browser.click("#sort-path")?;
+        ensure!(
+            sorted(&self.browser)? == json!(["/orders/17", "/webhooks/stripe"]),
+            "not sorted"
+        );
+        self.browser.click("#sort-path")?;
+        ensure!(
+            sorted(&self.browser)? == json!(["/webhooks/stripe", "/orders/17"]),
+            "not sorted back"
+        );
+        let aria = self
+            .browser
+            .eval("document.querySelector('[aria-sort]').ariaSort")?;
+        ensure!(aria == "descending", "{aria}");
+
+        self.open("?id=nobody")?;
+        self.browser
+            .until("document.querySelector('h1')?.textContent === 'This shutdown cannot be shown'")?;
+        // The browser itself notes the 404.
+        let log = self.browser.log()?;
+        ensure!(log.iter().all(|line| line.contains("404")), "{log:?}");
+        Ok(())
+    }
+
+    pub fn many(&mut self) -> anyhow::Result<()> {
+        const REQUESTS: u64 = 130;
+        let cgroup = self.cgroup("many")?;
+        let mut service = self.serve("many", &cgroup, Server::Hyper("default"))?;
+        let mut open = vec![];
+        for n in 0..REQUESTS {
+            open.push(service.get(&format!("/r/{n}?do=hang"))?);
+        }
+        for n in 0..REQUESTS {
+            service.until_said(&format!("got /r/{n}"))?;
+        }
+        stop(&mut service)?;
+        drop(open);
+        let report = self.report(&cgroup)?;
+        self.open_one(&id(&report)?)?;
+        let bars = self.count(".bar")?;
+        ensure!(
+            bars == REQUESTS && report.requests["severed"] == REQUESTS,
+            "{bars} bars: {}",
+            report.json
+        );
+        let chart = self.browser.eval("(({scrollHeight, clientHeight}) => [scrollHeight, clientHeight])(document.querySelector('.scroll'))")?;
+        let [all, seen] = [&chart[0], &chart[1]].map(|height| height.as_u64().unwrap_or(0));
+        ensure!(seen <= 740, "the chart fills {seen} pixels of the window");
+        ensure!(all / REQUESTS >= 5, "{all} pixels for {REQUESTS} bars");
+        self.fits()
+    }
+
+    pub fn hostile(&mut self) -> anyhow::Result<()> {
+        let cgroup = self.cgroup("<img src=x onerror=alert(1)>\u{202e}gnp.&amp;")?;
+        let mut service = self.serve("hostile", &cgroup, Server::Raw("default"))?;
+        let long = format!("/{}", "a".repeat(4000));
+        let targets = [
+            "/<script>alert(1)</script>?do=hang",
+            "/\u{202e}txt.exe?do=hang",
+            "/\"onload=alert(1)//?do=hang",
+            &format!("{long}?do=hang"),
+        ];
+        let mut open = vec![];
+        for target in targets {
+            open.push(service.get(target)?);
+        }
+        self.clock
+            .until("the requests to arrive", super::ENDED_WITHIN, || {
+                let said = fs::read_to_string(self.out.join("hostile/events")).unwrap_or_default();
+                Ok(said.lines().filter(|line| line.starts_with("got ")).count() == targets.len())
+            })?;
+        stop(&mut service)?;
+        drop(open);
+        let report = self.report(&cgroup)?;
+        ensure!(report.requests["severed"] == 4, "{}", report.json);
+        let id = id(&report)?;
+        for address in ["?q=onerror".to_owned(), format!("?id={id}")] {
+            self.open(&address)?;
+            // A script that had run would have opened a dialogue, which fails the question.
+            self.browser
+                .until("document.querySelector('tbody tr, .rows') !== null")?;
+            let text = self.text("main")?;
+            ensure!(
+                text.contains("<img src=x onerror=alert(1)>\\u{202e}gnp.&amp;"),
+                "the name is not shown as it is"
+            );
+            let whole = self
+                .browser
+                .eval("document.documentElement.innerHTML.includes('\\u202e')")?;
+            ensure!(
+                whole == false,
+                "{address}: an override of the direction is in the page"
+            );
+            let made = self.browser.eval("[document.scripts.length, document.images.length, document.querySelectorAll('iframe, object, embed, style').length]")?;
+            ensure!(
+                made == json!([2, 1, 0]),
+                "{address}: elements of the page's own: {made}"
+            );
+            self.fits()?;
+        }
+        let rows = self.text(".requests tbody tr")?;
+        for path in list(&report.json, "severed_requests") {
+            let path = path["path"].as_str().context("a request without a path")?;
+            ensure!(rows.contains(path), "{path:?} is not shown");
+        }
+        ensure!(rows.contains("script"), "{rows}");
+        self.hostile = Some((cgroup, id));
+        Ok(())
+    }
+
+    pub fn keyboard(&mut self) -> anyhow::Result<()> {
+        let (cgroup, _) = self.pay()?;
+        let browser = &self.browser;
+        let focus = |what: &str| browser.until(&format!("document.activeElement.matches({what:?})"));
+        let name = cgroup.path().trim_start_matches('/');
+        self.open(&format!("?q={name}"))?;
+        browser.until(&format!("{} !== undefined", row(cgroup.path())))?;
+        browser.press([key::TAB])?;
+        focus(".skip")?;
+        // Every control is on the way, in the order of the page.
+        let mut way = vec![];
+        for _ in 0..12 {
+            browser.press([key::TAB])?;
+            let at = browser.eval("document.activeElement.id || document.activeElement.className || document.activeElement.name || document.activeElement.dataset.key || document.activeElement.tagName")?;
+            way.push(at.as_str().unwrap_or_default().to_owned());
+            if browser.eval("document.activeElement.matches('tbody a')")? == true {
+                break;
+            }
+        }
+        let place = |what: &str| way.iter().position(|at| at == what);
+        ensure!(
+            place("theme") < place("search")
+                && place("search") < place("verdict")
+                && place("theme").is_some(),
+            "{way:?}"
+        );
+        let outline = browser.eval("getComputedStyle(document.activeElement, '::after').outlineStyle")?;
+        ensure!(outline == "solid", "the focus is not seen: {outline}, {way:?}");
+
+        browser.script("document.activeElement.blur()", &Value::Null)?;
+        browser.press(['j'])?;
+        focus("tbody a")?;
+        browser.press([key::ENTER])?;
+        browser.until("document.querySelector('.rows') !== null")?;
+        focus("h1")?;
+        // From the title: the timeline is one stop, and the arrows go on from there.
+        for _ in 0..6 {
+            browser.press([key::TAB])?;
+            if browser.eval("document.activeElement.matches('[data-tip]')")? == true {
+                break;
+            }
+        }
+        focus("[data-tip]")?;
+        let first = browser.eval("document.activeElement.getAttribute('aria-label')")?;
+        browser.press([key::DOWN])?;
+        let second = browser.eval("document.activeElement.getAttribute('aria-label')")?;
+        ensure!(first != second && second.is_string(), "{first} {second}");
+        ensure!(
+            self.count(".tip:not([hidden])")? == 1,
+            "no words for the mark with the focus"
+        );
+        browser.press([key::ESCAPE])?;
+        browser.until("document.querySelector('tbody a') !== null")?;
+        focus("tbody a")?;
+        let address = browser.eval("location.search")?;
+        ensure!(
+            address.to_string().contains(name),
+            "the filter is lost: {address}"
+        );
+        Ok(())
+    }
+
+    pub fn themes(&mut self) -> anyhow::Result<()> {
+        let browser = &self.browser;
+        let light = || -> anyhow::Result<bool> {
+            let ground = browser.eval("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")?;
+            Ok(ground
+                .as_str()
+                .and_then(|red| red.parse::<u8>().ok())
+                .context("no colour")?
+                > 128)
+        };
+        self.open("")?;
+        browser.prefer("dark")?;
+        ensure!(!light()?, "the system is dark, the page is not");
+        browser.click("#theme")?;
+        ensure!(light()?, "light was chosen");
+        browser.reload()?;
+        ensure!(light()?, "the choice is forgotten");
+        browser.click("#theme")?;
+        browser.prefer("light")?;
+        ensure!(!light()?, "dark was chosen");
+        browser.click("#theme")?;
+        ensure!(light()?, "the system's is light again");
+        Ok(())
+    }
+
+    pub fn phone(&mut self) -> anyhow::Result<()> {
+        let ids = [
+            self.pay()?.1.clone(),
+            self.hostile.as_ref().context("no hostile one")?.1.clone(),
+        ];
+        self.browser.resize(360, 740)?;
+        self.open("")?;
+        self.browser
+            .until("document.querySelector('tbody tr') !== null")?;
+        self.fits()?;
+        self.browser.picture(&self.out.join("phone-list.png"))?;
+        for id in ids {
+            self.open_one(&id)?;
+            self.fits()?;
+        }
+        self.browser.picture(&self.out.join("phone-one.png"))?;
+        self.browser.resize(1280, 900)
+    }
+
+    /// Contrast, names, roles, order: axe-core's rules for WCAG 2.1 AA, and its best practices.
+    pub fn accessible(&mut self) -> anyhow::Result<()> {
+        self.artefacts.prepare_browser()?;
+        let axe = self.artefacts.browser.join("node_modules/axe-core/axe.min.js");
+        let axe = fs::read_to_string(&axe).with_context(|| format!("{} is missing", axe.display()))?;
+        let mut wrong = vec![];
+        for theme in ["light", "dark"] {
+            self.browser.prefer(theme)?;
+            let one = format!("?id={}", self.pay()?.1);
+            let hostile = format!("?id={}", self.hostile.as_ref().context("no hostile one")?.1);
+            for address in ["", "?q=surely-nobody", &one, &hostile] {
+                self.open(address)?;
+                self.browser
+                    .until("document.querySelector('tbody tr, .empty:not([hidden]), .rows') !== null")?;
+                self.browser.script(&axe, &Value::Null)?;
+                let found = self.browser.wait_for(
+                    "axe.run(document).then(r => arguments[1](r), e => arguments[1](String(e)))",
+                    &Value::Null,
+                )?;
+                ensure!(list(&found, "passes").len() > 20, "axe did not run: {found}");
+                for violation in list(&found, "violations") {
+                    let node = &violation["nodes"][0];
+                    wrong.push(format!(
+                        "{theme} {address}: {}: {} {}",
+                        violation["id"], node["html"], node["failureSummary"]
+                    ));
+                }
+            }
+        }
+        self.browser.prefer("light")?;
+        // What axe itself tried is none of the page's.
+        self.browser.log()?;
+        ensure!(wrong.is_empty(), "\n  {}", wrong.join("\n  "));
+        Ok(())
+    }
+
+    /// As behind `kubectl proxy` or an ingress: everything is below a prefix.
+    pub fn prefixed(&mut self) -> anyhow::Result<()> {
+        let agent = self.agent()?.address().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let proxy = listener.local_addr()?;
+        // It lives as long as the harness; each connection carries one request.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let agent = agent.clone();
+                thread::spawn(move || forward(stream, &agent));
+            }
+        });
+        let (cgroup, id) = self.pay()?;
+        self.browser.open(&format!(
+            "http://{proxy}/some/where/?q={}",
+            cgroup.path().trim_start_matches('/')
+        ))?;
+        self.browser
+            .until("document.querySelector('#state').textContent === 'live'")?;
+        self.browser
+            .until("document.querySelectorAll('tbody a').length === 1")?;
+        self.browser.click("tbody a")?;
+        self.browser.until("document.querySelector('.rows') !== null")?;
+        let address = self.browser.eval("location.pathname + location.search")?;
+        ensure!(address == format!("/some/where/?id={id}"), "{address}");
+        Ok(())
+    }
+
+    pub fn quiet(&mut self) -> anyhow::Result<()> {
+        self.open_one(&self.pay()?.1)?;
+        let foreign = self.browser.eval("performance.getEntriesByType('resource').map(e => e.name).filter(name => !name.startsWith(location.origin))")?;
+        ensure!(foreign == json!([]), "loaded from elsewhere: {foreign}");
+        let log = self.browser.log()?;
+        ensure!(log.is_empty(), "the console says {log:?}");
+        // The policy holds: what a hostile path would need is refused.
+        let refused = self.browser.eval("(() => { try { document.querySelector('main').innerHTML = '<b>x</b>'; return false } catch { return true } })()")?;
+        ensure!(refused == true, "markup could be made of a string");
+        self.browser.log()?;
+        Ok(())
+    }
+
+    pub fn stops(&mut self) -> anyhow::Result<()> {
+        self.open("")?;
+        self.browser
+            .until("document.querySelector('#state').textContent === 'live'")?;
+        let begun = Instant::now();
+        self.agent.take().context("the agent has been stopped")?.stop()?;
+        let took = begun.elapsed();
+        ensure!(
+            took < self.clock.stretch(Duration::from_secs(1)),
+            "with a page open it took {took:.1?} to stop"
+        );
+        self.browser
+            .until("document.querySelector('#banner').textContent.includes('No agent answers')")?;
+        ensure!(self.count("tbody tr")? > 0, "what is known is shown no more");
+        Ok(())
+    }
+}
+
+/// One request to the agent, without its prefix; what comes back goes on until either end is closed.
+fn forward(mut client: TcpStream, agent: &str) -> std::io::Result<()> {
+    let mut head = vec![];
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if client.read(&mut byte)? == 0 {
+            return Ok(());
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head)
+        .replacen("/some/where/", "/", 1)
+        .replace("Connection: keep-alive", "Connection: close");
+    let mut server = TcpStream::connect(agent)?;
+    server.write_all(head.as_bytes())?;
+    std::io::copy(&mut server, &mut client)?;
+    Ok(())
+}

@@ -37,7 +37,8 @@ fn as_user_with(capabilities: &[&str]) -> Command {
 }
 
 fn plus(capabilities: &[&str]) -> String {
-    capabilities.iter().map(|name| format!(",+{name}")).collect()
+    let with_sign = capabilities.iter().flat_map(|name| [",+", name]);
+    with_sign.collect()
 }
 
 /// A directory that both may enter; the program too must be reachable for `NOBODY`.

@@ -128,7 +128,7 @@ fn ask_for_metrics(stream: &mut TcpStream) {
 fn answer(stream: &mut TcpStream) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = Vec::new();
-    let mut buffer = [0; 65536];
+    let mut buffer = [0; 4096];
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
@@ -296,9 +296,9 @@ fn given_two_agents_when_one_is_stopped_while_it_is_scraped_then_the_other_finds
     if !runs_here() {
         return;
     }
-    let mut watcher = command(BINARY);
-    run(&mut watcher);
-    let watcher = Agent::start(watcher).expect("it starts");
+    let mut observer = command(BINARY);
+    run(&mut observer);
+    let observer = Agent::start(observer).expect("it starts");
     let cgroup = Cgroup::create();
     let mut watched = cgroup.command(BINARY);
     run(&mut watched);
@@ -319,7 +319,7 @@ fn given_two_agents_when_one_is_stopped_while_it_is_scraped_then_the_other_finds
         answer(&mut stream);
     }
     let report = within("a report that has ended", || {
-        let report = watcher.reports(cgroup.name()).pop()?;
+        let report = observer.reports(cgroup.name()).pop()?;
         (!report["ended_at"].is_null()).then_some(report)
     });
     assert_eq!(report["verdict"], "clean", "{report:#}");

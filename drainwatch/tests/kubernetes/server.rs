@@ -188,7 +188,8 @@ impl Server {
     pub fn fault(&self, fault: Fault) {
         let mut state = self.state.lock().unwrap();
         if let Fault::Compact { status } = fault {
-            state.oldest = state.version;
+            // Also who saw everything so far has to list again.
+            state.oldest = state.version + 1;
             state.gone_by_status = status;
             let version = state.version;
             state.history.retain(|(at, _)| *at > version);

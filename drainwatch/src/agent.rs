@@ -98,6 +98,7 @@ pub enum Lookup {
 
 enum Question {
     Beat(oneshot::Sender<()>),
+    Ready(oneshot::Sender<()>),
     Metrics(oneshot::Sender<String>),
     List(Filter, oneshot::Sender<(Matches, HashSet<String>)>),
     Ids(String, oneshot::Sender<Vec<String>>),
@@ -129,10 +130,15 @@ impl Handle {
             .map_err(|_| Stuck)?
     }
 
-    /// The loop turns: it has answered within a second. It answers only once the kernel side is
-    /// attached and its seed is read, so this is readiness as well.
+    /// The loop turns: it has answered within a second.
     pub async fn beat(&self) -> Result<(), Stuck> {
         self.ask(Question::Beat).await
+    }
+
+    /// The kernel side is attached, what was there before it is known, and the loop has taken in all that
+    /// the ring held when it was asked.
+    pub async fn ready(&self) -> Result<(), Stuck> {
+        self.ask(Question::Ready).await
     }
 
     /// The exposition of all metrics.
@@ -503,6 +509,11 @@ impl<S: Source> Agent<S> {
     fn answer(&mut self, question: Question) {
         match question {
             Question::Beat(answer) => drop(answer.send(())),
+            Question::Ready(answer) => {
+                let events = self.source.drain();
+                self.take(&events);
+                let _ = answer.send(());
+            }
             Question::Metrics(answer) => drop(answer.send(self.expose())),
             Question::List(filter, answer) => drop(answer.send(self.history.list(&filter))),
             Question::Ids(prefix, answer) => drop(answer.send(self.history.ids(&prefix, IDS_NAMED))),

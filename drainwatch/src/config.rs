@@ -404,6 +404,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
+/// A signal that the kernel side can be told to watch for: it has one word of bits, and 64 is beyond it.
+fn stop_signal(text: &str) -> Result<u32, String> {
+    match signal(text)? {
+        64 => Err(format!(
+            "`{text}` is SIGRTMAX (64), the one signal that cannot be watched for; stop the workload with another, or \
+             leave it away: its end is reported, as unasked"
+        )),
+        number => Ok(number),
+    }
+}
+
 /// A signal by name (`SIGUSR1`, `USR1`, `SIGRTMIN+3`) or number.
 pub fn signal(text: &str) -> Result<u32, String> {
     let bad = || {
@@ -731,7 +742,7 @@ impl Check for Headers {
 }
 impl Check for u32 {
     fn check(text: &str) -> Result<Self, String> {
-        signal(text)
+        stop_signal(text)
     }
 }
 
@@ -886,6 +897,12 @@ mod tests {
             ("\n\ncapture = \"all\"", 3, "unknown variant `all`"),
             ("web = 3", 1, "invalid type"),
             ("[shutdown]\nlinger = 5", 2, "not a duration"),
+            (
+                "[shutdown]\nstop-signals = [\"SIGRTMAX\"]",
+                2,
+                "cannot be watched for",
+            ),
+            ("[shutdown]\nstop-signals = [12, 64]", 2, "cannot be watched for"),
             ("[otlp]\nendpoint = \"c:4317\"", 2, "no http:// or https:// URL"),
             ("[history]\nmax-reports = 0", 2, "nonzero"),
             ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),

@@ -155,7 +155,9 @@ mod tests {
 
     fn recommended(shutdowns: &[Measured]) -> Option<(Option<f64>, f64)> {
         let mut history = History::default();
-        shutdowns.iter().for_each(|&measured| history.add(measured));
+        for &measured in shutdowns {
+            history.add(measured);
+        }
         let Recommended { prestop, grace } = history.recommended()?;
         Some((prestop, grace))
     }

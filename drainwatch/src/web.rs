@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/metrics` | the exposition, text format 0.0.4 |
 //! | `/healthz` | the loop answered within a second |
-//! | `/readyz` | attached, and caught up with the ring |
+//! | `/readyz` | attached, and caught up with what the ring held when it was asked |
 //! | `/api/v1/shutdowns?since=&workload=&verdict=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
 //! | `/api/v1/shutdowns/{id}` | report; the beginning of an id does where it is unique |
 //! | `/api/v1/events` | a stream that says when to ask again |
@@ -37,7 +37,7 @@ use tokio::{
 };
 
 use crate::{
-    agent::{Handle, Lookup, Unanswered},
+    agent::{Handle, Lookup, Stuck, Unanswered},
     config,
     failure::{Exit, Failure},
     history::Filter,
@@ -172,7 +172,7 @@ fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Rou
     Router::new()
         .route(&options.telemetry_path, get(expose))
         .route("/healthz", get(healthy))
-        .route("/readyz", get(healthy))
+        .route("/readyz", get(ready))
         .route("/api/v1/shutdowns", get(list))
         .route("/api/v1/shutdowns/{id}", get(one))
         .with_state(handle)
@@ -218,7 +218,15 @@ async fn expose(State(handle): State<Handle>) -> Response {
 }
 
 async fn healthy(State(handle): State<Handle>) -> Response {
-    match handle.beat().await {
+    plain(handle.beat().await)
+}
+
+async fn ready(State(handle): State<Handle>) -> Response {
+    plain(handle.ready().await)
+}
+
+fn plain(answered: Result<(), Stuck>) -> Response {
+    match answered {
         Ok(()) => "ok\n".into_response(),
         Err(stuck) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stuck}\n")).into_response(),
     }

@@ -133,9 +133,16 @@ fn given_a_configuration_that_cannot_be_used_then_78_and_where_and_why() {
         ("capture = ", "line 1:"),
     ] {
         fs::write(&file, text).unwrap();
-        let line = refused(&mut drainwatch(&["run", "--config", path]), 78);
-        assert!(line.contains(says), "{line}");
+        for command in [&["run", "--config", path][..], &["check-config", path]] {
+            let line = refused(&mut drainwatch(command), 78);
+            assert!(line.contains(says), "{line}");
+        }
     }
+    fs::write(&file, "capture = \"none\"").unwrap();
+    drainwatch(&["check-config", path])
+        .assert()
+        .success()
+        .stdout(format!("{path} can be used\n"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -104,11 +104,11 @@ fn chart() -> PathBuf {
     directory().join("helm/drainwatch")
 }
 
-fn read(path: &std::path::Path) -> Result<String> {
+fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     }
@@ -136,8 +136,8 @@ fn copies() -> Result<BTreeMap<PathBuf, String>> {
     let mut copies = BTreeMap::from([(to.join("rules.yaml"), rules::both(&from)?)]);
     for entry in fs::read_dir(&from).with_context(|| format!("reading {}", from.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|kind| kind == "json") {
-            let name = path.file_name().context("a file has a name")?;
+        let name = path.file_name().context("a file has a name")?;
+        if is(&name.to_string_lossy(), "json") {
             copies.insert(to.join("dashboards").join(name), read(&path)?);
         }
     }
@@ -149,7 +149,7 @@ const WRITTEN: &str = "# Written by `cargo xtask deploy` from deploy/helm/drainw
 /// The base: the chart with its defaults, one file per template that gives something.
 fn kustomize(renderer: &Renderer) -> Result<BTreeMap<PathBuf, String>> {
     let to = directory().join("kustomize");
-    let rendered = renderer.render(&values::defaults()?, "drainwatch", "drainwatch", "kustomize")?;
+    let texts = renderer.render(&values::defaults()?, "drainwatch", "drainwatch", "kustomize")?;
     let mut files = BTreeMap::from([(
         "namespace.yaml".to_owned(),
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: drainwatch\n  labels:\n    \
@@ -157,11 +157,11 @@ fn kustomize(renderer: &Renderer) -> Result<BTreeMap<PathBuf, String>> {
          pod-security.kubernetes.io/enforce: privileged\n"
             .to_owned(),
     )]);
-    for (template, text) in rendered {
+    for (template, text) in texts {
         let Some(name) = template.strip_prefix("templates/") else {
             continue;
         };
-        if name.ends_with(".yaml") && !text.trim().is_empty() {
+        if is(name, "yaml") && !text.trim().is_empty() {
             files.insert(name.to_owned(), format!("{}\n", text.trim()));
         }
     }
@@ -175,6 +175,13 @@ fn kustomize(renderer: &Renderer) -> Result<BTreeMap<PathBuf, String>> {
         .into_iter()
         .map(|(name, text)| (to.join(name), format!("{WRITTEN}{text}")))
         .collect())
+}
+
+/// A file's name ends so.
+fn is(name: &str, extension: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|found| found == extension)
 }
 
 /// A value by its path.

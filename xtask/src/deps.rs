@@ -25,6 +25,8 @@ pub enum Use {
     Ledger,
     /// A real Prometheus and Alertmanager for the alerts and dashboards.
     Alerts,
+    /// The tests of the agent as it is deployed.
+    Unit,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
     /// A real browser for the page, and its checks; the fonts of the README's pictures.
@@ -56,6 +58,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Vm, "cpio", Some("cpio")),
     package(Use::Vm, "xz-utils", Some("xz")),
     package(Use::Vm, "debian-archive-keyring", None),
+    package(Use::Ledger, "openssl", Some("openssl")),
     package(Use::Ledger, "nginx", Some("nginx")),
     package(Use::Ledger, "wrk", Some("wrk")),
     package(Use::Ledger, "golang-go", Some("go")),
@@ -81,6 +84,8 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-github-masterminds-sprig-dev", None),
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
+    package(Use::Unit, "runc", Some("runc")),
+    package(Use::Unit, "gcc", Some("cc")),
     package(Use::Page, "chromium", Some("chromium")),
     package(Use::Page, "chromium-driver", Some("chromedriver")),
     package(Use::Page, "npm", Some("npm")),
@@ -154,6 +159,7 @@ const ALL: &[Use] = &[
     Use::Ledger,
     Use::Alerts,
     Use::Deploy,
+    Use::Unit,
     Use::Page,
 ];
 

@@ -52,7 +52,7 @@ impl Stage {
     fn uses(self) -> &'static [Use] {
         match self {
             Self::Lint | Self::Ebpf => &[Use::Bpf],
-            Self::Unit => &[],
+            Self::Unit => &[Use::Unit],
             Self::Ledger => &[Use::Ledger],
             Self::Page => &[Use::Ledger, Use::Page],
             Self::Alerts => &[Use::Alerts],

@@ -11,6 +11,8 @@ use crate::{
 #[derive(Debug, Default)]
 struct Script {
     batches: VecDeque<Vec<Event>>,
+    /// What comes with the second drain: the first is the seed's.
+    ring: Vec<Event>,
     told: Rc<RefCell<Vec<String>>>,
     losses: u64,
     /// The wall clock is set forward by this much before each batch.
@@ -30,8 +32,14 @@ impl Source for Script {
         }
     }
     fn drain(&mut self) -> Vec<Event> {
+        let drains = |call: &&String| *call == "drain";
+        let first = self.told.borrow().iter().filter(drains).count() == 0;
         self.told.borrow_mut().push("drain".into());
-        Vec::new()
+        if first {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.ring)
+        }
     }
     fn probes(&self) -> Vec<ProbeStatus> {
         vec![ProbeStatus {
@@ -120,6 +128,27 @@ fn agent(script: Script) -> (Agent<Script>, Handle) {
         },
     )
     .unwrap()
+}
+
+#[tokio::test]
+async fn given_events_in_the_ring_when_asked_whether_it_is_ready_then_they_are_taken_in_first() {
+    let script = Script {
+        ring: vec![cgroup(1)],
+        ..Script::default()
+    };
+    let tape = Written::default();
+    let options = Options {
+        tape: Some(Box::new(tape.clone())),
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(script, options).unwrap();
+    let asked = async {
+        // The seed was read when the loop answers.
+        handle.beat().await.unwrap();
+        handle.ready().await.unwrap();
+        assert!(tape.0.borrow().contains(&cgroup(1)));
+    };
+    agent.run(asked).await;
 }
 
 #[tokio::test]

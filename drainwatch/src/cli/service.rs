@@ -9,7 +9,7 @@ use crate::agent::Handle;
 /// Tells when the agent is ready, as `/readyz` does, and, where a watchdog is set, that its loop turns.
 pub fn spawn(handle: Handle) {
     tokio::spawn(async move {
-        if handle.beat().await.is_err() {
+        if handle.ready().await.is_err() {
             return;
         }
         tell(NotifyState::Ready);

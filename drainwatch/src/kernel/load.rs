@@ -159,8 +159,8 @@ fn tell(probes: &[ProbeStatus]) {
     info!(working, of = probes.len(), "probes attached");
 }
 
-/// Reading the kernel's types takes some 30 MB for a moment, which glibc would keep for good.
-fn give_memory_back() {
+/// Reading the kernel's types takes some 30 MB for a moment, a list of pods some 8, which glibc would keep for good.
+pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no argument that could be wrong; the allocator locks itself.
     unsafe {

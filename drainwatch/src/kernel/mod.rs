@@ -15,6 +15,8 @@ mod load;
 mod privileges;
 mod probes;
 
+pub use load::give_memory_back;
+
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use aya::{

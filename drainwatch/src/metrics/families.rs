@@ -326,7 +326,7 @@ impl Agent {
     }
 
     /// Families of the origins of names: whether each answers, its failures, what it did not name in time.
-    pub fn origins(&self, origins: &BTreeMap<Origin, OriginSeries>) -> Vec<MetricFamily> {
+    pub fn origins(origins: &BTreeMap<Origin, OriginSeries>) -> Vec<MetricFamily> {
         if origins.is_empty() {
             return Vec::new();
         }

@@ -215,12 +215,12 @@ impl Metrics {
     /// values are there again as soon as its workload is.
     pub fn remember(&mut self, report: &Report) {
         if let Some(measured) = Measured::of(report) {
-            self.measure(Labels::from(&report.workload), measured);
+            self.measure(&Labels::from(&report.workload), measured);
         }
     }
 
-    fn measure(&mut self, labels: Labels, measured: Measured) {
-        if !self.measured.contains_key(&labels) && self.measured.len() >= MOST_MEASURED {
+    fn measure(&mut self, labels: &Labels, measured: Measured) {
+        if !self.measured.contains_key(labels) && self.measured.len() >= MOST_MEASURED {
             let oldest = self.measured.iter().min_by_key(|(_, shutdowns)| shutdowns.last);
             if let Some(oldest) = oldest.map(|(labels, _)| labels.clone()) {
                 self.measured.remove(&oldest);
@@ -230,7 +230,7 @@ impl Metrics {
         let shutdowns = self.measured.entry(labels.clone()).or_default();
         shutdowns.last = self.measured_last;
         shutdowns.history.add(measured);
-        if let Some(known) = self.workloads.get_mut(&labels) {
+        if let Some(known) = self.workloads.get_mut(labels) {
             known.series.recommended = shutdowns.history.recommended();
         }
     }
@@ -306,7 +306,7 @@ impl Metrics {
         }
         let workloads = self.workloads.len();
         let mut own = self.agent.collect(scrape, workloads, self.overflowed);
-        own.extend(self.agent.origins(&self.origins(scrape.origins)));
+        own.extend(families::Agent::origins(&self.origins(scrape.origins)));
         let mut own_text = Vec::new();
         encoder.encode(&own, &mut own_text)?;
         text.push_str(&String::from_utf8_lossy(&own_text));

@@ -38,7 +38,7 @@ pub fn sample() -> Result<String, prometheus::Error> {
     };
     metrics.apply(&Effect::WorkloadConfigured { workload, configured }, 0);
     metrics.measure(
-        labels,
+        &labels,
         Measured {
             lag: Some(0.0),
             ..Measured::default()
@@ -65,7 +65,7 @@ pub fn sample() -> Result<String, prometheus::Error> {
         store_errors: 0,
         under_way: 0,
         origins: &States::default(),
-        sinks: &[("otlp", Count::default())],
+        sinks: &[("kubernetes", Count::default()), ("otlp", Count::default())],
     };
     metrics.expose(&scrape)
 }

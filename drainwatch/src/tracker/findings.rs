@@ -214,9 +214,9 @@ impl<'a> Seen<'a> {
             ),
             None => String::new(),
         };
-        let (mode, instead) = match self.advice.kill_mode() {
-            Some(mode) => (
-                format!(" (KillMode={mode} sends it to the main process alone)"),
+        let (why, instead) = match self.advice.kill_mode() {
+            Some(setting) => (
+                format!(" (KillMode={setting} sends it to the main process alone)"),
                 format!("set KillMode=control-group in {}", self.advice.unit()),
             ),
             None => (String::new(), "use an init that forwards signals".to_owned()),
@@ -224,7 +224,7 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::NotForwarded,
             format!(
-                "{} took {}{mode}; {}{more}, which serves, never got a stop signal{after}.",
+                "{} took {}{why}; {}{more}, which serves, never got a stop signal{after}.",
                 who(main),
                 signal_name(stop.signal),
                 who(first)

@@ -193,7 +193,7 @@ impl Tracker {
     pub(super) fn described(&mut self, at_ns: u64, description: &Description) {
         let cgroups = self.names.describe(description.clone());
         if let Description::Pod(pod) = description {
-            self.announce_pod(&pod.uid, of_pod(pod).collect());
+            self.announce_pod(&pod.uid, &of_pod(pod).collect::<Vec<_>>());
             if let Some(deleted_ms) = pod.deleted_ms {
                 self.deleted(&Learned {
                     at_ns,
@@ -211,7 +211,7 @@ impl Tracker {
     }
 
     /// The workloads of a pod are these, from now on.
-    fn announce_pod(&mut self, uid: &str, now: Vec<(Workload, Settings)>) {
+    fn announce_pod(&mut self, uid: &str, now: &[(Workload, Settings)]) {
         if !self.seen_pods.contains_key(uid) && self.seen_pods.len() >= PODS {
             return;
         }

@@ -111,9 +111,9 @@ impl Directory {
                 Some(Description::Pod(known)) => &known.containers[..],
                 _ => &[],
             };
-            pod.containers
-                .iter_mut()
-                .for_each(|container| keep_ids(container, known));
+            for container in &mut pod.containers {
+                keep_ids(container, known);
+            }
         }
         for id in container_ids(&description) {
             self.by_container.insert(id.to_owned(), subject.clone());
@@ -353,9 +353,9 @@ mod tests {
         let docker = format!("/system.slice/docker-{}.scope", id(1));
         let awaited = |directory: &Directory, path: &str| directory.awaited(&classify(path), path);
         assert_eq!(awaited(&directory, &docker), None);
-        Origin::ALL
-            .into_iter()
-            .for_each(|origin| directory.expect(origin));
+        for origin in Origin::ALL {
+            directory.expect(origin);
+        }
         assert_eq!(awaited(&directory, &docker), Some(Origin::Docker));
         assert_eq!(awaited(&directory, "/system.slice/web.service"), None);
         assert_eq!(awaited(&directory, "/web"), None);

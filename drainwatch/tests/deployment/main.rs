@@ -3,6 +3,7 @@
 //! Needs root, a unified cgroup hierarchy and a kernel that drainwatch supports. On another machine the tests of what
 //! a machine lacks still hold: `drainwatch doctor` must say so, and they end there.
 
+mod image;
 mod privileges;
 mod service;
 mod shutdown;

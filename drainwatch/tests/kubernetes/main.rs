@@ -1,8 +1,17 @@
 //! The watch of this node's pods, on the recorded traffic of a real Kubernetes, from a server that
 //! misbehaves.
 
+mod agent;
+mod doctor;
 mod events;
+mod in_cluster;
 mod server;
+#[path = "../deployment/support.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the tests of the deployment, which use the rest"
+)]
+mod support;
 mod watching;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -19,17 +28,17 @@ use server::Server;
 use tokio::{sync::mpsc, time::Instant};
 
 /// How long anything may take.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What the origin told.
-pub struct Told {
+struct Told {
     news: mpsc::Receiver<News>,
     /// Pods that are on the node.
-    pub pods: BTreeMap<String, Pod>,
+    pods: BTreeMap<String, Pod>,
     /// What was told of pods, in its order.
-    pub sequence: Vec<EventKind>,
+    sequence: Vec<EventKind>,
     /// Whether it answers, each time that it said so.
-    pub states: Vec<State>,
+    states: Vec<State>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -41,7 +50,7 @@ impl Drop for Told {
 
 impl Told {
     /// By the origin, of `node1` of this server.
-    pub fn by(server: &Server) -> Self {
+    fn by(server: &Server) -> Self {
         Self::with(Options {
             kubeconfig: Some(server.kubeconfig()),
             node: "node1".into(),
@@ -50,12 +59,12 @@ impl Told {
     }
 
     /// By the origin with these options.
-    pub fn with(options: Options) -> Self {
+    fn with(options: Options) -> Self {
         Self::noting(options, Owners::default())
     }
 
     /// And with what Events need noted there.
-    pub fn noting(options: Options, owners: Owners) -> Self {
+    fn noting(options: Options, owners: Owners) -> Self {
         let (mut tellers, news) = Teller::channel(&[Origin::Kubernetes]);
         let teller = tellers.remove(0);
         Self {
@@ -68,7 +77,7 @@ impl Told {
     }
 
     /// Until this holds.
-    pub async fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    async fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !holds(self) {
             let news = tokio::time::timeout_at(deadline, self.news.recv())
@@ -111,12 +120,12 @@ impl Told {
     }
 
     /// Names of the pods that are on the node.
-    pub fn names(&self) -> Vec<&str> {
+    fn names(&self) -> Vec<&str> {
         self.pods.values().map(|pod| pod.name.as_str()).collect()
     }
 
     /// Why it does not answer, if that was the last that it said.
-    pub fn down(&self) -> Option<&str> {
+    fn down(&self) -> Option<&str> {
         match self.states.last()? {
             State::Down(why) => Some(why),
             State::Up => None,

@@ -62,6 +62,8 @@ struct State {
     history: Vec<(u64, String)>,
     faults: VecDeque<Fault>,
     requests: Vec<String>,
+    /// `Authorization` of the last request.
+    token: Option<String>,
     /// Bodies of Events that were written, newest last.
     events: Vec<(String, Value)>,
     objects: BTreeMap<String, Value>,
@@ -136,7 +138,7 @@ impl Server {
     }
 
     /// Listens again, at the same address.
-    pub async fn up(&self) {
+    pub fn up(&self) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(self.address).unwrap();
@@ -214,6 +216,11 @@ impl Server {
         self.state.lock().unwrap().requests.clone()
     }
 
+    /// What the last request authorized itself with.
+    pub fn token(&self) -> Option<String> {
+        self.state.lock().unwrap().token.clone()
+    }
+
     pub fn watches_open(&self) -> usize {
         self.state.lock().unwrap().watches_open
     }
@@ -255,6 +262,11 @@ async fn serve(
     let fault = {
         let mut state = state.lock().unwrap();
         state.requests.push(line.clone());
+        state.token = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("authorization")
+                .then(|| value.to_owned())
+        });
         let of_request = state.faults.front().is_some_and(Fault::of_request);
         of_request.then(|| state.faults.pop_front()).flatten()
     };

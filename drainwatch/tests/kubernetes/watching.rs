@@ -118,7 +118,7 @@ async fn given_a_server_that_restarts_when_it_is_back_then_the_pods_are_those_wi
             if let Some(status) = status {
                 server.fault(Fault::Compact { status });
             }
-            server.up().await;
+            server.up();
         })
         .await;
         assert_eq!(told.pods, expected.pods, "{status:?}");
@@ -241,7 +241,7 @@ async fn given_a_server_that_is_not_there_when_it_comes_then_its_pods_do_and_the
         "{:?}",
         told.states
     );
-    server.up().await;
+    server.up();
     told.until("the list", |told| told.pods.len() == 7 && told.down().is_none())
         .await;
     assert_eq!(told.states.len(), 2, "{:?}", told.states);
@@ -344,7 +344,7 @@ async fn given_hundreds_of_pods_that_come_and_go_while_the_watch_is_cut_then_tho
         if round % 2 == 1 {
             server.fault(Fault::Compact { status: round == 1 });
         }
-        server.up().await;
+        server.up();
         server.change("ADDED", pod(10_000 + round));
         let expected: BTreeSet<_> = (from..to)
             .chain(10_000..=10_000 + round)

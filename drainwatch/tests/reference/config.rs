@@ -61,8 +61,9 @@ pub fn page() -> String {
 fn classes() -> String {
     let source = Source::read(&["class.rs"], &[]);
     let example = "[[class]]\nname = \"webhook\"\npath = [\"/stripe/events\", \"/integrations/*/notify\"]\nmethod = \
-                   \"POST\"\n\n[[class]]\nname = \"payments\"\npath = \"/pay\"\nhost = \"*.shop.example\"\nport = 8443\n";
-    assert_eq!(read(example).classes.map(|rules| rules.len()), Some(2));
+                   \"POST\"\n\n[[class]]\nname = \"payments\"\npath = \"/pay\"\nhost = \"*.shop.example\"\nport = 8443\n\n\
+                   [[class]]\nname = \"partner\"\nheader = [\"x-partner-signature*\", \"user-agent: *acme*\"]\n";
+    assert_eq!(read(example).classes.map(|rules| rules.len()), Some(3));
     let fields = source.fields("Rule");
     for entry in &fields {
         let key = format!("class.{}", entry.name);
@@ -82,7 +83,9 @@ fn classes() -> String {
          or `callbacks`;\n\
          4. `request`.\n\n\
          Every condition takes one value or a list of them, of which one must hold.\n\n{table}\n\
-         Known senders: {}. Anyone can write their headers: they say what a request claims to be.\n\n\
+         Known senders: {}. Anyone can write headers: they say what a request claims to be. Headers stay in the agent: \
+         of those that a rule asks for, reports and recordings have only which rule held; a recording begins with \
+         the rules themselves, so write no secret into one.\n\n\
          ```toml\n{example}```\n",
         SENDERS.map(|name| format!("`{name}`")).join(", ")
     )

@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod log;
 mod metrics;
 mod pages;
 mod recording;
@@ -62,6 +63,11 @@ fn given_the_metrics_then_the_reference_has_each_with_its_labels() {
 #[test]
 fn given_the_settings_then_the_reference_has_each_with_its_default() {
     check("config.md", "Configuration", &config::page());
+}
+
+#[test]
+fn given_the_log_line_of_a_shutdown_then_the_reference_has_each_field() {
+    check("log.md", "Log", &log::page());
 }
 
 #[test]

@@ -37,11 +37,11 @@ const HOST_PATHS: &[(&str, bool)] = &[
 /// Renders with these values and checks everything.
 pub fn check(renderer: &Renderer, set: &Set) -> Result<()> {
     let values = set.values()?;
-    let rendered = renderer.render(&values, "drainwatch", "monitoring", "Helm")?;
+    let texts = renderer.render(&values, "drainwatch", "monitoring", "Helm")?;
     let mut objects = Vec::new();
-    for (template, text) in &rendered {
+    for (template, text) in &texts {
         ensure!(!text.contains("<no value>"), "{template}: a value is missing");
-        if !template.ends_with(".yaml") {
+        if !super::is(template, "yaml") {
             continue;
         }
         let documents: Vec<Value> =
@@ -246,7 +246,7 @@ fn spelled(rule: &PolicyRule) -> Vec<String> {
 fn config(object: &Value) -> Result<()> {
     let map: ConfigMap = serde_json::from_value(object.clone())?;
     for (name, text) in map.data.unwrap_or_default() {
-        if name.ends_with(".json") {
+        if super::is(&name, "json") {
             let _: Value = serde_json::from_str(&text).with_context(|| name.clone())?;
             continue;
         }

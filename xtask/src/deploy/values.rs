@@ -158,7 +158,7 @@ pub fn described() -> Result<()> {
 
 /// Whether the line of the value, or of a part of it that is described as a whole, comes after a comment.
 fn has_comment(text: &str, path: &[String]) -> bool {
-    let mut lines = text.lines().enumerate().skip(0);
+    let mut lines = text.lines().enumerate();
     let all: Vec<&str> = text.lines().collect();
     let mut described = false;
     for (depth, key) in path.iter().enumerate() {

@@ -23,6 +23,7 @@ use super::{
     pod,
 };
 use crate::{
+    kernel::give_memory_back,
     names::Teller,
     workload::description::{Description, Pod, Subject},
 };
@@ -86,6 +87,7 @@ async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, bac
                 let listed = matches!(event, Event::InitDone);
                 pods.take(event).await;
                 if listed {
+                    give_memory_back();
                     node_missing = pods.told.is_empty() && is_missing(options, connection).await;
                     if node_missing {
                         pods.teller.down(options.no_such_node()).await;

@@ -47,13 +47,20 @@ fn sha256(text: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
     fn given_an_id_when_hashed_then_it_is_what_sha256sum_says() {
         // printf %s 01hx | sha256sum
         let ids = Ids::of("01hx");
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |mut hex, byte| {
+                write!(hex, "{byte:02x}").unwrap();
+                hex
+            })
+        };
         assert_eq!(
             hex(&ids.hash),
             "1142a3e77c19910de4ae4ddb9d900be2b1cd85d988dba81a1afc97634348a600"

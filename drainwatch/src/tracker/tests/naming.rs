@@ -167,7 +167,7 @@ fn is_web(report: &Report) {
     assert_eq!(pod.as_deref(), Some("web-5d4f-x2x"));
     assert_eq!(container.as_deref(), Some("server"));
     assert_eq!(container_id, Some(id(WEB_CGROUP)));
-    assert!(cgroup.ends_with(".scope"));
+    assert_eq!(cgroup, container_path(WEB_CGROUP));
     assert_eq!(controller.as_deref(), Some("Deployment"));
     assert_eq!(image.as_deref(), Some("registry.example/web:1"));
     let configured = report.configured.clone().unwrap();

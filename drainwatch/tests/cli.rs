@@ -5,6 +5,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        net::UnixListener,
+    },
     path::Path,
     process::{Child, Stdio},
     sync::mpsc,
@@ -174,6 +178,60 @@ fn given_a_missing_privilege_then_77_and_its_name() {
     assert_eq!(output.status.code(), Some(77));
     let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(diagnosis["missing_capabilities"][0][0], "CAP_BPF");
+}
+
+#[test]
+fn given_sockets_that_cannot_be_asked_when_diagnosed_then_each_is_one_line_that_says_why_and_what_to_do() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (closed, absent, file) = (path("closed"), path("absent"), path("file"));
+    let _listener = UnixListener::bind(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, "").unwrap();
+    // Somebody else's: root without capabilities may not open it either.
+    if geteuid().is_root() {
+        chown(&closed, Some(65534), None).unwrap();
+    }
+    let sockets = [
+        "--docker.socket",
+        &closed,
+        "--podman.socket",
+        &absent,
+        "--systemd.bus",
+        &file,
+    ];
+    let args = [&["doctor", "--format", "json"][..], &sockets[..]].concat();
+    let output = without_capabilities(&args).output().unwrap();
+    let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let says = |origin: &str| {
+        let all = diagnosis["names"].as_array().unwrap();
+        let found = all.iter().find(|probed| probed["origin"] == origin).unwrap();
+        assert_eq!(
+            (&found["asked"], &found["ok"]),
+            (&true.into(), &false.into()),
+            "{found}"
+        );
+        let says = found["says"].as_str().unwrap().to_owned();
+        assert!(!says.contains('\n'), "{says}");
+        says
+    };
+    if geteuid().is_root() {
+        let docker = says("docker");
+        assert!(
+            docker.contains("permission denied") && docker.contains("--docker.socket off"),
+            "{docker}"
+        );
+    }
+    let podman = says("podman");
+    assert!(
+        podman.contains("there is no") && podman.contains("podman.socket"),
+        "{podman}"
+    );
+    let systemd = says("systemd");
+    assert!(
+        systemd.contains("is not a socket") && systemd.contains("--systemd.bus"),
+        "{systemd}"
+    );
 }
 
 #[test]

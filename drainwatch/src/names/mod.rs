@@ -9,7 +9,7 @@ mod errands;
 pub mod kubernetes;
 pub mod systemd;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, time::Duration};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -116,6 +116,10 @@ async fn within(origin: Origin, probe: impl Future<Output = Probed>) -> Probed {
                 PROBE_WITHIN.as_secs()
             ),
         })
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 /// What is to come; never, once it came.

@@ -13,7 +13,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -29,6 +29,7 @@ use self::api::PATIENCE;
 use super::{
     Probed, Teller,
     errands::{Backoff, Errands},
+    is_socket,
 };
 use crate::{
     config::Where,
@@ -142,11 +143,6 @@ impl Options {
             ),
         }
     }
-}
-
-fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {

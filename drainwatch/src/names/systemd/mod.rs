@@ -28,6 +28,7 @@ use self::unit::Manager;
 use super::{
     Probed, Teller,
     errands::{Backoff, Errands},
+    is_socket,
 };
 use crate::{
     config::Where,
@@ -119,6 +120,9 @@ impl Options {
                 ),
                 io::ErrorKind::PermissionDenied => format!(
                     "permission denied on {bus}: run the agent as a user who may use the bus, or say --systemd.bus off"
+                ),
+                io::ErrorKind::ConnectionRefused if !is_socket(&self.bus) => format!(
+                    "{bus} is not a socket: name the bus's with --systemd.bus PATH, or say --systemd.bus off"
                 ),
                 io::ErrorKind::ConnectionRefused => format!(
                     "nobody listens at {bus}: start D-Bus (systemctl start dbus.socket), or say --systemd.bus off"

@@ -24,8 +24,10 @@ const BEAT: Duration = Duration::from_millis(180);
 /// An answer that no socket's buffers hold.
 const LARGE: u32 = 24 << 20;
 
-/// Writes all of them into `to`.
+/// Writes all of them into `to`, or none.
 pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<()> {
+    let taken = out.join("pictures");
+    fs::create_dir_all(&taken)?;
     fs::create_dir_all(to)?;
     let stage = Stage::start(binary, out, clock)?;
     let scene = stage.play()?;
@@ -36,19 +38,28 @@ pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Resul
         stage.open("")?;
         stage
             .browser
-            .until("document.querySelectorAll('tbody tr').length >= 5")?;
-        stage.browser.picture(&to.join(format!("page-{theme}.png")))?;
+            .until("document.querySelectorAll('tbody tr').length > 0")?;
+        ensure!(
+            stage.count("tbody tr")? == scene.cgroups.len() as u64,
+            "others on this machine had shutdowns meanwhile, and the picture would show them: try again"
+        );
+        stage.browser.picture(&taken.join(format!("page-{theme}.png")))?;
         stage.browser.resize(1200, 1230)?;
         stage.open_one(shown)?;
-        stage.browser.picture(&to.join(format!("shutdown-{theme}.png")))?;
+        stage
+            .browser
+            .picture(&taken.join(format!("shutdown-{theme}.png")))?;
     }
     let terminal = terminal(binary, stage.agent()?.address(), shown)?;
-    fs::write(to.join("report.svg"), drawn(&terminal))?;
-    for entry in fs::read_dir(to)? {
-        let entry = entry?;
-        let bytes = entry.metadata()?.len();
-        println!("{} {bytes} bytes", entry.path().display());
-        ensure!(bytes < MOST_BYTES, "{} is too large", entry.path().display());
+    fs::write(taken.join("report.svg"), drawn(&terminal))?;
+    let files: Vec<_> = fs::read_dir(&taken)?.collect::<Result<_, _>>()?;
+    for file in &files {
+        let bytes = file.metadata()?.len();
+        ensure!(bytes < MOST_BYTES, "{} has {bytes} bytes", file.path().display());
+    }
+    for file in files {
+        fs::copy(file.path(), to.join(file.file_name()))?;
+        println!("{}", to.join(file.file_name()).display());
     }
     Ok(())
 }
@@ -57,7 +68,7 @@ pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Resul
 struct Scene {
     /// Id of the most telling shutdown.
     shown: String,
-    _cgroups: Vec<Cgroup>,
+    cgroups: Vec<Cgroup>,
     _under_way: (Service, Request),
 }
 
@@ -111,7 +122,7 @@ impl Stage {
         cgroups.push(notifier);
         Ok(Scene {
             shown,
-            _cgroups: cgroups,
+            cgroups,
             _under_way: (service, hanging),
         })
     }

@@ -213,7 +213,7 @@ pub struct NamesArgs {
     #[arg(long = "podman.socket", env = "DRAINWATCH_PODMAN_SOCKET", value_name = "PATH|off",
         value_parser = config::socket)]
     podman_socket: Option<Where>,
-    /// Socket of the bus on which systemd is asked, auto (/run/dbus/system_bus_socket, where it is) or off
+    /// Socket of the bus on which systemd is asked, auto (`/run/dbus/system_bus_socket`, where it is) or off
     /// [default: auto]
     #[arg(long = "systemd.bus", env = "DRAINWATCH_SYSTEMD_BUS", value_name = "PATH|off",
         value_parser = config::socket)]

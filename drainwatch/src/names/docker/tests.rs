@@ -87,10 +87,10 @@ fn listed(id: &str, name: &str) -> String {
     format!(r#"[{{"Id":"{id}","Names":["/{name}"],"Image":"shop:1","State":"running"}}]"#)
 }
 
-fn inspection(id: &str, name: &str) -> Option<String> {
-    Some(format!(
+fn inspection(id: &str, name: &str) -> String {
+    format!(
         r#"{{"Id":"{id}","Name":"/{name}","Config":{{"Image":"shop:1","StopSignal":"SIGQUIT","StopTimeout":3}}}}"#
-    ))
+    )
 }
 
 fn event(action: &str, id: &str, name: &str) -> String {
@@ -185,7 +185,7 @@ fn is_gone(id: &str) -> impl Fn(&News) -> bool {
 async fn given_a_container_that_runs_then_it_is_told_at_once_and_with_its_settings_when_inspected() {
     let daemon = Daemon::default();
     *daemon.list.lock().unwrap() = listed(&id('a'), "web");
-    *daemon.inspection.lock().unwrap() = inspection(&id('a'), "web");
+    *daemon.inspection.lock().unwrap() = Some(inspection(&id('a'), "web"));
     let mut scene = Scene::new(|socket| drop(daemon.listen(socket)));
     let first = scene.told.container().await;
     assert_eq!((first.name.as_str(), first.stop_signal), ("web", None));
@@ -207,7 +207,7 @@ async fn given_a_container_that_is_gone_before_it_can_be_inspected_then_its_even
 async fn given_a_daemon_that_restarts_then_it_is_told_and_what_vanished_meanwhile_is_undescribed() {
     let daemon = Daemon::default();
     *daemon.list.lock().unwrap() = listed(&id('c'), "old");
-    *daemon.inspection.lock().unwrap() = inspection(&id('c'), "old");
+    *daemon.inspection.lock().unwrap() = Some(inspection(&id('c'), "old"));
     let mut running = None;
     let mut scene = Scene::new(|socket| running = Some(daemon.listen(socket)));
     while scene.told.container().await.stop_signal.is_none() {}

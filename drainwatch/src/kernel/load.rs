@@ -208,7 +208,7 @@ fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
 /// A process that there is not.
 const NOBODY: u64 = u64::MAX;
 
-/// The kernel's own pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h): the ids of processes are those
+/// The kernel's own pid namespace (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`): the ids of processes are those
 /// that the programs see, and the iterators walk over all of them.
 fn in_first_pid_namespace() -> bool {
     read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == "pid:[4026531836]")

@@ -199,7 +199,7 @@ impl File {
     fn add(&mut self, key: &str, default: Option<&str>, meaning: &str) {
         // Whether an origin of names is asked: a word instead of its table.
         if key == "kubernetes" {
-            self.top += &format!("# {meaning}\n# {key} = {}\n", default.unwrap());
+            let _ = writeln!(self.top, "# {meaning}\n# {key} = {}", default.unwrap());
             return;
         }
         let line = |key: &str| match default {

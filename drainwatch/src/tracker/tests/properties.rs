@@ -141,6 +141,10 @@ fn any_listener() -> impl Strategy<Value = Listener> {
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
     let cgroup = prop::sample::select(CGROUPS.to_vec());
+    // What holds unrelated processes never becomes a workload of its own.
+    let unshared = cgroup
+        .clone()
+        .prop_filter("shared", |cgroup| ![SESSION, 1].contains(cgroup));
     let exit = (any_process(), 0..3, 0u32..20).prop_map(|(process, code, signal)| EventKind::ProcessExited {
         process,
         code: (signal > 9).then_some(code),
@@ -162,7 +166,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         2 => any::<i64>().prop_map(|wall_ns| EventKind::Tick { wall_ns }),
         1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupRemoved { cgroup }),
         2 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupEmptied { cgroup }),
-        1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
+        1 => unshared.prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
         1 => (30u64..34).prop_map(|cgroup| EventKind::CgroupCreated {
             cgroup, path: format!("{}/new-{cgroup}", container_path()), seeded: false,
         }),

@@ -500,6 +500,26 @@ pub mod setting {
     pub const COUNT: usize = 16;
 }
 
+/// States of a TCP socket that matter here, `include/net/tcp_states.h`.
+pub mod tcp_state {
+    /// Both directions are open.
+    pub const ESTABLISHED: u32 = 1;
+    /// We called and have no answer yet.
+    pub const SYN_SENT: u32 = 2;
+    /// We were called and have answered.
+    pub const SYN_RECV: u32 = 3;
+    /// We have closed our side.
+    pub const FIN_WAIT1: u32 = 4;
+    /// Closed, or not open yet.
+    pub const CLOSE: u32 = 7;
+    /// The peer has closed its side.
+    pub const CLOSE_WAIT: u32 = 8;
+    /// So has the peer, and then we ours.
+    pub const LAST_ACK: u32 = 9;
+    /// A listener.
+    pub const LISTEN: u32 = 10;
+}
+
 /// Whether anything drains at all: it does while the two values differ.
 pub mod activity {
     /// Time of the last entry that the programs put into a draining map.

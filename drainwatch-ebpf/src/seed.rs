@@ -5,16 +5,15 @@
 //! Connections in an accept queue belong to no file and are not seen.
 
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_sock_from_file};
-use drainwatch_ebpf::{event_kind, offset, process_flag, record_flag, role};
+use drainwatch_ebpf::{
+    event_kind, offset, process_flag, record_flag, role,
+    tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN},
+};
 
 use crate::{
     kernel::{Ptr, load, read},
     maps, states,
 };
-
-const ESTABLISHED: u32 = 1;
-const CLOSE_WAIT: u32 = 8;
-const LISTEN: u32 = 10;
 
 /// `struct bpf_iter__task_file`: four eight-byte members, pointers that may be NULL.
 #[repr(C)]

@@ -6,6 +6,7 @@ use aya_ebpf::{
 use drainwatch_ebpf::{
     ListenerEvent, PortKey, SocketRecord, counter, event_kind, offset, process_flag, record_flag, role,
     setting,
+    tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV, SYN_SENT},
 };
 
 use crate::{
@@ -14,16 +15,6 @@ use crate::{
     kernel::{self, Ptr, load, read, read_at},
     maps,
 };
-
-/// TCP states, `include/net/tcp_states.h`.
-const ESTABLISHED: u32 = 1;
-const SYN_SENT: u32 = 2;
-const SYN_RECV: u32 = 3;
-const FIN_WAIT1: u32 = 4;
-const CLOSE: u32 = 7;
-const CLOSE_WAIT: u32 = 8;
-const LAST_ACK: u32 = 9;
-const LISTEN: u32 = 10;
 
 const IPPROTO_TCP: u16 = 6;
 /// `AF_INET6`.

@@ -6,6 +6,7 @@ use drainwatch_ebpf::{
     CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
     SignalEvent, SocketRecord, TAIL, disposition, event_kind, process_flag, record_flag, reset_flag, role,
     sender_kind,
+    tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
 use crate::{
@@ -13,9 +14,6 @@ use crate::{
     protocol::{self, Capture, HeaderRules},
 };
 
-/// TCP states, `include/net/tcp_states.h`.
-const CLOSE: u32 = 7;
-const CLOSE_WAIT: u32 = 8;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 

@@ -26,6 +26,8 @@ impl Tracker {
         for cgroup in self.waiting.keys().copied().collect::<Vec<_>>() {
             self.stop_waiting(cgroup);
         }
+        // What was over, and waited for its name alone, ends.
+        self.expire();
         for episode in self.episodes.values_mut().filter(|e| e.news > News::None) {
             episode.news = News::Now;
         }
@@ -156,14 +158,11 @@ impl Tracker {
             let Some(episode) = self.episodes.get(&key) else {
                 continue;
             };
-            let (cgroup, tells) = (episode.cgroup, episode.confirmed && episode.reportable());
-            if tells && self.held(cgroup) {
+            let (cgroup, confirmed) = (episode.cgroup, episode.confirmed);
+            if confirmed && episode.reportable() && self.held(cgroup) {
                 continue;
             }
-            let Some(episode) = self.episodes.get(&key) else {
-                continue;
-            };
-            if episode.confirmed {
+            if confirmed {
                 self.finish(key, self.now_ns);
             } else {
                 self.give_up(key);

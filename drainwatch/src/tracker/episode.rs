@@ -568,9 +568,11 @@ impl Episode {
             since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
         };
-        let before = self.tally.outcomes.severed;
-        if self.tally.connection(connection, context) {
-            let severed = self.tally.outcomes.severed > before;
+        let lag = |tally: &Tally| (tally.arrivals, tally.last_after_stop_ns, tally.last_arrival_ns);
+        let (severed, arrived) = (self.tally.outcomes.severed, lag(&self.tally));
+        let settled = self.tally.connection(connection, context);
+        if settled || lag(&self.tally) != arrived {
+            let severed = self.tally.outcomes.severed > severed;
             self.touch(at_ns, if severed { News::Soon } else { News::Some });
         }
     }

@@ -545,6 +545,10 @@ impl Tracker {
     /// A cgroup made inside a workload that is being stopped stops with it.
     fn cgroup_created(&mut self, cgroup: u64, path: &str) {
         self.names.created(cgroup, path);
+        // Something was told of it before its path: under the name that it has from now on.
+        if !self.names.is_shared(cgroup) && self.episodes.values().any(|e| e.cgroup == cgroup) {
+            self.renamed(cgroup);
+        }
         self.discover(cgroup);
         self.created_in_deleted(cgroup);
         let stopping = |e: &Episode| e.scope == Scope::Workload && e.gone_ns.is_none();

@@ -243,7 +243,7 @@ impl Tracker {
     }
 
     /// Something was said of the workload of this cgroup.
-    fn renamed(&mut self, cgroup: u64) {
+    pub(super) fn renamed(&mut self, cgroup: u64) {
         let workload = self.names.named(cgroup);
         let settings = self.names.settings(cgroup);
         let unlisted = self.names.is_unlisted(cgroup);

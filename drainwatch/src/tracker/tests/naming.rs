@@ -296,6 +296,20 @@ fn the_agent_that_ends_tells_what_waits_for_a_name_as_it_is() {
 }
 
 #[test]
+fn an_agent_that_ends_after_the_linger_of_what_waits_for_a_name_gives_its_final_report() {
+    let (mut scene, shop) = docker_scene();
+    stop(&mut scene, 100, &shop);
+    scene.tick(6000);
+    assert!(scene.reports().is_empty(), "it waits");
+    let told = scene.tracker.tell_all();
+    assert!(
+        told.iter().any(|effect| matches!(effect, Effect::Finished(_))),
+        "{told:?}"
+    );
+    assert_eq!(scene.tracker.next_deadline(), None);
+}
+
+#[test]
 fn a_rename_during_a_shutdown_is_taken_over() {
     let (mut scene, shop) = docker_scene();
     scene.describe(2, Description::Container(container(DOCKER_CGROUP, "blue")));

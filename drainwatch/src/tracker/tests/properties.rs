@@ -12,10 +12,15 @@ use super::{
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     protocol::{Exchange, ExchangeState},
-    report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict},
-    tracker::{Effect, Tracker, TrackerConfig},
-    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Unit},
+    report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
+    tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
+    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
 };
+
+/// Of the scene, and one that nobody told of.
+const CGROUPS: [u64; 10] = [
+    WEB, 8, SESSION, 1, 4711, CONTAINER, INIT, WORKER, UNIT, WEB_CGROUP,
+];
 
 fn any_process() -> impl Strategy<Value = Process> {
     let cgroup = prop_oneof![
@@ -135,9 +140,11 @@ fn any_listener() -> impl Strategy<Value = Listener> {
 }
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
-    let cgroup = prop::sample::select(vec![
-        WEB, 8, SESSION, 1, 4711, CONTAINER, INIT, WORKER, UNIT, WEB_CGROUP,
-    ]);
+    let cgroup = prop::sample::select(CGROUPS.to_vec());
+    // What holds unrelated processes never becomes a workload of its own.
+    let unshared = cgroup
+        .clone()
+        .prop_filter("shared", |cgroup| ![SESSION, 1].contains(cgroup));
     let exit = (any_process(), 0..3, 0u32..20).prop_map(|(process, code, signal)| EventKind::ProcessExited {
         process,
         code: (signal > 9).then_some(code),
@@ -159,7 +166,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         2 => any::<i64>().prop_map(|wall_ns| EventKind::Tick { wall_ns }),
         1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupRemoved { cgroup }),
         2 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupEmptied { cgroup }),
-        1 => cgroup.clone().prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
+        1 => unshared.prop_map(|cgroup| EventKind::CgroupCreated { cgroup, path: "/again".into(), seeded: false }),
         1 => (30u64..34).prop_map(|cgroup| EventKind::CgroupCreated {
             cgroup, path: format!("{}/new-{cgroup}", container_path()), seeded: false,
         }),
@@ -270,8 +277,8 @@ fn any_events(most: u64) -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// Everything that the tracker makes of these events and of the time after them.
-fn run(events: &[Event]) -> Vec<Effect> {
+/// A tracker that was told these events and the time after them, with everything that it made of them.
+fn told(events: &[Event]) -> (Tracker, Vec<Effect>) {
     let mut scene = container();
     for cgroup in [SANDBOX, WEB_CGROUP] {
         scene.create(0, cgroup, &naming::container_path(cgroup));
@@ -281,7 +288,23 @@ fn run(events: &[Event]) -> Vec<Effect> {
     effects.extend(told);
     scene.finish();
     effects.append(&mut scene.effects);
-    effects
+    (scene.tracker, effects)
+}
+
+fn run(events: &[Event]) -> Vec<Effect> {
+    told(events).1
+}
+
+fn instances(effects: &[Effect]) -> HashMap<&Workload, i64> {
+    let mut instances = HashMap::new();
+    for effect in effects {
+        match effect {
+            Effect::WorkloadSeen(workload) => *instances.entry(workload).or_default() += 1,
+            Effect::WorkloadGone(workload) => *instances.entry(workload).or_default() -= 1,
+            _ => {}
+        }
+    }
+    instances
 }
 
 fn consistent(report: &Report) {
@@ -361,8 +384,69 @@ proptest! {
                     let known = instances.get(&report.workload).is_some_and(|count| *count > 0);
                     prop_assert!(known, "it was announced: {:?}", report.workload);
                 }
+                Effect::Severed { workload, .. }
+                | Effect::Drained { workload }
+                | Effect::WorkloadConfigured { workload, .. } => {
+                    let known = instances.get(&workload).is_some_and(|count| *count > 0);
+                    prop_assert!(known, "it was announced: {:?}", workload);
+                }
                 _ => {}
             }
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_gone(events in prop_oneof![any_events(50), any_events(2000), any_events(600_000)]) {
+        let (mut tracker, mut effects) = told(&events);
+        let at_ns = tracker.now_ns;
+        let mut tell = |kind| effects.extend(tracker.observe(&Event { at_ns, kind }));
+        for uid in [naming::UID.into(), "0".repeat(32)] {
+            tell(EventKind::Undescribed(Subject::Pod(uid)));
+        }
+        for cgroup in CGROUPS.into_iter().chain([SANDBOX]).chain(30..34) {
+            tell(EventKind::CgroupRemoved { cgroup });
+        }
+        while let Some(at_ns) = tracker.next_deadline() {
+            prop_assert!(at_ns > tracker.now_ns, "a deadline that a tick does not end");
+            effects.extend(tracker.observe(&Event { at_ns, kind: EventKind::Tick { wall_ns: 0 } }));
+        }
+        // A process of a shared cgroup is known as long as it may listen there.
+        let left = instances(&effects).into_iter().find(|(workload, count)| workload.kind != "process" && *count != 0);
+        prop_assert_eq!(left, None);
+        prop_assert!(tracker.waiting.is_empty() && tracker.seen_pods.is_empty());
+        prop_assert_eq!(format!("{:?}", tracker.deletions), format!("{:?}", Deletions::default()));
+    }
+
+    #[test]
+    fn every_deadline_is_ended_by_a_tick_and_names_wait_no_longer_than_they_may(events in any_events(20_000)) {
+        let mut tracker = container().tracker;
+        for event in &events {
+            tracker.observe(event);
+            let waits = tracker.naming_due().map(|due| due.saturating_sub(tracker.now_ns));
+            prop_assert!(waits.is_none_or(|ns| ns > 0 && ns <= NAME_WITHIN_NS), "{:?}", waits);
+            if let Some(at_ns) = tracker.next_deadline() {
+                prop_assert!(at_ns > tracker.now_ns, "at once, again and again: {:?}", event);
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_ends_has_told_everything(events in any_events(5000)) {
+        let mut tracker = container().tracker;
+        let mut effects: Vec<Effect> = events.iter().flat_map(|event| tracker.observe(event)).collect();
+        effects.extend(tracker.tell_all());
+        let mut last: BTreeMap<String, Report> = BTreeMap::new();
+        for effect in effects {
+            match effect {
+                Effect::Updated(report) | Effect::Finished(report) => drop(last.insert(report.id.clone(), *report)),
+                Effect::Discarded { id } => drop(last.remove(&id)),
+                _ => {}
+            }
+        }
+        for episode in tracker.episodes.values().filter(|episode| episode.reportable()) {
+            let now = episode.report(&tracker.config.node, None);
+            prop_assert_eq!(last.get(&episode.id), Some(&now));
+            prop_assert!(tracker.end_due(episode) > tracker.now_ns, "it is over");
         }
     }
 

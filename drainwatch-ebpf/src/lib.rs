@@ -108,7 +108,7 @@ pub struct SocketRecord {
     pub turns: u32,
     /// `write_seq` when the peer's FIN arrived; meaningful with [`record_flag::PEER_FIN`].
     pub peer_fin_write_seq: u32,
-    /// Inode of the network namespace.
+    /// Network namespace: the low half of its cookie.
     pub netns: u32,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
@@ -282,7 +282,7 @@ pub struct ListenerEvent {
     pub header: EventHeader,
     /// The task that opened or closed it.
     pub process: ProcessInfo,
-    /// Inode of the network namespace.
+    /// Network namespace: the low half of its cookie.
     pub netns: u32,
     /// Connections in the accept queue.
     pub backlog: u32,
@@ -362,7 +362,7 @@ pub struct ResetEvent {
     pub flags: u32,
     /// Bytes of payload in the segment.
     pub payload: u32,
-    /// Inode of the network namespace.
+    /// Network namespace: the low half of its cookie.
     pub netns: u32,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
@@ -409,7 +409,7 @@ const _: () = assert!(size_of::<Draining>() == 8);
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortKey {
-    /// Inode of the network namespace.
+    /// Network namespace: the low half of its cookie.
     pub netns: u32,
     /// Port, host byte order.
     pub port: u32,

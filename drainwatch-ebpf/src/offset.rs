@@ -45,7 +45,7 @@ offsets! {
     TCP_WRITE_SEQ = "tcp_sock" . "write_seq";
     TCP_SND_NXT = "tcp_sock" . "snd_nxt";
     TCP_SND_UNA = "tcp_sock" . "snd_una";
-    NET_INUM = "net" . "ns" . "inum";
+    NET_COOKIE = "net" . "net_cookie";
     TASK_TGID = "task_struct" . "tgid";
     TASK_FLAGS = "task_struct" . "flags";
     TASK_COMM = "task_struct" . "comm";

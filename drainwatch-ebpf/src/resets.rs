@@ -78,7 +78,7 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
     } else {
         read(sk, offset::SOCK_NET)
     };
-    let netns: u32 = read(net, offset::NET_INUM);
+    let netns = read::<u64>(net, offset::NET_COOKIE) as u32;
 
     let Some(port) = maps::port(&PortKey {
         netns,

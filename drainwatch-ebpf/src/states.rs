@@ -109,10 +109,12 @@ pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32)
     record.peer = address(sk, record.family, offset::SOCK_DADDR, offset::SOCK_V6_DADDR);
 }
 
+/// The low half of the cookie: an inode number passes to the next namespace at once, and with it a dead
+/// container's ports would to the next container.
 #[inline(always)]
 fn netns_of(sk: Ptr) -> u32 {
     let net: Ptr = read(sk, offset::SOCK_NET);
-    read(net, offset::NET_INUM)
+    read::<u64>(net, offset::NET_COOKIE) as u32
 }
 
 /// The bound port; `skc_num` is zero by the time an accepted socket closes.

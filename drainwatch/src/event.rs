@@ -106,7 +106,7 @@ pub enum EventKind {
         local: SocketAddr,
         /// Peer.
         peer: SocketAddr,
-        /// Network namespace inode.
+        /// Network namespace: the low half of its cookie, which no later namespace gets.
         netns: u32,
     },
     /// Descriptions of the workloads that this origin knows are to be expected: what it has not told of
@@ -216,7 +216,7 @@ pub struct Listener {
     pub process: Process,
     /// Bound address.
     pub local: SocketAddr,
-    /// Network namespace inode.
+    /// Network namespace: the low half of its cookie, which no later namespace gets.
     pub netns: u32,
     /// Connections in its accept queue.
     pub backlog: u32,
@@ -269,7 +269,7 @@ pub struct Connection {
     pub local: SocketAddr,
     /// Peer.
     pub peer: SocketAddr,
-    /// Network namespace inode.
+    /// Network namespace: the low half of its cookie, which no later namespace gets.
     pub netns: u32,
     /// Monotonic time of its establishment.
     pub born_ns: u64,

@@ -35,6 +35,8 @@ pub fn log(report: &Report) {
                 duration_ms,
                 drain_ms,
                 endpoint_lag_ms,
+                deleted_at,
+                grace_seconds,
                 exit_code,
                 exit_signal,
                 signals,
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         history::tests::report,
-        report::{Exit, Outcomes, Verdict},
+        report::{Configured, Exit, Outcomes, Verdict},
     };
 
     #[derive(Clone, Default)]
@@ -123,6 +125,11 @@ mod tests {
             .collect();
         report.drain_ms = Some(12.5);
         report.endpoint_lag_ms = Some(3.0);
+        report.deleted_at = Some("2026-01-01T00:00:00Z".into());
+        report.configured = Some(Configured {
+            grace_seconds: Some(30.0),
+            ..Configured::default()
+        });
         report.workload.namespace = Some("shop".into());
         report.workload.pod = Some("p".into());
         report.workload.container = Some("c".into());
@@ -153,6 +160,7 @@ mod tests {
         );
         let summary = serde_json::to_string(&Summary::from(&rich())).unwrap();
         assert!(summary.contains("\"severed\":9,") && summary.contains("\"drain_ms\":12.5,"));
+        assert!(summary.contains("\"deleted_at\":\"2026-01-01T00:00:00Z\",\"grace_seconds\":30.0,"));
         assert!(summary.contains("\"duration_ms\":800.25,") && summary.contains("\"exit_code\":3,"));
     }
 

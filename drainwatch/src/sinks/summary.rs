@@ -47,6 +47,12 @@ pub struct Summary {
     /// First stop signal (of a pod: its deletion) to the last new arrival.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_lag_ms: Option<f64>,
+    /// When the pod's deletion was asked for. RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<String>,
+    /// Configured time from the beginning of the stop (of a pod: its deletion) to SIGKILL, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<f64>,
     /// Exit status of the main process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
@@ -141,6 +147,11 @@ impl From<&Report> for Summary {
             duration_ms: report.gone_ms(),
             drain_ms: report.drain_ms,
             endpoint_lag_ms: report.endpoint_lag_ms,
+            deleted_at: report.deleted_at.clone(),
+            grace_seconds: report
+                .configured
+                .as_ref()
+                .and_then(|configured| configured.grace_seconds),
             exit_code: exit.and_then(|exit| exit.code).map(i64::from),
             exit_signal: exit.and_then(|exit| exit.signal).map(i64::from),
             signals: signals.join(","),

@@ -255,23 +255,6 @@ pub fn classify(path: &str) -> Identity {
     }
 }
 
-/// What the lines of a `/proc/PID/cgroup` say together: on a hybrid host, the pod is in the version 1
-/// hierarchies alone, beside a unified path that names no more than the runtime's own service.
-pub fn of_process(text: &str) -> Identity {
-    // `hierarchy:controllers:path`, cgroups(7); a path may hold colons.
-    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let identities = paths.map(classify);
-    let telling = |identity: &Identity| match (identity.role, identity.kind) {
-        (Role::Known, Kind::Kubernetes) => 4,
-        (Role::Known, _) if identity.container_id.is_some() => 3,
-        (Role::Known, _) => 2,
-        (Role::Bare, _) => 1,
-        (Role::Shared | Role::Helper, _) => 0,
-    };
-    // The last of equals: the unified hierarchy comes last.
-    identities.max_by_key(telling).unwrap_or_else(|| classify("/"))
-}
-
 /// The rules, in their order, for one component that ends at byte `own`.
 fn component(place: Place<'_>, own: usize) -> Option<Identity> {
     if HELPERS.iter().any(|shape| shape.fits(place)) {

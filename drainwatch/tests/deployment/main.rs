@@ -4,6 +4,7 @@
 //! a machine lacks still hold: `drainwatch doctor` must say so, and they end there.
 
 mod image;
+mod names;
 mod privileges;
 mod service;
 mod shutdown;

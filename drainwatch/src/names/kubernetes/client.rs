@@ -150,6 +150,8 @@ pub fn cause(error: &dyn std::error::Error) -> String {
 }
 
 fn bounded(text: &str) -> String {
-    let line = clean(text[..text.floor_char_boundary(CAUSE)].trim());
+    // Parsers go on with a drawing of where it is.
+    let first = text.trim().lines().next().unwrap_or_default();
+    let line = clean(&first[..first.floor_char_boundary(CAUSE)]);
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -454,7 +454,9 @@ fn given_a_cgroup_of_unrelated_processes_or_of_a_helper_then_each_process_is_on_
 
 #[test]
 fn given_the_recorded_line_of_a_container_then_it_is_that_container_of_that_pod() {
-    let identity = of_process(include_str!("proc-cgroup.txt"));
+    // `hierarchy:controllers:path`, cgroups(7).
+    let line = include_str!("proc-cgroup.txt").trim();
+    let identity = classify(line.splitn(3, ':').nth(2).unwrap());
     assert_eq!(
         (identity.kind, identity.name.as_str()),
         (Kind::Kubernetes, "85e0230aa137")
@@ -471,16 +473,9 @@ fn given_the_recorded_line_of_a_container_then_it_is_that_container_of_that_pod(
 }
 
 #[test]
-fn given_a_hybrid_host_then_the_pod_of_the_other_hierarchy_is_preferred() {
-    let lines = path(
-        "12:memory:/kubepods/burstable/pod<UID>/<ID>\n1:name=systemd:/system.slice/containerd.service\n0::/system.slice/containerd.service\n",
-    );
-    assert_eq!(of_process(&lines).kind, Kind::Kubernetes);
-    let colons = path("0::/system.slice/containerd.service/kubepods-pod<SLICED>.slice:cri-containerd:<ID>");
-    assert_eq!(of_process(&colons).container_id.as_deref(), Some(ID));
-    let unit = "1:name=systemd:/\n0::/system.slice/nginx.service\n";
-    assert_eq!(of_process(unit).name, "nginx.service");
-    assert_eq!(of_process("").role, Role::Shared);
+fn given_a_path_with_colons_then_the_container_is_found() {
+    let colons = path("/system.slice/containerd.service/kubepods-pod<SLICED>.slice:cri-containerd:<ID>");
+    assert_eq!(classify(&colons).container_id.as_deref(), Some(ID));
 }
 
 #[test]
@@ -594,7 +589,6 @@ proptest! {
                 prop_assert_eq!(classify(own), identity);
             }
         }
-        let _ = of_process(&shown);
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod privileges;
 mod service;
 mod shutdown;
 mod support;
+mod unit;

@@ -281,6 +281,9 @@ fn given_a_store_that_cannot_be_used_then_one_line_says_why() {
             "127.0.0.1:0",
             "--state-dir",
             state.to_str().unwrap(),
+            // That it waits for an agent that may be stopping is information.
+            "--log.level",
+            "warn",
         ];
         refused(&mut drainwatch(&args), 69)
     };

@@ -85,6 +85,8 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
     package(Use::Unit, "runc", Some("runc")),
+    package(Use::Unit, "systemd", Some("systemd-sysusers")),
+    package(Use::Unit, "dbus", Some("dbus-daemon")),
     package(Use::Unit, "gcc", Some("cc")),
     package(Use::Page, "chromium", Some("chromium")),
     package(Use::Page, "chromium-driver", Some("chromedriver")),

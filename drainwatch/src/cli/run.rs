@@ -1,6 +1,12 @@
 //! `drainwatch run`.
 
-use std::{io, path::Path, pin::pin, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::TcpListener,
@@ -91,11 +97,16 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
     let listener = web::bind(settings.listen).await?;
     let mut stop = pin!(stop_signal()?);
-    let store = settings
-        .state_dir
-        .as_deref()
-        .map(|dir| open_store(dir, settings))
-        .transpose()?;
+    let store = match settings.state_dir.as_deref() {
+        None => None,
+        Some(dir) => tokio::select! {
+            store = open_store(dir, settings) => Some(store?),
+            () = &mut stop => {
+                tracing::info!("stopped before it was attached");
+                return Ok(());
+            }
+        },
+    };
     let tape = settings
         .record
         .as_deref()
@@ -205,13 +216,28 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
+/// How long the store may be that of an agent which this one replaces: longer than an agent takes to stop.
+const HANDOVER: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// Opens the store, once an agent that is on its way out has let go of it.
+async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     let retention = Retention {
         reports: settings.max_reports,
         age: settings.max_age,
     };
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    let opened = Store::open(dir, retention, now_ms).map_err(|error| {
+    let began = Instant::now();
+    let mut opened = Store::open(dir, retention, now_ms);
+    if let Err(StoreError::InUse { path }) = &opened {
+        tracing::info!(path = %path.display(), "the store is another agent's: waiting a moment, in case it is stopping");
+    }
+    while matches!(opened, Err(StoreError::InUse { .. })) && began.elapsed() < HANDOVER {
+        tokio::time::sleep(TRY_AGAIN).await;
+        opened = Store::open(dir, retention, now_ms);
+    }
+    let opened = opened.map_err(|error| {
         let exit = match &error {
             StoreError::Io { why, .. } if why.kind() == io::ErrorKind::PermissionDenied => Exit::Privilege,
             StoreError::InUse { .. } | StoreError::Io { .. } | StoreError::Closed => Exit::Unavailable,

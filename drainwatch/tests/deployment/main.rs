@@ -9,3 +9,4 @@ mod privileges;
 mod service;
 mod shutdown;
 mod support;
+mod unit;

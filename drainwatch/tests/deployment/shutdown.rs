@@ -379,3 +379,28 @@ fn given_a_stop_during_the_start_then_it_ends_and_the_store_is_whole() {
         Some(ErrorKind::ConnectionRefused)
     );
 }
+
+#[test]
+fn given_a_store_in_use_when_its_agent_stops_then_the_next_one_which_waited_starts_with_it() {
+    if !runs_here() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let agent = || {
+        let mut agent = command(BINARY);
+        run(&mut agent).arg("--state-dir").arg(dir.path());
+        agent
+    };
+    let mut old = Agent::start(agent()).expect("it starts");
+    let mut next = agent().stderr(Stdio::piped()).spawn().unwrap();
+    let log = lines(next.stderr.take().unwrap());
+    let until = |said: &str| {
+        let found = log.iter().find(|line| line.contains(said));
+        found.unwrap_or_else(|| panic!("it ended and never said: {said}"))
+    };
+    until("waiting a moment");
+    assert!(old.stop().0.success());
+    until("watching every workload");
+    kill(Pid::from_raw(next.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(next.wait().unwrap().success());
+}

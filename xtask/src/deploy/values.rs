@@ -71,6 +71,8 @@ const BAD: &[&str] = &[
     r#"{"extraArgs": ["run"]}"#,
     r#"{"extraEnv": [{"value": "x"}]}"#,
     r#"{"terminationGracePeriodSeconds": 0}"#,
+    r#"{"terminationGracePeriodSeconds": 1000000}"#,
+    r#"{"serviceAccount": {"name": "a: b"}}"#,
     r#"{"seccompProfile": {"type": "None"}}"#,
     r#"{"serviceMonitor": {"interval": "often"}}"#,
     r#"{"podLabels": {"a": 1}}"#,

@@ -21,8 +21,8 @@
 {{- end -}}
 
 {{- define "drainwatch.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "drainwatch.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "drainwatch.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "drainwatch.labels" -}}

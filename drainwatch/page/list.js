@@ -320,7 +320,7 @@ function row(report) {
     ),
     cell("Verdict", "verdict", badge(report)),
     cell("Why", "why", el("span", { title: worded(TRIGGERS, report.trigger) }, shown(report.trigger))),
-    cell("Requests", "requests", share(requests), el("span", { class: "sub" }, counts(requests))),
+    cell("Requests", "requests", any(requests) ? share(requests) : null, el("span", { class: "sub" }, any(requests) || underWay(report) ? counts(requests) : requests.aborted ? `${requests.aborted} aborted` : "no request")),
     cell(
       "Worst finding",
       "worst",
@@ -332,6 +332,8 @@ function row(report) {
     cell("Took", "took", el("span", {}, span(took)), report.drain_ms === null ? null : el("span", { class: "sub" }, `drained ${span(report.drain_ms)}`)),
   );
 }
+
+const any = ({ severed, drained, unknown }) => severed + drained + unknown > 0;
 
 function counts({ severed, drained, unknown }) {
   const parts = [];

@@ -144,8 +144,8 @@ const COLUMNS = [
     by: (r) => r.path ?? r.protocol,
     cell: (r) => [
       r.path === null ? name(r.protocol, { class: "none" }) : name(r.path),
-      r.role === "client" ? el("span", { class: "tag" }, "outbound") : null,
-      r.maybe_taken_for_delivered ? el("strong", { class: "tag is-severed" }, "maybe taken for delivered") : null,
+      r.role === "client" ? [" ", el("span", { class: "tag" }, "outbound")] : null,
+      r.maybe_taken_for_delivered ? [" ", el("strong", { class: "tag is-severed" }, "maybe taken for delivered")] : null,
     ],
   },
   { key: "host", label: "Host", kind: "host short", by: (r) => r.host, cell: (r) => or(r.host) },
@@ -261,7 +261,7 @@ function signals(report) {
       el("td", {}, shown(s.signal)),
       el("td", { class: "short" }, process(s.sender)),
       el("td", { class: "short" }, process(s.target)),
-      el("td", {}, s.dropped ? "dropped by the kernel" : worded(DISPOSITIONS, s.disposition)),
+      el("td", {}, s.dropped ? "dropped by the kernel" : s.signal === "SIGKILL" ? "nothing can handle it" : worded(DISPOSITIONS, s.disposition)),
     ),
   );
   const head = ["At", "Signal", "From", "To", "It met"].map((label, n) => el("th", { scope: "col", class: n ? null : "number" }, label));

@@ -31,6 +31,7 @@ export class Timeline {
   element;
   #report;
   #body = el("div", { class: "chart" });
+  #legend = el("figcaption", {});
   #tip = el("div", { class: "tip", role: "tooltip", hidden: true });
   #watch;
   #width = 0;
@@ -43,7 +44,7 @@ export class Timeline {
       { class: "drawing" },
       el("div", { class: "scroll", mouseover: (e) => this.#point(e), mouseleave: () => this.#hide(), focusin: (e) => this.#point(e), focusout: () => this.#hide(), keydown: (e) => this.#move(e) }, this.#body),
       this.#tip,
-      legend(),
+      this.#legend,
     );
     this.#watch = new ResizeObserver(() => this.#draw());
   }
@@ -65,6 +66,7 @@ export class Timeline {
     const drawn = draw(this.#report, width);
     const kept = this.#body.contains(document.activeElement);
     this.#body.replaceChildren(...drawn);
+    this.#legend.replaceChildren(...legend(this.#body));
     const all = this.#stops();
     this.#focus = Math.min(this.#focus, Math.max(all.length - 1, 0));
     all[this.#focus]?.setAttribute("tabindex", "0");
@@ -114,18 +116,28 @@ export class Timeline {
   }
 }
 
-function legend() {
-  const item = (kind, label) => el("span", {}, svg("svg", { viewBox: "0 0 18 10", "aria-hidden": "true" }, svg("rect", { class: kind, x: 1, y: 1, width: 16, height: 8, rx: 2 })), label);
-  return el(
-    "figcaption",
-    {},
-    item("severed", "severed"),
-    item("outbound", "severed, outbound"),
-    item("drained", "drained"),
-    item("listening", "listening"),
-    item("grace", "grace period"),
-    el("span", { class: "hint" }, "Bars begin when the request did. Arrow keys go from one to the next."),
-  );
+/** As the bars look: what may be taken for delivered has an edge around it. */
+function swatch(kind) {
+  const rect = { class: kind, x: 1, y: 1, width: 16, height: 8, rx: 2 };
+  return kind === "taken" ? [svg("rect", { class: "severed", x: 3, y: 3, width: 12, height: 4, rx: 1 }), svg("rect", rect)] : svg("rect", rect);
+}
+
+/** What stands in the drawing, and nothing else. */
+function legend(drawing) {
+  const item = (kind, label) => el("span", {}, svg("svg", { viewBox: "0 0 18 10", "aria-hidden": "true" }, swatch(kind)), label);
+  const known = [
+    [".bar.severed", "severed", "severed"],
+    [".bar.outbound", "outbound", "severed, outbound"],
+    ["rect.taken", "taken", "maybe taken for delivered"],
+    [".bar.drained", "drained", "drained"],
+    ["rect.listening", "listening", "listening"],
+    ["rect.grace", "grace", "grace period"],
+  ];
+  const there = known.filter(([selector]) => drawing.querySelector(selector));
+  return [
+    ...there.map(([, kind, label]) => item(kind, label)),
+    drawing.querySelector(".bar") ? el("span", { class: "hint" }, "Bars begin when the request did. Arrow keys go from one to the next.") : "",
+  ];
 }
 
 /** From when to when, in ms since the first stop signal; and where that lies, in px. */

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -23,6 +23,17 @@ use crate::{
     server::{self, Port},
     table::Engine,
 };
+
+/// Rules of a user's own. No request of the other cases has these headers.
+const CLASSES: &str = r#"
+[[class]]
+name = "gold"
+header = "X-Tier: gold*"
+
+[[class]]
+name = "partner"
+header = ["x-partner-signature*", "user-agent: *acme*"]
+"#;
 
 /// A report, as the contract writes it. Only what the ledger compares.
 #[derive(Debug, Clone, Deserialize)]
@@ -159,8 +170,12 @@ impl Agent {
                 |running| running.socket.display().to_string(),
             )
         };
+        let config = out.join("agent.toml");
+        fs::write(&config, CLASSES)?;
         let child = Command::new(binary)
             .arg("run")
+            .arg("--config")
+            .arg(&config)
             .args(["--docker.socket", &asked(Engine::Docker)])
             .args(["--podman.socket", &asked(Engine::Podman)])
             .args(["--systemd.bus", &asked(Engine::Systemd)])

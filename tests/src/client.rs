@@ -53,7 +53,7 @@ impl Request {
     fn head(&self, extra: &str) -> String {
         let (method, act) = match self.act {
             Act::Quick => ("GET", "ok".into()),
-            Act::Hang => ("GET", "hang".into()),
+            Act::Hang | Act::Marked { .. } => ("GET", "hang".into()),
             Act::HangHead => ("HEAD", "hang".into()),
             Act::Block => ("GET", "block".into()),
             Act::Half => ("GET", "part".into()),
@@ -76,8 +76,12 @@ impl Request {
         } else {
             ""
         };
+        let mark = match self.act {
+            Act::Marked { header, .. } => format!("{header}\r\n"),
+            _ => String::new(),
+        };
         format!(
-            "{method} {}?do={act} HTTP/1.1\r\nHost: ledger\r\n{upgrade}{extra}\r\n",
+            "{method} {}?do={act} HTTP/1.1\r\nHost: ledger\r\n{mark}{upgrade}{extra}\r\n",
             self.path
         )
     }

@@ -22,6 +22,8 @@ pub struct Entry {
     pub saw: Saw,
     /// What drainwatch has to make of it.
     pub fate: Fate,
+    /// The class it has to be of, where it is no stream.
+    pub class: &'static str,
 }
 
 /// What the oracle knows besides the requests.
@@ -199,7 +201,7 @@ fn requests(of: &Case, entries: &[Entry], known: &Known, report: &Report, wrong:
         differ(
             "class",
             &found.class,
-            if cause == "stream" { "stream" } else { "request" },
+            if cause == "stream" { "stream" } else { entry.class },
         );
         if path.is_some() {
             differ("evidence", &found.evidence, "exact");

@@ -218,6 +218,16 @@ pub struct Ask {
     pub fate: Fate,
 }
 
+impl Act {
+    /// The class of such a request that was not yet answered.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Marked { class, .. } => class,
+            _ => "request",
+        }
+    }
+}
+
 /// How a client behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -266,6 +276,11 @@ pub enum Act {
     Quick,
     /// Answer after the release.
     Hang,
+    /// The same, with a header of its own, by which the agent is to tell the class.
+    Marked {
+        header: &'static str,
+        class: &'static str,
+    },
     /// The same, asked by HEAD.
     HangHead,
     /// Hang with the event loop blocked.

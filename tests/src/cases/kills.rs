@@ -2,6 +2,7 @@
 
 use super::{CGROUP_KILL, KILL, NGINX, ONE_THREAD, PYTHON, PYTHON_1_0, killed};
 use crate::table::{
+    Act,
     Act::{
         Big, Chunked, Half, Hang, Head, Huge, NoContent, NotModified, Post, Quick, Sse, Undelimited, Upgrade,
     },
@@ -37,6 +38,48 @@ fn unanswered() -> Vec<Case> {
         lost(case("node/kill/unanswered", Node("default"), KILL, killed())).times(3),
         lost(case("go/kill/unanswered", Go("default"), KILL, killed())).times(3),
         lost(case("python/kill/unanswered", PYTHON, KILL, killed())).times(3),
+        // Rules of the user's (`agent::CLASSES`): by a header's value, or by its name alone; then known senders.
+        case("python/kill/classes-by-header", PYTHON, KILL, killed())
+            .row(
+                Ask,
+                marked("x-tier: GOLD-plus", "gold"),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(
+                Ask,
+                marked("X-Tier: silver", "request"),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(
+                Ask,
+                marked("X-Partner-Signature-256: 7f", "partner"),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(
+                Ask,
+                marked("User-Agent: Acme-Bot/1.0", "partner"),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(
+                Ask,
+                marked(
+                    "User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+                    "webhook",
+                ),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(
+                Ask,
+                marked("X-Hub-Signature-256: sha256=7f", "webhook"),
+                Eof,
+                Severed("unanswered"),
+            )
+            .row(Ask, Hang, Eof, Severed("unanswered")),
         lost(case("uvicorn/kill/unanswered", Uvicorn(&[]), KILL, killed())).times(3),
         lost(case(
             "gunicorn-gthread/cgroup-kill/unanswered",
@@ -78,6 +121,11 @@ fn unanswered() -> Vec<Case> {
         .hops(Hops::CallsUpstream)
         .row(Again, Hang, Eof, Severed("unanswered")),
     ]
+}
+
+/// Hangs, and is told by this header.
+fn marked(header: &'static str, class: &'static str) -> Act {
+    Act::Marked { header, class }
 }
 
 /// Not read: the kernel answers with a reset.

@@ -172,6 +172,13 @@ impl Stage {
         ] {
             ensure!(page.contains(part), "{part:?} is not shown");
         }
+        let legend = self
+            .browser
+            .eval("[...document.querySelectorAll('figcaption span:not(.hint)')].map(s => s.textContent)")?;
+        ensure!(
+            legend == json!(["severed", "maybe taken for delivered", "listening"]),
+            "the legend has not what is drawn: {legend}"
+        );
         let moments = self.count("details tbody tr")?;
         ensure!(
             moments == (list(&report, "timeline").len() + requests) as u64,

@@ -74,6 +74,7 @@ impl Scene<'_> {
                     expected: *expected,
                     saw: saw.get(prelude + number).copied().unwrap_or(Saw::Unsent),
                     fate: *fate,
+                    class: requests[number].act.class(),
                 });
                 if self.case.hops == Hops::CallsUpstream && matches!(fate, Fate::Severed(_)) {
                     let lost = entries.last().cloned();

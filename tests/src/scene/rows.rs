@@ -78,7 +78,7 @@ impl Scene<'_> {
         for request in requests {
             match request.act {
                 // Most servers call the handler of a later request only when this one is answered.
-                Act::Hang | Act::HangHead | Act::Block => {
+                Act::Hang | Act::Marked { .. } | Act::HangHead | Act::Block => {
                     self.wait_event("got", &request.path)?;
                     break;
                 }

@@ -32,10 +32,8 @@ fn is_stop(signal: u32) -> bool {
 pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
     let target: Ptr = ctx.arg(2);
-    let everybodys = signal == SIGKILL || is_stop(signal);
-    if !everybodys
-        && !(maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::cgroup_of(target), signal))
-    {
+    let own = || maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::cgroup_of(target), signal);
+    if signal != SIGKILL && !is_stop(signal) && !own() {
         return 0;
     }
     // Never followed: 0 and 1 are marks of kernel senders, not addresses.
@@ -111,9 +109,8 @@ fn disposition_of(task: Ptr, signal: u32) -> u32 {
 pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
     // A default action shows here as SIGKILL; the exit tells that better.
-    if !is_stop(signal)
-        && !(maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::current_cgroup(), signal))
-    {
+    let own = || maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::current_cgroup(), signal);
+    if !is_stop(signal) && !own() {
         return 0;
     }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {

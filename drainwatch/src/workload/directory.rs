@@ -1,7 +1,7 @@
 //! What the origins have told: descriptions by pod, container and unit, and which of them a cgroup is.
 //!
 //! Bounded: of too many living ones the oldest is forgotten; of those that have left the node, the last
-//! [`LEFT`] stay known, for what is still to be told of their last shutdown.
+//! `LEFT` stay known, for what is still to be told of their last shutdown.
 
 use std::collections::{BTreeMap, BTreeSet};
 

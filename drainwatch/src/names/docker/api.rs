@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -36,6 +36,8 @@ const EVENT: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Allowance {
     left: Arc<AtomicUsize>,
+    /// More came than was allowed.
+    spent: Arc<AtomicBool>,
     whole: usize,
 }
 
@@ -43,7 +45,23 @@ impl Allowance {
     fn new(whole: usize) -> Self {
         Self {
             left: Arc::new(AtomicUsize::new(whole)),
+            spent: Arc::default(),
             whole,
+        }
+    }
+
+    /// Why nothing more was read. bollard passes on the words of an error, not its cause.
+    fn refusal(&self) -> io::Error {
+        let why = format!("the answer is longer than {} MiB", self.whole >> 20);
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    }
+
+    /// The error of a stream of events, or what is behind it.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        if self.spent.load(Ordering::Relaxed) {
+            self.refusal().into()
+        } else {
+            error
         }
     }
 
@@ -122,8 +140,8 @@ impl AsyncRead for Bounded {
         let got = buf.filled().len() - before;
         let left = self.allowance.left.load(Ordering::Relaxed);
         if got > left {
-            let why = format!("the answer is longer than {} MiB", self.allowance.whole >> 20);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+            self.allowance.spent.store(true, Ordering::Relaxed);
+            return Poll::Ready(Err(self.allowance.refusal()));
         }
         self.allowance.left.store(left - got, Ordering::Relaxed);
         read

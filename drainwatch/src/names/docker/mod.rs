@@ -286,7 +286,7 @@ impl Follower {
                     let Some(event) = event else {
                         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                     };
-                    let event = event?;
+                    let event = event.map_err(|error| allowance.explain(error))?;
                     allowance.renew();
                     self.event(&event, &mut errands).await;
                 }

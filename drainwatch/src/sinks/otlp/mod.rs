@@ -1,6 +1,6 @@
 //! Shutdowns to a collector, over OTLP/HTTP with protobuf: each is a trace and a log record.
 //!
-//! What [`client`] could not deliver is tried again for at most a minute, as the protocol has it;
+//! What `client` could not deliver is tried again for at most a minute, as the protocol has it;
 //! meanwhile reports wait in the sink's queue. The log says when the collector goes and comes, not
 //! more.
 

@@ -15,7 +15,13 @@
 mod events;
 mod page;
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -32,8 +38,8 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    sync::{Semaphore, watch},
+    task::{self, JoinSet},
 };
 
 use crate::{
@@ -47,6 +53,8 @@ use crate::{
 
 /// Connections at a time, idle ones included.
 const CONNECTIONS: usize = 256;
+/// Connections at a time of one peer: so that nobody alone keeps the probes out.
+const CONNECTIONS_OF_ONE: usize = 64;
 /// How long a request's head may take, and a connection be idle.
 const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// Largest head of a request.
@@ -92,39 +100,61 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 /// Serves until `stop` turns true (or its sender is gone), then finishes what was asked, for a moment.
 pub async fn serve(listener: TcpListener, handle: Handle, options: Options, mut stop: watch::Receiver<bool>) {
     let app = router(handle, &options, stop.clone());
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     loop {
         tokio::select! {
             () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
-                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
-            },
+            () = connections.ended(), if !connections.tasks.is_empty() => {}
+            accepted = accept(&listener), if connections.tasks.len() < CONNECTIONS => {
+                connections.add(accepted, &app, &stop);
+            }
         }
     }
     // Who connected before the stop is in the queue, which the kernel would reset.
-    for _ in 0..CONNECTIONS {
+    while connections.tasks.len() < CONNECTIONS {
         tokio::select! {
             biased;
-            accepted = accept(&listener, &room) => if let Some((stream, permit)) = accepted {
-                connections.spawn(answer(stream, permit, app.clone(), stop.clone()));
-            },
+            accepted = accept(&listener) => connections.add(accepted, &app, &stop),
             () = tokio::task::yield_now() => break,
         }
     }
     drop(listener);
-    let finished = async { while connections.join_next().await.is_some() {} };
+    let finished = async { while connections.tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FINISH_WITHIN, finished).await;
 }
 
+/// The connections that are open, and whose they are.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    peers: HashMap<task::Id, IpAddr>,
+}
+
+impl Connections {
+    /// Answers on a new connection; one too many of its peer is closed at once.
+    fn add(&mut self, accepted: Option<(TcpStream, IpAddr)>, app: &Router, stop: &watch::Receiver<bool>) {
+        let Some((stream, peer)) = accepted else { return };
+        if self.peers.values().filter(|other| **other == peer).count() >= CONNECTIONS_OF_ONE {
+            tracing::debug!(%peer, "a connection was closed: its peer has {CONNECTIONS_OF_ONE} already");
+            return;
+        }
+        let task = self.tasks.spawn(answer(stream, app.clone(), stop.clone()));
+        self.peers.insert(task.id(), peer);
+    }
+
+    /// Ready when one has ended.
+    async fn ended(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(panicked)) => panicked.id(),
+            None => return,
+        };
+        self.peers.remove(&id);
+    }
+}
+
 /// One connection, until it ends or the agent stops.
-async fn answer(
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
-    app: Router,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn answer(stream: TcpStream, app: Router, mut stop: watch::Receiver<bool>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -144,7 +174,6 @@ async fn answer(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
-    drop(permit);
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -152,10 +181,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, peer)) => Some((stream, peer.ip())),
         Err(error) => {
             // Out of file descriptors: without a pause this would spin until one is free.
             tracing::warn!(%error, "a connection could not be accepted");

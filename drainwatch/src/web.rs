@@ -115,7 +115,7 @@ pub async fn serve(listener: TcpListener, handle: Handle, options: Options, mut 
         tokio::select! {
             biased;
             accepted = accept(&listener) => connections.add(accepted, &app, &stop),
-            () = tokio::task::yield_now() => break,
+            () = task::yield_now() => break,
         }
     }
     drop(listener);

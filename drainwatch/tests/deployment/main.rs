@@ -10,3 +10,4 @@ mod service;
 mod shutdown;
 mod support;
 mod unit;
+mod web;

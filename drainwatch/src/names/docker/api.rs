@@ -58,10 +58,10 @@ impl Allowance {
 
     /// The error of a stream of events, or what is behind it.
     pub(super) fn explain(&self, error: Error) -> Error {
-        if self.spent.load(Ordering::Relaxed) {
-            self.refusal().into()
-        } else {
-            error
+        match error {
+            _ if self.spent.load(Ordering::Relaxed) => self.refusal().into(),
+            Error::IOError { err } if err.kind() == io::ErrorKind::Other => closed(),
+            error => error,
         }
     }
 
@@ -69,6 +69,15 @@ impl Allowance {
     pub(super) fn renew(&self) {
         self.left.store(self.whole, Ordering::Relaxed);
     }
+}
+
+/// The stream of events ended: the daemon stopped, or started anew.
+pub(super) fn closed() -> Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "it closed the stream of events (was it stopped?)",
+    )
+    .into()
 }
 
 /// A client of which every answer is bounded.

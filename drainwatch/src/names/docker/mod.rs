@@ -284,7 +284,7 @@ impl Follower {
             tokio::select! {
                 event = events.next() => {
                     let Some(event) = event else {
-                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                        return Err(api::closed());
                     };
                     let event = event.map_err(|error| allowance.explain(error))?;
                     allowance.renew();

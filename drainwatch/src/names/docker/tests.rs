@@ -303,8 +303,10 @@ async fn given_a_daemon_that_closes_the_stream_then_it_is_told_and_asked_again()
     };
     "[]".clone_into(&mut daemon.list.lock().unwrap());
     let mut scene = Scene::new(|socket| drop(daemon.listen(socket)));
-    scene.told.down().await;
-    scene.told.down().await;
+    for _ in 0..2 {
+        let why = scene.told.down().await;
+        assert!(why.contains("it closed the stream of events"), "{why}");
+    }
 }
 
 #[tokio::test]

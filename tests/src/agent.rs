@@ -160,6 +160,17 @@ pub struct Agent {
 impl Agent {
     /// Starts it and waits until it is ready.
     pub fn start(binary: &Path, out: &Path, engines: &[Running], clock: Clock) -> anyhow::Result<Self> {
+        Self::start_with(binary, out, engines, &[], clock)
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(
+        binary: &Path,
+        out: &Path,
+        engines: &[Running],
+        arguments: &[String],
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let port = Port::find()?;
         let log = out.join("agent.log");
         let file = File::create(&log)?;
@@ -182,6 +193,7 @@ impl Agent {
             .args(["--web.listen-address", &format!("127.0.0.1:{}", port.number)])
             .arg("--state-dir")
             .arg(out.join("state"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

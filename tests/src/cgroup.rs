@@ -98,6 +98,29 @@ impl Cgroup {
         })
     }
 
+    /// Makes what a kubelet and containerd make for a container of a pod; the API calls its workload `workload`.
+    pub fn create_pod(
+        root: &Path,
+        uid: &str,
+        id: &str,
+        workload: &str,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let pod = format!("kubepods-besteffort-pod{}.slice", uid.replace('-', "_"));
+        let scope = format!("cri-containerd-{id}.scope");
+        let directory = root.join(&pod).join(&scope);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(Self {
+            directory,
+            path: format!("/{pod}/{scope}"),
+            workload: workload.to_owned(),
+            inside: None,
+            holder: Some(root.join(&pod)),
+            hosted: false,
+            clock,
+        })
+    }
+
     /// Its directory.
     pub fn directory(&self) -> &Path {
         &self.directory

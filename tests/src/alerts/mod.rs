@@ -2,6 +2,7 @@
 //! services make the alerts fire that must, and none that must not, and every panel show data.
 
 mod boards;
+mod cluster;
 mod monitoring;
 pub mod service;
 
@@ -26,6 +27,7 @@ use crate::{
     prepare::Artefacts,
     table::Server,
 };
+use cluster::Cluster;
 use monitoring::Monitoring;
 use service::Service;
 
@@ -36,7 +38,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Stage {
     agent: Option<Agent>,
     monitoring: Monitoring,
-    /// A workload with shutdowns of several kinds.
+    /// A workload with shutdowns of several kinds: a pod, so that there is something to compare its times with.
     shop: Cgroup,
     /// A workload whose first shutdown severs a webhook.
     pay: Cgroup,
@@ -68,14 +70,16 @@ const STEPS: &[Step] = &[
 
 /// Plays all of it. `dashboards` is the directory with the shipped files.
 pub fn run(dashboards: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> {
-    let agent = Agent::start(binary, out, &[], clock)?;
+    let id = format!("{:064x}", std::process::id());
+    let cluster = Cluster::serve(&id, out)?;
+    let agent = Agent::start_with(binary, out, &[], &cluster.arguments(), clock)?;
     let monitoring = Monitoring::start(dashboards, agent.address(), out, clock)?;
     let root = cgroup::unified_root()?;
     let name = |which: &str| format!("drainwatch-alerts-{}-{which}", std::process::id());
     let mut stage = Stage {
         agent: Some(agent),
         monitoring,
-        shop: Cgroup::create(&root, &name("shop"), clock)?,
+        shop: Cgroup::create_pod(&root, &cluster.uid, &id, cluster::WORKLOAD, clock)?,
         pay: Cgroup::create(&root, &name("pay"), clock)?,
         root,
         out: out.into(),
@@ -127,7 +131,7 @@ impl Stage {
         // As in life: the series were scraped at 0 long before the first shutdown.
         let query = format!(
             "count(drainwatch_severed_requests_total{{workload=\"{}\",class=\"webhook\"}})",
-            cgroup.path()
+            cgroup.workload()
         );
         self.monitoring
             .until("the workload's series", SOON, &query, |count| count > 0.0)?;
@@ -151,7 +155,7 @@ impl Stage {
         );
         let query = format!(
             "drainwatch_shutdowns_total{{workload=\"{}\",verdict=\"clean\",trigger=\"stop\"}}",
-            self.shop.path()
+            self.shop.workload()
         );
         self.monitoring
             .until("the shutdown's count", SOON, &query, |count| count > 0.0)?;
@@ -160,7 +164,7 @@ impl Stage {
         let mut firing = self.monitoring.firing()?;
         // The agent sees the whole machine: what others of its workloads do is none of ours. And probes
         // that this kernel does not have are told of rightly.
-        firing.retain(|alert| ["", self.shop.path()].contains(&alert.label("workload")));
+        firing.retain(|alert| ["", self.shop.workload()].contains(&alert.label("workload")));
         firing.retain(|alert| !kernel_degrades.iter().any(|probe| probe == alert.label("probe")));
         ensure!(firing.is_empty(), "alerts fire: {firing:?}");
         Ok(())
@@ -175,7 +179,7 @@ impl Stage {
         let alert = self
             .monitoring
             .until_alertmanager_has("DrainwatchWebhookSevered", |alert| {
-                alert.label("workload") == self.pay.path()
+                alert.label("workload") == self.pay.workload()
             })?;
         println!(
             "     Alertmanager had it {:.1?} after the stop signal",
@@ -222,13 +226,13 @@ impl Stage {
         self.report(&self.shop, 3)?;
         for alert in ["DrainwatchRequestsSevered", "DrainwatchStopSignalIgnored"] {
             self.monitoring
-                .until_alertmanager_has(alert, |alert| alert.label("workload") == self.shop.path())?;
+                .until_alertmanager_has(alert, |alert| alert.label("workload") == self.shop.workload())?;
         }
         Ok(())
     }
 
     fn panels(&mut self) -> anyhow::Result<()> {
-        let empty = boards::empty(&self.monitoring, self.shop.path())?;
+        let empty = boards::empty(&self.monitoring, self.shop.workload())?;
         ensure!(empty.is_empty(), "no data in:\n  {}", empty.join("\n  "));
         Ok(())
     }

@@ -427,6 +427,15 @@ pub fn unread(pid: Pid, port: u16, client: SocketAddr) -> Option<u32> {
     })
 }
 
+/// The peer's kernel has acknowledged everything that was written to the connection at `client`. On a busy machine
+/// even loopback takes its time.
+pub fn is_taken(client: SocketAddr) -> bool {
+    sockets(Pid::this())
+        .iter()
+        .filter(|socket| socket.local_address == canonical(client))
+        .all(|socket| socket.tx_queue == 0)
+}
+
 /// The server's end of the connection from `client` has seen its FIN, or is gone.
 pub fn has_left(pid: Pid, port: u16, client: SocketAddr) -> bool {
     !sockets(pid).iter().any(|s| {

@@ -117,7 +117,10 @@ impl Scene<'_> {
             "the server to read everything"
         };
         self.until(what, || {
-            Ok(server::unread(pid, self.port, client).is_none_or(|unread| (unread > 0) == tail))
+            // First what is on its way: it would arrive unread.
+            let taken = server::is_taken(client);
+            let unread = server::unread(pid, self.port, client);
+            Ok(taken && unread.is_none_or(|unread| (unread > 0) == tail))
         })
     }
 

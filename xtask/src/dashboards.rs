@@ -50,16 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// Runs every check, whatever the ones before it said.
 pub fn checks() -> Tally {
     let mut tally = Tally::default();
-    let mut note = |name: &str, result: Result<()>| match result {
-        Ok(()) => {
-            println!("ok      {name}");
-            tally.passed += 1;
-        }
-        Err(error) => {
-            println!("FAILED  {name}: {error:#}");
-            tally.failed += 1;
-        }
-    };
+    let mut note = |name: &str, result| tally.note(name, result);
     match registry::Registry::of_agent() {
         Ok(registry) => {
             note("alerts and recording rules", rules::check(&registry));

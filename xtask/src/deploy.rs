@@ -56,16 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// Runs every check, whatever the ones before it said.
 pub fn checks() -> Tally {
     let mut tally = Tally::default();
-    let mut note = |name: &str, result: Result<()>| match result {
-        Ok(()) => {
-            println!("ok      {name}");
-            tally.passed += 1;
-        }
-        Err(error) => {
-            println!("FAILED  {name}: {error:#}");
-            tally.failed += 1;
-        }
-    };
+    let mut note = |name: &str, result| tally.note(name, result);
     note(
         "the chart's copies of rules and dashboards",
         copies().and_then(|all| same(&all)),

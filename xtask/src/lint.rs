@@ -33,16 +33,7 @@ pub fn checks() -> Tally {
     ];
     let mut tally = Tally::default();
     for (name, check) in checks {
-        match check() {
-            Ok(()) => {
-                println!("ok      {name}");
-                tally.passed += 1;
-            }
-            Err(error) => {
-                println!("FAILED  {name}: {error:#}");
-                tally.failed += 1;
-            }
-        }
+        tally.note(name, check());
     }
     tally
 }

@@ -204,6 +204,20 @@ impl Tally {
         })
     }
 
+    /// Prints how a check went, and counts it.
+    pub fn note(&mut self, name: &str, result: Result<()>) {
+        match result {
+            Ok(()) => {
+                println!("ok      {name}");
+                self.passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED  {name}: {error:#}");
+                self.failed += 1;
+            }
+        }
+    }
+
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {

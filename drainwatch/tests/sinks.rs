@@ -24,7 +24,7 @@ fn start(config: &Path, args: &[&str]) -> Agent {
 }
 
 /// The ended report of this cgroup.
-fn report(agent: &Agent, cgroup: &str) -> Report {
+fn ended(agent: &Agent, cgroup: &str) -> Report {
     serde_json::from_value(agent.ended_report(cgroup).unwrap()).unwrap()
 }
 
@@ -100,7 +100,7 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
         let cgroup = demo["shutdowns"][at]["workload"]["cgroup"].as_str().unwrap();
         let cut = demo["clients"][which]["cut"].as_u64().unwrap();
         assert_eq!(cut > 0, which == "bad");
-        let report = report(&json_agent, cgroup);
+        let report = ended(&json_agent, cgroup);
         let hash = digest(&SHA256, report.id.as_bytes());
         let (spans, log) = within("the trace", || receiver.trace(&hash.as_ref()[..16]));
         assert_eq!(cut_in_trace(&spans), cut_in_report(&report));
@@ -125,7 +125,7 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
             (&cut.into(), &cgroup.into())
         );
         assert_eq!(line["level"], if cut > 0 { "WARN" } else { "INFO" });
-        let seen = report(&text_agent, cgroup);
+        let seen = ended(&text_agent, cgroup);
         let line = text_agent.line(&format!(" shutdown id=\"{}\"", seen.id)).unwrap();
         assert_eq!(logfmt(&line, "severed"), cut.to_string());
         assert_eq!(logfmt(&line, "verdict"), seen.verdict.to_string());

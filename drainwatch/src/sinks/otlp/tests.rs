@@ -50,12 +50,11 @@ async fn given_a_collector_when_a_shutdown_ends_then_it_has_the_trace_and_the_lo
     sink.give(&severed("r1"));
     until(&sink, |count| count.sent == 1).await;
     let sent = severed("r1");
-    let received = receiver.received();
-    assert_eq!(received.traces, [trace(&sent)]);
-    assert_eq!(received.logs, [log(&sent)]);
+    let came = receiver.received();
+    assert_eq!(came.traces, [trace(&sent)]);
+    assert_eq!(came.logs, [log(&sent)]);
     assert!(
-        received
-            .asked
+        came.asked
             .iter()
             .all(|headers| headers[header::AUTHORIZATION] == "Bearer s3cret")
     );

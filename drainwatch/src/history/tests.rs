@@ -1,4 +1,4 @@
-use drainwatch_core::report::{Outcomes, Trigger, Workload};
+use drainwatch_core::testing::report;
 
 use super::*;
 use crate::store::Retention;

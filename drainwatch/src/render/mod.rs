@@ -9,6 +9,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use drainwatch_core::{
     class,
     event::Disposition,
+    reading::Evidence,
     report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
 };
 

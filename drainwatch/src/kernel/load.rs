@@ -8,6 +8,7 @@ use aya::{
     programs::Iter,
 };
 use aya_log::EbpfLogger;
+use drainwatch_core::event::{Event, EventKind};
 use drainwatch_ebpf::{activity, offset, setting};
 use nix::{sys::utsname::uname, unistd::getpid};
 use tokio::io::unix::AsyncFd;
@@ -19,7 +20,6 @@ use super::{
     cgroups, kfuncs, privileges,
     probes::{self, explain},
 };
-use crate::event::{Event, EventKind};
 
 /// The BPF programs, built by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] =

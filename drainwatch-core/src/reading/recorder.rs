@@ -1,8 +1,8 @@
 //! For tests: records a conversation as the kernel side does, and lends it as a [`Capture`].
 
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, TAIL};
-
-use super::{Capture, Exchange, ExchangeState, HeaderRules, judge, judge_closed};
+use super::{
+    ANSWER_HEAD, ASK_HEAD, Capture, Exchange, ExchangeState, HeaderRules, TAIL, judge, judge_closed,
+};
 use crate::event::Role;
 
 /// One turn of a connection.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    protocol::{Evidence, Exchange, ExchangeState},
+    reading::{Evidence, Exchange, ExchangeState},
     report::{Cause, FindingCode, Report},
     tracker::{Effect, Tracker, TrackerConfig, episode},
     workload::description::{Description, Origin, Subject},

@@ -1,6 +1,6 @@
 use super::super::{ExchangeState::*, recorder::given};
 use super::*;
-use crate::{event::Role, protocol::judge};
+use crate::{event::Role, reading::judge};
 
 /// One TLS record.
 fn record(kind: u8, length: u16) -> Vec<u8> {

@@ -1,14 +1,14 @@
 //! What happened: the closed list of things that the tracker is told.
 //!
-//! An [`Event`] is evidence already parsed: payload bytes stop in [`crate::protocol`], so an event
-//! can be recorded ([`crate::recording`]) and sent with a bug report. Time comes in with events.
+//! An [`Event`] is evidence already parsed: payload bytes stop in [`crate::reading`], so an event
+//! can be recorded and sent with a bug report. Time comes in with events.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    protocol::Exchange,
+    reading::Exchange,
     workload::description::{Description, Origin, Subject},
 };
 

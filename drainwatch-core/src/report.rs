@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Role, protocol::Evidence};
+use crate::{event::Role, reading::Evidence};
 
 /// Everything about one shutdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -721,13 +721,20 @@ impl Episode {
     }
 }
 
+/// Names of the signals 1 to 31, as x86 and ARM number them.
+const SIGNALS_BY_NUMBER: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
 /// `SIGTERM` and so on; real-time signals by their distance from the first (34 in glibc and musl's `SIGRTMIN`).
 pub(super) fn signal_name(signal: u32) -> String {
-    let known = i32::try_from(signal)
+    let index = usize::try_from(signal)
         .ok()
-        .and_then(|n| nix::sys::signal::Signal::try_from(n).ok());
-    match known {
-        Some(known) => known.as_str().to_owned(),
+        .and_then(|number| number.checked_sub(1));
+    match index.and_then(|index| SIGNALS_BY_NUMBER.get(index)) {
+        Some(known) => format!("SIG{known}"),
         None if signal == 34 => "SIGRTMIN".to_owned(),
         None if (35..=64).contains(&signal) => format!("SIGRTMIN+{}", signal - 34),
         None => format!("signal {signal}"),

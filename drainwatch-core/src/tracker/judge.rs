@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     class::{self, Classes, Traffic},
     event::{Connection, End, Role},
-    protocol::{Exchange, ExchangeState},
+    reading::{Exchange, ExchangeState},
     report::Cause,
 };
 

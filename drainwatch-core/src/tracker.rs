@@ -8,7 +8,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mod` | events in: which shutdown each belongs to |
+//! | `tracker` | events in: which shutdown each belongs to |
 //! | `beginnings`, `endings` | when a shutdown begins, what it is of; what is told of it, when it ends |
 //! | `naming` | which workloads are known, by which name; what waits for one |
 //! | `deletions` | pods that are being deleted, before their stop signal |

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    protocol::{Evidence, Exchange},
+    reading::{Evidence, Exchange},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::HeaderRules;
+use crate::reading::HeaderRules;
 
 #[test]
 fn given_a_request_when_no_response_began_then_it_is_unanswered_or_incomplete() {
@@ -302,7 +302,7 @@ fn rules_held(head: &[u8]) -> Vec<u8> {
         rules: &rules,
         ..recorder.capture()
     };
-    let exchange = crate::protocol::judge(&capture, crate::event::Role::Server).remove(0);
+    let exchange = crate::reading::judge(&capture, crate::event::Role::Server).remove(0);
     let event = serde_json::to_string(&exchange).unwrap();
     for secret in ["acme", "hunter2", "session", "x-partner"] {
         assert!(

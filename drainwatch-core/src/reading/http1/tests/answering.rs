@@ -194,7 +194,7 @@ fn given_a_chunked_response_when_cut_at_some_place_then_the_last_chunk_decides()
         let whole = head + "0\r\n\r\n";
         assert!((506..=550).contains(&whole.len()), "around the capture's size");
         // Head and tail together may hold it all.
-        let known = drainwatch_ebpf::ANSWER_HEAD + drainwatch_ebpf::TAIL;
+        let known = crate::reading::ANSWER_HEAD + crate::reading::TAIL;
         let expected = if whole.len() <= known { Complete } else { Unknown };
         assert_eq!(
             given().read(GET).write(&whole).states(),
@@ -253,7 +253,7 @@ fn given_an_interim_response_when_judged_then_the_request_goes_on() {
             tail: None,
             ..recorder.capture()
         };
-        crate::protocol::judge(&capture, crate::event::Role::Server)[0].state
+        crate::reading::judge(&capture, crate::event::Role::Server)[0].state
     };
     assert_eq!(seen(hints), Unanswered);
     assert_eq!(seen(&hints[..12]), Unanswered, "no byte of a final response");
@@ -375,7 +375,7 @@ fn given_an_interim_response_at_the_head_when_the_request_was_not_captured_then_
             answers: 1,
             ..recorder.capture()
         };
-        let exchanges = crate::protocol::judge(&capture, crate::event::Role::Server);
+        let exchanges = crate::reading::judge(&capture, crate::event::Role::Server);
         assert_eq!(
             exchanges
                 .iter()

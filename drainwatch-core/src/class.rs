@@ -3,7 +3,7 @@
 //! The first of these decides:
 //! 1. the first of the user's rules (`[[class]]`) of which every condition holds;
 //! 2. `stream`, for what is long-lived by design;
-//! 3. `webhook`, for what a known sender of webhooks sent (see [`crate::protocol::SENDERS`]), and for
+//! 3. `webhook`, for what a known sender of webhooks sent (see [`crate::reading::SENDERS`]), and for
 //!    what was sent to a path with a segment `webhook`, `webhooks`, `hooks`, `callback` or `callbacks`;
 //! 4. `request`.
 //!
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{HeaderRules, Pattern, SENDERS};
+use crate::reading::{HeaderRules, Pattern, SENDERS};
 
 /// A delivery that a sender makes once, or a few times, and that nobody waits for at a screen.
 pub const WEBHOOK: &str = "webhook";

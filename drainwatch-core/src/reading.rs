@@ -24,6 +24,13 @@ use crate::event::Role;
 pub use headers::{HeaderRules, Pattern};
 pub use senders::NAMES as SENDERS;
 
+/// Most bytes of the request direction that a record holds.
+pub const ASK_HEAD: usize = 1024;
+/// Most bytes of the latest response's beginning that a record holds.
+pub const ANSWER_HEAD: usize = 512;
+/// Most bytes of the response direction's end that a record holds.
+pub const TAIL: usize = 16;
+
 /// How sure we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,7 +155,7 @@ const READERS: &[Reader] = &[http1::read];
 
 /// What stands on a connection in this turn, oldest first. Empty when nothing was asked.
 ///
-/// Bounded: an [`ASK_HEAD`](drainwatch_ebpf::ASK_HEAD) of requests makes at most some sixty exchanges.
+/// Bounded: an [`ASK_HEAD`] of requests makes at most some sixty exchanges.
 /// Where the evidence does not say, the state is [`ExchangeState::Unknown`]; it is never guessed.
 /// For [`Role::Unknown`] it always is, since it is not known which direction asked. For a connection
 /// older than the agent only what was seen to finish, or to have become a stream, is believed: what

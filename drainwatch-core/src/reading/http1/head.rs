@@ -2,10 +2,10 @@
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
-use crate::protocol::{HeaderRules, senders, text};
+use crate::reading::{HeaderRules, senders, text};
 
 /// More header lines than fit in a capture (`x:\r\n` is the shortest).
-const HEADERS: usize = drainwatch_ebpf::ASK_HEAD / 4;
+const HEADERS: usize = crate::reading::ASK_HEAD / 4;
 
 /// Methods that are believed before the version behind them is seen.
 const METHODS: [&str; 9] = [

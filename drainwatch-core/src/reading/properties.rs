@@ -103,10 +103,10 @@ proptest! {
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
         let capture = Capture {
-            ask: &ask[..ask.len().min(drainwatch_ebpf::ASK_HEAD)],
+            ask: &ask[..ask.len().min(crate::reading::ASK_HEAD)],
             ask_bytes,
             ask_unread,
-            answer: &answer[..answer.len().min(drainwatch_ebpf::ANSWER_HEAD)],
+            answer: &answer[..answer.len().min(crate::reading::ANSWER_HEAD)],
             answer_bytes,
             message_bytes,
             answers,
@@ -241,7 +241,7 @@ proptest! {
         let answers: Vec<String> = pairs.iter().map(|(ask, answer)| answer.bytes(ask)).collect();
         let (ask_ends, answer_ends) = (ends(&asks), ends(&answers));
         let asked = asks.concat();
-        prop_assume!(asked.len() <= drainwatch_ebpf::ASK_HEAD);
+        prop_assume!(asked.len() <= crate::reading::ASK_HEAD);
         let read = read_cut.index(asked.len()) + 1;
         // A server answers what it has read.
         let answerable = ask_ends.iter().filter(|&&end| end <= read).count();
@@ -320,12 +320,12 @@ proptest! {
         answer_cut in any::<prop::sample::Index>(),
     ) {
         let asked: String = pairs.iter().map(|(ask, _)| ask.bytes()).collect();
-        prop_assume!(asked.len() <= drainwatch_ebpf::ASK_HEAD);
+        prop_assume!(asked.len() <= crate::reading::ASK_HEAD);
         let answers: Vec<String> = pairs.iter().map(|(ask, answer)| answer.bytes(ask)).collect();
         let answer_ends = ends(&answers);
         let all = answers.concat();
         let written = answer_cut.index(all.len()) + 1;
-        prop_assume!((7..=drainwatch_ebpf::ANSWER_HEAD).contains(&written));
+        prop_assume!((7..=crate::reading::ANSWER_HEAD).contains(&written));
         let expected: Vec<ExchangeState> = answers.iter().zip(&answer_ends).map(|(answer, &end)| {
             if written >= end {
                 Complete

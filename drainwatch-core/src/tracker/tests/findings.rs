@@ -382,9 +382,9 @@ fn a_whole_report() {
     scene.kill(2_100, &worker);
     scene.died(2_101, &worker, SIGKILL);
     scene.ended(2_102, &worker, End::Exit, vec![unanswered(80)]);
-    let stream = crate::protocol::Exchange {
+    let stream = crate::reading::Exchange {
         protocol: "websocket".to_owned(),
-        ..super::scene::get(crate::protocol::ExchangeState::Stream, 20, 90)
+        ..super::scene::get(crate::reading::ExchangeState::Stream, 20, 90)
     };
     let socket = scene.connection(&worker, End::Exit, vec![stream]);
     scene.push(

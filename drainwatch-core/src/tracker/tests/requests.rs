@@ -3,7 +3,7 @@
 use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Listener, Role},
-    protocol::{
+    reading::{
         Exchange,
         ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
     },
@@ -421,7 +421,7 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
 }
 
 /// `POST /webhooks/stripe` of a shutdown that severs it.
-fn webhook(state: crate::protocol::ExchangeState, status: Option<u16>) -> Exchange {
+fn webhook(state: crate::reading::ExchangeState, status: Option<u16>) -> Exchange {
     Exchange {
         method: Some("POST".to_owned()),
         path: Some("/webhooks/stripe".to_owned()),

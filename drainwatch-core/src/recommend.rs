@@ -149,8 +149,8 @@ pub fn after(measured: Measured) -> Recommended {
 mod tests {
     use super::*;
     use crate::{
-        history::tests::report,
         report::{Configured, Finding, Moment, Verdict},
+        testing::report,
     };
 
     fn recommended(shutdowns: &[Measured]) -> Option<(Option<f64>, f64)> {

@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::class::{Classes, MOST_RULES, Rule};
 use serde::Deserialize;
 
 use crate::{
-    class::{Classes, MOST_RULES, Rule},
     kernel::CaptureMode,
     sinks::otlp::settings::{Endpoint, Headers},
 };
@@ -353,7 +353,7 @@ pub fn node_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 253 || !text.chars().all(safe) {
         return Err(format!(
             "`{}` is not the name of a node; `kubectl get nodes` lists them",
-            crate::workload::text::shown_name(text)
+            drainwatch_core::workload::text::shown_name(text)
         ));
     }
     Ok(text.into())
@@ -367,7 +367,7 @@ pub fn socket(text: &str) -> Result<Where, String> {
         path if path.starts_with('/') && !path.contains('\0') => Ok(Where::At(path.into())),
         _ => Err(format!(
             "`{}` is not a socket; write auto, off, or its path, for example /var/run/docker.sock",
-            crate::workload::text::shown_name(text)
+            drainwatch_core::workload::text::shown_name(text)
         )),
     }
 }

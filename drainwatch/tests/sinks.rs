@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, time::Duration};
 
-use drainwatch::report::Report;
+use drainwatch_core::report::Report;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span, status::StatusCode},

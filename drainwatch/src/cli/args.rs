@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drainwatch_core::report::Verdict;
 
 use crate::{
     client, config,
     config::{Capture, Layer, LogFormat, LogLevel, Use, Where},
     failure::{EXIT_CODES, Failure},
-    report::Verdict,
 };
 
 /// Finds the requests that a deploy silently kills.

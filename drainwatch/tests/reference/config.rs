@@ -4,17 +4,16 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, ValueEnum};
 use drainwatch::{
-    class::MOST_RULES,
     cli::args::Cli,
     config::{self, KEYS, Layer, Settings, Where},
-    protocol::SENDERS,
 };
+use drainwatch_core::{class::MOST_RULES, reading::SENDERS};
 
 use super::source::{Source, cell};
 
 pub fn page() -> String {
     let defaults = Settings::resolve(Layer::default(), Layer::default());
-    let source = Source::read(&["config.rs"], &[]);
+    let source = Source::read(&["drainwatch/src/config.rs"], &[]);
     let cli = Cli::command();
     let run = cli.find_subcommand("run").unwrap();
     let mut page = String::from(
@@ -59,7 +58,7 @@ pub fn page() -> String {
 
 /// The tables `[[class]]`.
 fn classes() -> String {
-    let source = Source::read(&["class.rs"], &[]);
+    let source = Source::read(&["drainwatch-core/src/class.rs"], &[]);
     let example = "[[class]]\nname = \"webhook\"\npath = [\"/stripe/events\", \"/integrations/*/notify\"]\nmethod = \
                    \"POST\"\n\n[[class]]\nname = \"payments\"\npath = \"/pay\"\nhost = \"*.shop.example\"\nport = 8443\n\n\
                    [[class]]\nname = \"partner\"\nheader = [\"x-partner-signature*\", \"user-agent: *acme*\"]\n";

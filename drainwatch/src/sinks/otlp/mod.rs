@@ -13,10 +13,10 @@ pub mod settings;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use drainwatch_core::report::Report;
 use tokio::time::Instant;
 
 use super::{Inbox, Sink};
-use crate::report::Report;
 pub use client::StartError;
 use client::{Client, Refusal};
 pub use convert::{log, trace};

@@ -6,10 +6,11 @@ use std::{
 };
 
 use axum::http::header;
+use drainwatch_core::{report::Verdict, testing::report};
 use testkit::otlp::{Mood, Receiver};
 
 use super::*;
-use crate::{history::tests::report, report::Verdict, sinks::Count};
+use crate::sinks::Count;
 
 /// A collector, and how it is reached.
 fn collector() -> (Receiver, Endpoint) {

@@ -19,6 +19,9 @@ use testkit::{
 
 use crate::{engine::Running, table::Engine};
 
+/// How long the agent may take to stop, beside everything that the ledger keeps running.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+
 /// Rules of a user's own. No request of the other cases has these headers.
 const CLASSES: &str = r#"
 [[class]]
@@ -247,10 +250,10 @@ impl Agent {
     /// Stops the agent; it must exit 0.
     pub fn stop(self) -> anyhow::Result<()> {
         self.check_alive()?;
-        let (status, _) = self.running.stop()?;
+        let (status, took) = self.running.stop()?;
         ensure!(
-            status.success(),
-            "the agent stopped with {status}: {}",
+            status.success() && took < self.clock.stretch(STOPPED_WITHIN),
+            "the agent stopped after {took:.1?} with {status}: {}",
             self.running.log()
         );
         Ok(())

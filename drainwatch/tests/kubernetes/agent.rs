@@ -138,19 +138,23 @@ async fn empty_cluster() -> Server {
     Server::start(&json!({"metadata": {"resourceVersion": "7"}, "items": []})).await
 }
 
-/// Nothing can be traced here: that the agent says so is another test's.
-fn skip() -> bool {
-    !runs_here(BINARY)
+/// The same with an agent that watches it. `None` where nothing can be traced: that the agent says so is another test's.
+async fn watched_cluster() -> Option<(Server, Agent)> {
+    if !runs_here(BINARY) {
+        return None;
+    }
+    let server = empty_cluster().await;
+    let agent = watch(&server);
+    within("the watch", || (server.watches_open() == 1).then_some(()));
+    Some((server, agent))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_a_pod_that_is_known_when_it_is_deleted_then_its_report_speaks_of_namespace_deployment_and_grace()
  {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = watch(&server);
+    };
     let pod = Pod::create();
     server.change("ADDED", pod.running());
     let busy = Busy::start(&pod);
@@ -178,12 +182,9 @@ async fn given_a_pod_that_is_known_when_it_is_deleted_then_its_report_speaks_of_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_an_api_server_that_answers_3_s_after_the_death_then_the_report_has_the_name() {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = watch(&server);
-    within("the watch", || (server.watches_open() == 1).then_some(()));
+    };
     let pod = Pod::create();
     Busy::start(&pod).stop(&pod);
     thread::sleep(Duration::from_secs(3));
@@ -194,12 +195,9 @@ async fn given_an_api_server_that_answers_3_s_after_the_death_then_the_report_ha
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_tells_of_it_when_it_is_gone()
 {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = watch(&server);
-    within("the watch", || (server.watches_open() == 1).then_some(()));
+    };
     let pod = Pod::create();
     server.change("ADDED", pod.object(&json!([])));
     fs::create_dir(pod.container_dir()).unwrap();
@@ -224,7 +222,7 @@ async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_an_api_server_that_is_gone_or_lies_then_the_recording_goes_on_and_the_log_says_why_once() {
-    if skip() {
+    if !runs_here(BINARY) {
         return;
     }
     for gone in [true, false] {

@@ -18,7 +18,11 @@ mod probes;
 
 pub use load::give_memory_back;
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -76,10 +80,10 @@ pub struct Diagnosis {
     pub refusal: Option<String>,
 }
 
-/// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Counters kept by the kernel side, since load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events put into the ring since load.
+    /// Events put into the ring.
     pub events: u64,
     /// Lost: ring full.
     pub ring_full: u64,
@@ -89,10 +93,30 @@ pub struct Losses {
     pub map_full: u64,
     /// Payload that could not be read.
     pub payload: u64,
-    /// Program runs that the kernel skipped (`recursion_misses`).
-    pub skipped_runs: u64,
+    /// Runs that the kernel skipped and no other program stood in for, by probe.
+    pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Ring entries that userspace could not decode.
     pub undecodable: u64,
+}
+
+/// Probes whose skipped runs concern one connection each: the kernel's own positions show the gap there, and what is
+/// claimed of that connection is less.
+const CONFINED: [&str; 2] = ["socket_read", "socket_write"];
+
+impl Losses {
+    /// Skipped runs, of all probes.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_runs.values().sum()
+    }
+
+    /// Skipped runs that leave no trace where they are missing, so that anything may be.
+    pub fn skipped_without_trace(&self) -> u64 {
+        let confined: u64 = CONFINED
+            .iter()
+            .filter_map(|probe| self.skipped_runs.get(probe))
+            .sum();
+        self.skipped() - confined
+    }
 }
 
 /// TCP resets of one cgroup since load.

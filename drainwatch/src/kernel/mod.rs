@@ -11,6 +11,7 @@ mod btf;
 mod cgroups;
 mod counters;
 mod decode;
+mod kfuncs;
 mod load;
 mod privileges;
 mod probes;

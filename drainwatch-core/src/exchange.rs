@@ -51,9 +51,8 @@ pub enum ExchangeState {
     Unknown,
 }
 
-/// Which exchange of its connection it is: it stays the same however often the exchange is told of.
-///
-/// Not its place in time: what begins first need not end first.
+/// Which exchange of its connection it is: the same however often it is told of, and not its place in
+/// time, as what begins first need not end first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ExchangeId {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::report::Report;
+use drainwatch_core::{reading::HeaderRules, report::Report};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -29,6 +29,7 @@ use crate::{
     history::Filter,
     kernel::{Kernel, KernelOptions},
     render,
+    source::Live,
 };
 use server::Specimen;
 use traffic::{Clients, Seen};
@@ -70,8 +71,8 @@ async fn play(cgroup_root: &Path) -> Result<[Act; 2], Failure> {
         memory_reports: 100,
         ..Options::default()
     };
-    let (mut agent, handle) =
-        Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
+    let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
+        .map_err(|why| Failure::internal("the metrics did not start", why))?;
     let mut outcome = Err(Failure::new(
         Exit::Interrupted,
         "interrupted; everything was cleaned up",

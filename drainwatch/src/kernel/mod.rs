@@ -1,6 +1,6 @@
 //! The kernel side: offsets, programs, ring, seeds. The only module with `unsafe`.
 //!
-//! [`Kernel::start`] loads and attaches; [`Kernel::next_events`] waits for the ring and decodes.
+//! [`Kernel::start`] loads and attaches; [`Kernel::next_facts`] waits for the ring and decodes.
 #![allow(
     unsafe_code,
     reason = "bytes from the kernel become structures here, and nowhere else"
@@ -30,7 +30,7 @@ use aya::{
 };
 use drainwatch_core::{
     event::{Event, EventKind},
-    reading::HeaderRules,
+    record::Fact,
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
@@ -155,8 +155,6 @@ pub struct KernelOptions {
     pub capture: CaptureMode,
     /// Signals that count as stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
-    /// The user's rules on headers of requests.
-    pub header_rules: HeaderRules,
 }
 
 /// The loaded and attached programs. Detached when dropped.
@@ -167,10 +165,9 @@ pub struct Kernel {
     cgroup_root: PathBuf,
     /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
     paths: HashMap<u64, String>,
-    /// Events of the seed that nobody has asked for yet.
-    seeded: Vec<Event>,
+    /// What the seed told and nobody has asked for yet.
+    seeded: Vec<Fact>,
     undecodable: u64,
-    header_rules: HeaderRules,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
     /// Stop signals of their own that living cgroups have: bit n is signal n.
@@ -187,7 +184,7 @@ impl std::fmt::Debug for Kernel {
 
 impl Kernel {
     /// Loads, attaches, seeds. The events of the seed (cgroups, then listeners) are the first that
-    /// [`Kernel::next_events`] gives. Needs a tokio runtime.
+    /// [`Kernel::next_facts`] gives. Needs a tokio runtime.
     pub fn start(options: &KernelOptions) -> Result<Self, KernelError> {
         load::start(options)
     }
@@ -206,8 +203,8 @@ impl Kernel {
         })
     }
 
-    /// Waits until the ring has something, or `timeout`; returns the decoded events, oldest first.
-    pub async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
+    /// Waits until the ring has something, or `timeout`; returns what it tells, oldest first.
+    pub async fn next_facts(&mut self, timeout: Option<Duration>) -> Vec<Fact> {
         let waiting = self.drain();
         if !waiting.is_empty() {
             return waiting;
@@ -226,17 +223,20 @@ impl Kernel {
     }
 
     /// Everything that is in the ring now, without waiting.
-    pub fn drain(&mut self) -> Vec<Event> {
-        let mut events = std::mem::take(&mut self.seeded);
+    pub fn drain(&mut self) -> Vec<Fact> {
+        let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::event(&entry, &self.header_rules) {
-                Some(event) => events.push(event),
+            match decode::fact(&entry) {
+                Some(fact) => facts.push(fact),
                 None => self.undecodable += 1,
             }
         }
-        for event in &events {
-            match &event.kind {
+        for fact in &facts {
+            let Fact::Event(Event { kind, .. }) = fact else {
+                continue;
+            };
+            match kind {
                 EventKind::CgroupCreated { cgroup, path, .. } => {
                     self.paths.insert(*cgroup, path.clone());
                 }
@@ -247,7 +247,7 @@ impl Kernel {
                 _ => {}
             }
         }
-        events
+        facts
     }
 
     /// State of each probe.

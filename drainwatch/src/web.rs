@@ -44,7 +44,7 @@ use tokio::{
 
 use crate::{
     agent::{Handle, Lookup, Stuck, Unanswered},
-    config,
+    config::TimeSpan,
     failure::{Exit, Failure},
     history::Filter,
     metrics,
@@ -379,7 +379,7 @@ pub fn since(text: &str, now: jiff::Timestamp) -> Result<i64, String> {
     if let Ok(at) = text.replace(' ', "+").parse::<jiff::Timestamp>() {
         return Ok(at.as_millisecond());
     }
-    let ago = config::duration(text).map_err(|_| {
+    let ago = text.parse::<TimeSpan>().map_err(|_| {
         format!("since: `{text}` is neither a time such as 2026-01-01T00:00:00Z nor a duration such as 15m")
     })?;
     Ok(now

@@ -24,7 +24,7 @@ struct Doctor<'a> {
 
 /// Prints the diagnosis; fails with what a start would fail with. Names are no condition of a start.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
-    let settings = settings(args.names.layer(), args.config.as_deref())?;
+    let settings = settings(&args.settings, args.config.as_deref())?;
     let diagnosis = Kernel::diagnose();
     let names = runtime()?.block_on(names::probe(&settings));
     if is_table(args.format.format) {

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
     agent::{self, Agent},
-    config::{self, LogFormat, LogLevel, Settings},
+    config::{self, Flags, LogFormat, LogLevel, Settings},
     failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
     names,
@@ -30,7 +30,7 @@ use crate::{
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args.layer()?, args.config.as_deref())?;
+    let settings = settings(&args.settings, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -41,7 +41,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// Flags and environment before the file before the defaults.
-pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+pub fn settings(flags: &Flags, file: Option<&Path>) -> Result<Settings, Failure> {
+    let flags = flags.layer().map_err(Failure::usage)?;
     let file = file.map(read_config).transpose()?.unwrap_or_default();
     Ok(Settings::resolve(flags, file))
 }
@@ -95,7 +96,7 @@ fn start_log(settings: &Settings) {
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
-    let listener = web::bind(settings.listen).await?;
+    let listener = web::bind(*settings.listen).await?;
     let mut stop = pin!(stop_signal()?);
     let store = match settings.state_dir.as_deref() {
         None => None,
@@ -114,8 +115,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .transpose()?;
     let collector = collector(settings)?;
     let options = KernelOptions {
-        capture: settings.capture.into(),
-        stop_signals: settings.stop_signals.clone(),
+        capture: settings.capture,
+        stop_signals: settings.stop_signals.to_vec(),
         header_rules: settings.classes.header_rules(),
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
@@ -135,9 +136,9 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .chain(names::kubernetes::events(settings, &owners));
     let options = agent::Options {
         node: node(),
-        linger: settings.linger,
+        linger: *settings.linger,
         classes: Arc::clone(&settings.classes),
-        memory_reports: settings.memory_reports,
+        memory_reports: settings.memory_reports.get().into(),
         store,
         tape,
         names: names::start(settings, &owners),
@@ -147,8 +148,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
     let (stop_web, web_stopped) = watch::channel(false);
     let web_options = web::Options {
-        telemetry_path: settings.telemetry_path.clone(),
-        max_requests: settings.max_requests,
+        telemetry_path: settings.telemetry_path.to_string(),
+        max_requests: *settings.max_requests,
     };
     service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
@@ -224,8 +225,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Opens the store, once an agent that is on its way out has let go of it.
 async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     let retention = Retention {
-        reports: settings.max_reports,
-        age: settings.max_age,
+        reports: settings.max_reports.get().into(),
+        age: *settings.max_age,
     };
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let began = Instant::now();

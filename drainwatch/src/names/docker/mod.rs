@@ -32,7 +32,7 @@ use super::{
     is_socket,
 };
 use crate::{
-    config::Where,
+    config::Socket,
     workload::{
         description::{Container, Description, Origin, Subject},
         text::shown_name,
@@ -71,12 +71,12 @@ pub struct Options {
 
 impl Options {
     /// Whom the settings name; `None` for `off`.
-    pub fn find(origin: Origin, setting: &Where) -> Option<Self> {
+    pub fn find(origin: Origin, setting: &Socket) -> Option<Self> {
         let (socket, explicit) = match setting {
-            Where::Off => return None,
-            Where::At(path) => (path.clone(), true),
-            Where::Auto if origin == Origin::Podman => (PODMAN_SOCKET.into(), false),
-            Where::Auto => (DOCKER_SOCKET.into(), false),
+            Socket::Off => return None,
+            Socket::At(path) => (path.clone(), true),
+            Socket::Auto if origin == Origin::Podman => (PODMAN_SOCKET.into(), false),
+            Socket::Auto => (DOCKER_SOCKET.into(), false),
         };
         // `podman-docker` puts a link to Podman's socket where Docker's would be: it is asked as Podman.
         let both = || {
@@ -169,7 +169,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Asks once, for the doctor: the containers that run.
-pub async fn probe(origin: Origin, setting: &Where) -> Probed {
+pub async fn probe(origin: Origin, setting: &Socket) -> Probed {
     let probed = |asked, answer: Result<String, String>| Probed {
         origin,
         asked,
@@ -177,7 +177,7 @@ pub async fn probe(origin: Origin, setting: &Where) -> Probed {
         says: answer.unwrap_or_else(|why| why),
     };
     let Some(options) = Options::find(origin, setting) else {
-        let off = *setting == Where::Off;
+        let off = *setting == Socket::Off;
         return probed(false, Err(if off { "off" } else { "asked as podman" }.into()));
     };
     if !options.expected() {

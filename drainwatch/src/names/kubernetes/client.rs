@@ -41,12 +41,12 @@ impl Options {
         }
         let from_environment = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
         let (node, node_from) = match (&settings.node_name, from_environment) {
-            (Some(name), _) => (name.clone(), "--kubernetes.node-name"),
+            (Some(name), _) => (name.to_string(), "--kubernetes.node-name"),
             (None, Some(name)) => (name, "NODE_NAME"),
             (None, None) => (node().to_lowercase(), "the host's name"),
         };
         Some(Self {
-            kubeconfig: settings.kubeconfig.clone(),
+            kubeconfig: settings.kubeconfig.as_deref().map(Path::to_owned),
             node,
             node_from,
         })

@@ -31,7 +31,7 @@ use super::{
     is_socket,
 };
 use crate::{
-    config::Where,
+    config::Socket,
     workload::{
         description::{Description, Origin, Subject, Unit},
         text::shown_name,
@@ -91,14 +91,14 @@ impl From<zbus::fdo::Error> for Failed {
 
 impl Options {
     /// Whom the setting names; `None` for `off`.
-    pub fn find(setting: &Where) -> Option<Self> {
+    pub fn find(setting: &Socket) -> Option<Self> {
         match setting {
-            Where::Off => None,
-            Where::At(path) => Some(Self {
+            Socket::Off => None,
+            Socket::At(path) => Some(Self {
                 bus: path.clone(),
                 explicit: true,
             }),
-            Where::Auto => Some(Self {
+            Socket::Auto => Some(Self {
                 bus: BUS.into(),
                 explicit: false,
             }),
@@ -141,7 +141,7 @@ impl Options {
 }
 
 /// Asks once, for the doctor: the units that run.
-pub async fn probe(setting: &Where) -> Probed {
+pub async fn probe(setting: &Socket) -> Probed {
     let probed = |asked, answer: Result<String, String>| Probed {
         origin: Origin::Systemd,
         asked,

@@ -16,8 +16,10 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message as _;
 
-use super::settings::{Endpoint, Headers};
-use crate::render::text::clean;
+use crate::{
+    config::{Endpoint, Headers},
+    render::text::clean,
+};
 
 /// How long one attempt may take, all in all: what the OpenTelemetry specification has as default.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

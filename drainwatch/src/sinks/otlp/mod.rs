@@ -8,7 +8,6 @@ mod attributes;
 mod client;
 mod convert;
 mod ids;
-pub mod settings;
 
 use std::time::Duration;
 
@@ -16,11 +15,13 @@ use backon::{ExponentialBuilder, Retryable};
 use tokio::time::Instant;
 
 use super::{Inbox, Sink};
-use crate::report::Report;
+use crate::{
+    config::{Endpoint, Headers},
+    report::Report,
+};
 pub use client::StartError;
 use client::{Client, Refusal};
 pub use convert::{log, trace};
-use settings::{Endpoint, Headers};
 
 /// Name of the sink.
 pub const NAME: &str = "otlp";

@@ -1,8 +1,10 @@
-//! `--otlp.endpoint` and `--otlp.headers`.
+//! Where a collector is, and the headers for it: `--otlp.endpoint` and `--otlp.headers`.
 
 use std::{fmt, str::FromStr};
 
 use axum::http::{HeaderName, HeaderValue, Uri, header};
+
+use super::Text;
 
 /// Most headers.
 const MOST_HEADERS: usize = 32;
@@ -21,6 +23,12 @@ impl Endpoint {
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https:")
     }
+}
+
+/// A URL with a password in it is refused, without being repeated.
+impl Text for Endpoint {
+    const VALUES: &str = "an `http://` or `https://` URL";
+    const SECRET: bool = true;
 }
 
 impl fmt::Display for Endpoint {
@@ -80,6 +88,11 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+impl Text for Headers {
+    const VALUES: &str = "`NAME=VALUE,…`, values percent-encoded as in `OTEL_EXPORTER_OTLP_HEADERS`";
+    const SECRET: bool = true;
 }
 
 impl fmt::Debug for Headers {

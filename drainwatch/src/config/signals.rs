@@ -1,0 +1,111 @@
+//! Signals by their names.
+
+use std::{ops::Deref, str::FromStr};
+
+use serde::Deserialize;
+use toml::de::ValueDeserializer;
+
+use super::{Value, value::Checked};
+
+/// Signals that stop a workload, besides SIGTERM, SIGINT and SIGQUIT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopSignals(pub(super) Vec<u32>);
+
+impl Value for StopSignals {
+    fn values() -> String {
+        "array of names (`SIGUSR1`, `USR1`, `SIGRTMIN+3`) or numbers".into()
+    }
+
+    fn from_file(value: ValueDeserializer<'_>) -> Result<Self, toml::de::Error> {
+        let signals = Vec::<Checked<StopSignal>>::deserialize(value)?;
+        Ok(Self(
+            signals.into_iter().map(|Checked(signal)| signal.0).collect(),
+        ))
+    }
+}
+
+impl Deref for StopSignals {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+/// A signal that the kernel side can be told to watch for: it has one word of bits, and 64 is beyond it.
+struct StopSignal(u32);
+
+impl FromStr for StopSignal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match signal(text)? {
+            64 => Err(format!(
+                "`{text}` is SIGRTMAX (64), the one signal that cannot be watched for; stop the workload with \
+                 another, or leave it away: its end is reported, as unasked"
+            )),
+            number => Ok(Self(number)),
+        }
+    }
+}
+
+/// A signal by name (`SIGUSR1`, `USR1`, `SIGRTMIN+3`) or number.
+pub fn signal(text: &str) -> Result<u32, String> {
+    let bad = || {
+        format!("`{text}` is not a signal; write for example SIGUSR1, SIGRTMIN+3 or a number from 1 to 64")
+    };
+    if let Ok(number) = text.parse::<u32>() {
+        return if (1..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err(bad())
+        };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN+") {
+        // glibc keeps 32 and 33 to itself; images and units count from 34.
+        return offset
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= 30)
+            .map(|n| n + 34)
+            .ok_or_else(bad);
+    }
+    if let Some(below) = name.strip_prefix("RTMAX-") {
+        return below
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= 30)
+            .map(|n| 64 - n)
+            .ok_or_else(bad);
+    }
+    match name {
+        "RTMIN" => return Ok(34),
+        "RTMAX" => return Ok(64),
+        _ => {}
+    }
+    nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
+        .map(|signal| (signal as i32).cast_unsigned())
+        .map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_signal_when_parsed_then_its_name_or_its_number_is_taken() {
+        for (text, number) in [
+            ("sigterm", 15),
+            ("SIGRTMIN", 34),
+            ("RTMAX", 64),
+            ("SIGRTMAX-14", 50),
+        ] {
+            assert_eq!(signal(text), Ok(number));
+        }
+        for bad in ["0", "65", "SIGFOO", "RTMIN+31", "RTMAX-31", ""] {
+            assert!(signal(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub struct Cli {
 pub enum Command {
     /// The agent: watches every workload of this node
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Box<RunArgs>),
+    Run(RunArgs),
     /// Shows on this kernel what drainwatch finds: stops a bad and a good server under traffic
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),

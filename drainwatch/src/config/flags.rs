@@ -6,12 +6,12 @@ use super::{Layer, SETTINGS, Value};
 
 /// The flags that the command has of the settings: of `run` all, of `doctor` those that say who is asked for names.
 #[derive(Debug)]
-pub struct Flags(Result<Layer, String>);
+pub struct Flags(Result<Box<Layer>, String>);
 
 impl Flags {
     /// What they and the environment say; or one sentence on a value that is refused.
     pub fn layer(&self) -> Result<Layer, String> {
-        self.0.clone()
+        self.0.clone().map(|layer| *layer)
     }
 }
 
@@ -32,7 +32,7 @@ impl FromArgMatches for Flags {
     }
 
     fn from_arg_matches_mut(flags: &mut ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(Layer::from_flags(flags)))
+        Ok(Self(Layer::from_flags(flags).map(Box::new)))
     }
 
     fn update_from_arg_matches(&mut self, flags: &ArgMatches) -> Result<(), clap::Error> {

@@ -17,6 +17,7 @@ mod globals;
 mod kernel;
 mod maps;
 mod payload;
+mod preemption;
 mod processes;
 mod record;
 mod resets;

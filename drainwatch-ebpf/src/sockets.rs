@@ -13,7 +13,7 @@ use drainwatch_ebpf::{SocketRecord, offset, process_flag, record_flag, role};
 use crate::{
     emit::now,
     kernel::{self, Ptr, load},
-    maps, payload, record,
+    maps, payload, preemption, record,
 };
 
 /// `MSG_PEEK`.
@@ -22,14 +22,14 @@ const MSG_PEEK: u32 = 2;
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u32>(2) & MSG_PEEK == 0 {
-        received(ctx.arg(0), ctx.arg(1));
+        preemption::off(|| received(ctx.arg(0), ctx.arg(1)));
     }
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    sent(ctx.arg(0), ctx.arg(1));
+    preemption::off(|| sent(ctx.arg(0), ctx.arg(1)));
     0
 }
 

@@ -13,7 +13,7 @@ use crate::{
     emit::{self, Change, now},
     globals::setting,
     kernel::{self, Ptr, load, read, read_at},
-    maps,
+    maps, preemption,
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -23,9 +23,11 @@ const INET6: u16 = 10;
 /// Handles every state change, unless it interrupts another one on this CPU.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    maps::set_busy(true);
-    changed(&ctx);
-    maps::set_busy(false);
+    preemption::off(|| {
+        maps::set_busy(true);
+        changed(&ctx);
+        maps::set_busy(false);
+    });
     0
 }
 

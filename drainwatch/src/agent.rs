@@ -8,20 +8,22 @@ mod pacer;
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
+use drainwatch_core::{
+    class::Classes,
+    event::{Event, EventKind},
+    report::Report,
+    tracker::{Effect, Tracker, TrackerConfig},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    class::Classes,
-    event::{Event, EventKind},
     history::{Filter, History, Matches},
     kernel::Losses,
     metrics::{Metrics, Scrape},
     names::{News, States},
-    report::Report,
     sinks::{self, Sink},
     source::Source,
     store::Store,
-    tracker::{Effect, Tracker, TrackerConfig},
 };
 use pacer::Pacer;
 

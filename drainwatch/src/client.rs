@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use drainwatch_core::report::Report;
 use serde::Deserialize;
 
-use crate::{failure::Failure, report::Report};
+use crate::failure::Failure;
 
 /// Where the agent is when nothing else is said.
 pub const URL: &str = "http://127.0.0.1:9669";

@@ -25,7 +25,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{class::Classes, kernel::CaptureMode};
+use drainwatch_core::class::Classes;
+
+use crate::kernel::CaptureMode;
 
 pub use addresses::{ListenAddress, NodeName, Socket, TelemetryPath};
 pub use collector::{Endpoint, Headers};

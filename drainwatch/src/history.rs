@@ -14,12 +14,10 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::report::{Report, Verdict};
 use serde::Deserialize;
 
-use crate::{
-    report::{Report, Verdict},
-    store::{Entry, Store},
-};
+use crate::store::{Entry, Store};
 
 /// Most bytes of reports kept in memory, whatever their number.
 const MEMORY_BYTES: usize = 4 << 20;

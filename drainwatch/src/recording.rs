@@ -1,21 +1,20 @@
 //! Recordings: what the tracker was told, as JSON lines, so that a shutdown can be replayed.
 //!
 //! The first line is a [`Header`]; every other line is one [`Event`]. A recording holds no payload:
-//! only what [`crate::protocol`] made of it.
+//! only what [`drainwatch_core::reading`] made of it.
 
 use std::{
     io::{BufRead, Write},
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
-
-use crate::{
+use drainwatch_core::{
     class::{Classes, Rule},
     event::{Event, EventKind},
     report::Report,
     tracker::{Effect, Tracker, TrackerConfig},
 };
+use serde::{Deserialize, Serialize};
 
 /// Version of the format; grows when old recordings can no longer be read.
 pub const VERSION: u32 = 1;
@@ -275,24 +274,21 @@ pub fn replay_each<R: BufRead>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::tests::scene::{Scene, answered, process};
 
+    /// The demo as an agent recorded it: its events, a file of them, and their reports.
     fn recorded() -> (Vec<Event>, Vec<u8>, Vec<Report>) {
-        let mut scene = Scene::new();
-        let web = process(100).serving();
-        scene.listen(1, &web, 80);
-        scene.term(100, &web);
-        scene.exchange(150, &web, answered(90, 150));
-        scene.exit(200, &web, 0);
-        scene.emptied(201);
-        let reports = scene.finish();
+        let demo = &include_bytes!("../tests/recordings/demo-6.18.jsonl")[..];
+        let reader = Reader::new(demo).unwrap();
+        let node = reader.header().node.clone();
+        let events: Vec<_> = reader.map(Result::unwrap).collect();
+        let reports = replay(Reader::new(demo).unwrap()).unwrap();
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, Scene::NODE, &Classes::default()).unwrap();
-        for event in &scene.events {
+        let mut writer = Writer::new(&mut out, &node, &Classes::default()).unwrap();
+        for event in &events {
             writer.write(event).unwrap();
         }
         writer.flush().unwrap();
-        (scene.events, out, reports)
+        (events, out, reports)
     }
 
     #[test]
@@ -301,7 +297,7 @@ mod tests {
         let read: Result<Vec<_>, _> = Reader::new(&file[..]).unwrap().collect();
         assert_eq!(read.unwrap(), events);
         assert_eq!(replay(Reader::new(&file[..]).unwrap()).unwrap(), reports);
-        assert_eq!(reports.len(), 1);
+        assert_eq!(reports.len(), 2);
     }
 
     #[test]

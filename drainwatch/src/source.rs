@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    event::Event,
-    kernel::{Kernel, Losses, ProbeStatus, Resets},
-};
+use drainwatch_core::event::Event;
+
+use crate::kernel::{Kernel, Losses, ProbeStatus, Resets};
 
 /// What the loop needs of the kernel side. [`Kernel`] is the one implementation outside tests.
 pub trait Source {

@@ -13,15 +13,13 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::report::{Moment, Report, Verdict};
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, TableDefinition, WriteTransaction,
 };
 
-use crate::{
-    history::{Filter, Head, Matches},
-    report::{Moment, Report, Verdict},
-};
+use crate::history::{Filter, Head, Matches};
 
 const REPORTS: TableDefinition<(i64, &str), &[u8]> = TableDefinition::new("reports");
 const IDS: TableDefinition<&str, i64> = TableDefinition::new("ids");

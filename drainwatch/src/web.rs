@@ -31,6 +31,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use drainwatch_core::report::Verdict;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -48,7 +49,6 @@ use crate::{
     failure::{Exit, Failure},
     history::Filter,
     metrics,
-    report::Verdict,
 };
 
 /// Connections at a time, idle ones included.

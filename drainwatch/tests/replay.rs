@@ -2,10 +2,8 @@
 
 use std::{fs::File, io::BufReader, path::Path};
 
-use drainwatch::{
-    recording::{self, Reader},
-    report::{Cause, FindingCode, Report, Trigger, Verdict},
-};
+use drainwatch::recording::{self, Reader};
+use drainwatch_core::report::{Cause, FindingCode, Report, Trigger, Verdict};
 
 fn reports(name: &str) -> Vec<Report> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

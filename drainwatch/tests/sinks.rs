@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
-use drainwatch::report::Report;
+use drainwatch_core::report::Report;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -1,11 +1,12 @@
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
-use super::*;
-use crate::{
-    history::tests::report,
-    kernel::{ProbeStatus, Resets},
+use drainwatch_core::{
     report::{Report, Verdict},
+    testing::report,
 };
+
+use super::*;
+use crate::kernel::{ProbeStatus, Resets};
 
 /// A source that plays a script and remembers what it was told.
 #[derive(Debug, Default)]
@@ -380,7 +381,8 @@ async fn given_no_loop_when_asked_then_it_is_stuck() {
 #[tokio::test]
 async fn given_an_origin_when_the_agent_starts_then_what_is_older_waits_for_its_names() {
     let tape = Written::default();
-    let (tellers, names) = crate::names::Teller::channel(&[crate::workload::description::Origin::Docker]);
+    let (tellers, names) =
+        crate::names::Teller::channel(&[drainwatch_core::workload::description::Origin::Docker]);
     let options = Options {
         tape: Some(Box::new(tape.clone())),
         names: Some(names),

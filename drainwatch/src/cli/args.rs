@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drainwatch_core::report::Verdict;
 
 use crate::{
     client,
     config::{Flags, Setting},
     failure::EXIT_CODES,
-    report::Verdict,
 };
 
 /// Finds the requests that a deploy silently kills.

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::report::Report;
+
 use super::{
     args::{Format, ShowArgs, ShutdownsArgs, WatchArgs},
     colour, failure_line, is_table, print, print_json, width,
@@ -15,7 +17,6 @@ use crate::{
     client::Client,
     failure::{Exit, Failure},
     render,
-    report::Report,
 };
 
 /// How often `watch` asks.

@@ -6,11 +6,11 @@ use std::{
     path::Path,
 };
 
+use drainwatch_core::{class::Classes, event::Event};
+
 use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
 use crate::{
     agent::Tape,
-    class::Classes,
-    event::Event,
     failure::{Exit, Failure},
     recording::{self, Reader, RecordingError, Writer},
     render,

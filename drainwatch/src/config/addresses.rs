@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Text;
-use crate::workload::text::shown_name;
+use drainwatch_core::workload::text::shown_name;
 
 /// Where the web server listens: `ADDRESS:PORT`; also `:PORT` (every address) and `localhost:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, de::Error as _};
 use toml::de::ValueDeserializer;
 
 use super::Value;
-use crate::class::{Classes, MOST_RULES, Rule};
+use drainwatch_core::class::{Classes, MOST_RULES, Rule};
 
 impl Value for Arc<Classes> {
     /// The fields of [`Rule`].

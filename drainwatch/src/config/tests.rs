@@ -3,7 +3,7 @@ use std::path::Path;
 use clap::{Args as _, FromArgMatches as _};
 
 use super::{file::parse, *};
-use crate::class::Rule;
+use drainwatch_core::class::Rule;
 
 fn read_as<T: Text>(text: &str) -> T {
     text.parse().unwrap_or_else(|why| panic!("{why}"))

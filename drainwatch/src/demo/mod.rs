@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use drainwatch_core::report::Report;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -28,7 +29,6 @@ use crate::{
     history::Filter,
     kernel::{Kernel, KernelOptions},
     render,
-    report::Report,
 };
 use server::Specimen;
 use traffic::{Clients, Seen};

@@ -1,46 +1,7 @@
-use super::*;
-use crate::{
-    report::{Outcomes, Trigger, Workload},
-    store::Retention,
-};
+use drainwatch_core::testing::report;
 
-/// A report of a shutdown that ended, with nothing in it.
-pub(crate) fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
-    Report {
-        id: id.into(),
-        node: "n1".into(),
-        workload: Workload {
-            kind: "cgroup".into(),
-            namespace: None,
-            name: workload.into(),
-            pod: None,
-            container: None,
-            container_id: None,
-            cgroup: workload.into(),
-            controller: None,
-            image: None,
-        },
-        trigger: Trigger::Stop,
-        verdict,
-        started_at: "2026-01-01T00:00:00.000Z".into(),
-        ended_at: Some("2026-01-01T00:00:01.000Z".into()),
-        exit: None,
-        signals: vec![],
-        requests: Outcomes::default(),
-        severed: BTreeMap::new(),
-        severed_requests: vec![],
-        severed_requests_omitted: 0,
-        timeline: vec![],
-        drained_requests: vec![],
-        drain_ms: None,
-        endpoint_lag_ms: None,
-        findings: vec![],
-        events_lost: 0,
-        configured: None,
-        deleted_at: None,
-        ready_at_stop: None,
-    }
-}
+use super::*;
+use crate::store::Retention;
 
 fn ended(id: &str, second: u32) -> Report {
     let mut report = report(id, "/svc/a", Verdict::Clean);

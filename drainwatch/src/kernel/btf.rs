@@ -124,6 +124,20 @@ impl Types {
         }
     }
 
+    /// BTF id of a kernel function.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let ids = self.0.resolve_ids_by_name(name).ok()?;
+        ids.into_iter()
+            .find(|&id| matches!(self.0.resolve_type_by_id(id), Ok(Type::Func(_))))
+    }
+
+    /// The kernel has a per-CPU variable of this name: others are not in its BTF.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.0
+            .resolve_types_by_name(name)
+            .is_ok_and(|types| types.iter().any(|kind| matches!(kind, Type::Var(_))))
+    }
+
     fn prototype(&self, name: &str) -> Option<usize> {
         match self.typedef(name)? {
             Type::FuncProto(prototype) => Some(prototype.parameters.len()),

@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use drainwatch_core::{
+    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    reading::{self, Capture, HeaderRules},
+};
 use drainwatch_ebpf::{
     CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
     SignalEvent, SocketRecord, TAIL, disposition, event_kind, process_flag, record_flag, reset_flag, role,
@@ -9,10 +13,12 @@ use drainwatch_ebpf::{
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
-use crate::{
-    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    protocol::{self, Capture, HeaderRules},
-};
+// What the readers count on is what a record of the kernel side holds.
+const _: () = assert!(
+    reading::ASK_HEAD == drainwatch_ebpf::ASK_HEAD
+        && reading::ANSWER_HEAD == drainwatch_ebpf::ANSWER_HEAD
+        && reading::TAIL == TAIL
+);
 
 /// `AF_INET6`.
 const INET6: u16 = 10;
@@ -289,7 +295,7 @@ fn exchanges(
     unread: u32,
     end: End,
     rules: &HeaderRules,
-) -> Vec<protocol::Exchange> {
+) -> Vec<reading::Exchange> {
     let has = |flag| record.flags & flag != 0;
     let ask = head(&record.ask_head, record.ask.head_len);
     let answer_head = head(&record.answer_head, record.answer.head_len);
@@ -327,9 +333,9 @@ fn exchanges(
         rules,
     };
     if end == End::Close {
-        protocol::judge_closed(&capture, role)
+        reading::judge_closed(&capture, role)
     } else {
-        protocol::judge(&capture, role)
+        reading::judge(&capture, role)
     }
 }
 

@@ -8,6 +8,7 @@ use aya::{
     programs::Iter,
 };
 use aya_log::EbpfLogger;
+use drainwatch_core::event::{Event, EventKind};
 use drainwatch_ebpf::{activity, offset, setting};
 use nix::{sys::utsname::uname, unistd::getpid};
 use tokio::io::unix::AsyncFd;
@@ -16,13 +17,12 @@ use tracing::{info, warn};
 use super::{
     CaptureMode, Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
     btf::{self, Types},
-    cgroups, privileges,
+    cgroups, kfuncs, privileges,
     probes::{self, explain},
 };
-use crate::event::{Event, EventKind};
 
 /// The BPF programs, built by `cargo xtask ebpf`.
-static OBJECT: &[u8] =
+pub static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/drainwatch.bpf.o"));
 
 const SIGINT: u32 = 2;
@@ -136,7 +136,7 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
         .btf(Some(&btf))
         .override_global("OFFSETS", &offsets[..], true)
         .override_global("SETTINGS", &settings[..], true)
-        .load(OBJECT)
+        .load(&kfuncs::link(OBJECT, &types))
         .map_err(|error| {
             if not_permitted(&error) {
                 KernelError::Refused(FORBIDDEN.into())

@@ -11,6 +11,7 @@ mod btf;
 mod cgroups;
 mod counters;
 mod decode;
+mod kfuncs;
 mod load;
 mod privileges;
 mod probes;
@@ -23,16 +24,15 @@ use aya::{
     Ebpf,
     maps::{Map, MapError, RingBuf},
 };
+use drainwatch_core::{
+    event::{Event, EventKind},
+    reading::HeaderRules,
+};
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
-
-use crate::{
-    event::{Event, EventKind},
-    protocol::HeaderRules,
-};
 
 /// How much of the payload is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]

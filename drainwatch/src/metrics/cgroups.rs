@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use drainwatch_core::report::Workload;
+
 use super::Labels;
-use crate::{kernel::Resets, report::Workload};
+use crate::kernel::Resets;
 
 /// Removed cgroups that are remembered between two scrapes; nobody may ever scrape.
 pub(super) const REMOVED: usize = 4096;

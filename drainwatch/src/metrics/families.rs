@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use drainwatch_core::{
+    report::{Cause, FindingCode, Trigger, Verdict},
+    workload::description::Origin,
+};
 use prometheus::{
     Gauge, GaugeVec, IntGauge, Opts, Registry,
     process_collector::ProcessCollector,
@@ -12,11 +16,7 @@ use super::{
     Known, Labels, Scrape,
     series::{BUCKETS, Histogram, RESETS, Series},
 };
-use crate::{
-    report::{Cause, FindingCode, Trigger, Verdict},
-    sinks::Count,
-    workload::description::Origin,
-};
+use crate::sinks::Count;
 
 /// A family that every workload has series of.
 pub struct WorkloadFamily {

@@ -11,18 +11,20 @@ mod series;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use drainwatch_core::{
+    class::Classes,
+    event::{Event, EventKind},
+    recommend::{self, Measured},
+    report::{Configured, Report, Trigger, Workload},
+    tracker::Effect,
+    workload::description::Origin,
+};
 use prometheus::{Encoder, TextEncoder};
 
 use crate::{
-    class::Classes,
-    event::{Event, EventKind},
     kernel::{Losses, ProbeStatus, Resets},
     names::States,
-    recommend::{self, Measured},
-    report::{Configured, Report, Trigger, Workload},
     sinks,
-    tracker::Effect,
-    workload::description::Origin,
 };
 use cgroups::Cgroups;
 use families::OriginSeries;

@@ -1,16 +1,19 @@
 //! An exposition to look at: every family, label and word of the closed lists.
 
-use super::{Labels, Metrics, Scrape};
-use crate::{
+use drainwatch_core::{
     class::Classes,
     event::{Event, EventKind},
-    kernel::{Losses, ProbeStatus},
-    names::States,
     recommend::Measured,
     report::{Configured, Workload},
-    sinks::Count,
     tracker::Effect,
     workload::description::Origin,
+};
+
+use super::{Labels, Metrics, Scrape};
+use crate::{
+    kernel::{Losses, ProbeStatus},
+    names::States,
+    sinks::Count,
 };
 
 /// What an agent exposes that knows its first workload, and how to stop it: every metric with every label and

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::recommend::Recommended;
-use crate::report::{Cause, FindingCode, Trigger, Verdict};
+use drainwatch_core::{
+    recommend::Recommended,
+    report::{Cause, FindingCode, Trigger, Verdict},
+};
 
 /// Most classes of one workload; more are counted under [`OTHER_CLASS`].
 pub const MOST_CLASSES: usize = 32;

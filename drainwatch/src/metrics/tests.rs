@@ -1,9 +1,10 @@
-use super::*;
-use crate::{
+use drainwatch_core::{
     event::Role,
-    history::tests::report,
     report::{Cause, Finding, FindingCode, Moment, Verdict},
+    testing::report,
 };
+
+use super::*;
 
 const NO_LOSSES: Losses = Losses {
     events: 0,

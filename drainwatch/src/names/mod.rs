@@ -11,14 +11,14 @@ pub mod systemd;
 
 use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, time::Duration};
 
-use serde::Serialize;
-use tokio::sync::mpsc;
-
-use crate::{
-    config::Settings,
+use drainwatch_core::{
     event::EventKind,
     workload::description::{Description, Origin, Subject},
 };
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::config::Settings;
 
 /// News that may wait for the loop; beyond, the origin waits.
 const NEWS: usize = 1024;

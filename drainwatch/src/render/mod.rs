@@ -6,15 +6,14 @@ mod timeline;
 use std::fmt::Write;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-
-use crate::{
+use drainwatch_core::{
     class,
     event::Disposition,
-    kernel::Diagnosis,
-    names::Probed,
+    reading::Evidence,
     report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
-    store::AGENT_STOPPED,
 };
+
+use crate::{kernel::Diagnosis, names::Probed, store::AGENT_STOPPED};
 use text::{Colour, Ink, clean, span, wrap};
 
 /// Most severed requests in the table below a timeline.
@@ -220,8 +219,8 @@ fn severed_table(report: &Report, width: usize) -> String {
             request.age_ms.map_or_else(|| "–".into(), span),
             clean(&request.peer),
             match request.evidence {
-                crate::protocol::Evidence::Exact => "exact".into(),
-                crate::protocol::Evidence::Inferred => "inferred".into(),
+                Evidence::Exact => "exact".into(),
+                Evidence::Inferred => "inferred".into(),
             },
         ]);
     }

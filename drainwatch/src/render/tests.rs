@@ -1,12 +1,13 @@
-use super::*;
-use crate::{
+use drainwatch_core::{
     event::Role,
-    history::tests::report as empty,
-    kernel::ProbeStatus,
-    protocol::Evidence,
+    reading::Evidence,
     report::{Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest},
+    testing::report as empty,
     workload::description::Origin,
 };
+
+use super::*;
+use crate::kernel::ProbeStatus;
 
 fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> SeveredRequest {
     SeveredRequest {

@@ -1,7 +1,8 @@
 //! The timeline of one shutdown, drawn to scale: moments as marks, requests as bars.
 
+use drainwatch_core::report::{DrainedRequest, Moment, Report, SeveredRequest};
+
 use super::text::{Colour, Ink, clean, columns, fit, span};
-use crate::report::{DrainedRequest, Moment, Report, SeveredRequest};
 
 /// Most rows of each kind; what is left away is said.
 const MOMENTS: usize = 16;

@@ -3,8 +3,9 @@
 //! Names in it were chosen by other people. The text form writes every string in quotes and escapes
 //! what is not printable, so that none of them can end the line or begin another.
 
+use drainwatch_core::report::Report;
+
 use super::summary::{Summary, is_warning};
-use crate::report::Report;
 
 /// The message of these lines, by which they are found.
 pub const MESSAGE: &str = "shutdown";
@@ -74,11 +75,12 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use super::*;
-    use crate::{
-        history::tests::report,
+    use drainwatch_core::{
         report::{Configured, Exit, Outcomes, Verdict},
+        testing::report,
     };
+
+    use super::*;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -119,7 +121,7 @@ mod tests {
             unknown: 2,
         };
         // Every cause, so that every field is there.
-        report.severed = crate::report::Cause::ALL
+        report.severed = drainwatch_core::report::Cause::ALL
             .iter()
             .map(|cause| (*cause, 1))
             .collect();
@@ -138,7 +140,7 @@ mod tests {
             code: Some(3),
             signal: Some(9),
         });
-        report.timeline = vec![crate::report::Moment {
+        report.timeline = vec![drainwatch_core::report::Moment {
             at_ms: 800.25,
             what: "emptied".into(),
             detail: None,

@@ -16,9 +16,8 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::report::Report;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
-
-use crate::report::Report;
 
 /// A sink as the loop has it. Dropped, its task is told that no report comes any more.
 #[derive(Debug)]
@@ -172,8 +171,9 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use drainwatch_core::{report::Verdict, testing::report};
+
     use super::*;
-    use crate::{history::tests::report, report::Verdict};
 
     fn some_report() -> Arc<Report> {
         Arc::new(report("r", "/svc", Verdict::Severed))

@@ -1,12 +1,11 @@
 //! One shutdown in one flat record: what the log line and the OTLP log record both say.
 
-use serde::Serialize;
-
-use crate::{
+use drainwatch_core::{
     class::WEBHOOK,
     event::Disposition,
     report::{Cause, Report, Verdict},
 };
+use serde::Serialize;
 
 /// One ended shutdown, flat: no value is an object or a list, and numbers are numbers. What is not
 /// known, and causes that did not occur, are left away.

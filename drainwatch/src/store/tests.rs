@@ -1,5 +1,6 @@
+use drainwatch_core::testing::report;
+
 use super::*;
-use crate::history::tests::report;
 
 const DAY_MS: i64 = 86_400_000;
 const KEEP: Retention = Retention {

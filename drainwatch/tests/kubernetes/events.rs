@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use drainwatch::{
     names::kubernetes::{self, Options, Owners},
-    report::Report,
     sinks::{Count, Sink},
 };
+use drainwatch_core::report::Report;
 use serde_json::{Value, json};
 
 use super::{

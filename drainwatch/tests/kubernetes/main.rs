@@ -16,12 +16,12 @@ mod watching;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use drainwatch::{
+use drainwatch::names::{
+    News, State, Teller,
+    kubernetes::{self, Options, Owners},
+};
+use drainwatch_core::{
     event::EventKind,
-    names::{
-        News, State, Teller,
-        kubernetes::{self, Options, Owners},
-    },
     workload::description::{Description, Origin, Pod, Subject},
 };
 use server::Server;

@@ -6,7 +6,8 @@ use super::{
     Told,
     server::{Fault, Server, WATCH},
 };
-use drainwatch::{names::kubernetes::Options, workload::description::MOST_CONTAINERS};
+use drainwatch::names::kubernetes::Options;
+use drainwatch_core::workload::description::MOST_CONTAINERS;
 use std::{collections::BTreeSet, time::Duration};
 
 /// The line of the recording at which faults happen: a pod of the new generation gets its container.

@@ -2,11 +2,8 @@
 
 use std::fmt::Write as _;
 
-use drainwatch::{
-    class::MOST_RULES,
-    config::{self, Layer, SETTINGS, Setting, Settings},
-    protocol::SENDERS,
-};
+use drainwatch::config::{self, Layer, SETTINGS, Setting, Settings};
+use drainwatch_core::{class::MOST_RULES, reading::SENDERS};
 
 use super::source::{Source, cell};
 
@@ -47,7 +44,7 @@ pub fn page() -> String {
 
 /// The tables `[[class]]`.
 fn classes() -> String {
-    let source = Source::read(&["class.rs"], &[]);
+    let source = Source::read(&["drainwatch-core/src/class.rs"], &[]);
     let example = "[[class]]\nname = \"webhook\"\npath = [\"/stripe/events\", \"/integrations/*/notify\"]\nmethod = \
                    \"POST\"\n\n[[class]]\nname = \"payments\"\npath = \"/pay\"\nhost = \"*.shop.example\"\nport = 8443\n\n\
                    [[class]]\nname = \"partner\"\nheader = [\"x-partner-signature*\", \"user-agent: *acme*\"]\n";

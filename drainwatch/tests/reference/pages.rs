@@ -3,11 +3,8 @@
 use std::{fs, path::Path, path::PathBuf};
 
 use clap::Parser;
-use drainwatch::{
-    cli::args::Cli,
-    failure::EXIT_CODES,
-    report::{Cause, FindingCode, Trigger, Verdict},
-};
+use drainwatch::{cli::args::Cli, failure::EXIT_CODES};
+use drainwatch_core::report::{Cause, FindingCode, Trigger, Verdict};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

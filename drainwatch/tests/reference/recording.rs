@@ -32,11 +32,11 @@ pub fn page() -> String {
     let constant = usize::try_from(VERSION).unwrap();
     let source = Source::read(
         &[
-            "recording.rs",
-            "class.rs",
-            "event.rs",
-            "protocol/mod.rs",
-            "workload/description.rs",
+            "drainwatch/src/recording.rs",
+            "drainwatch-core/src/class.rs",
+            "drainwatch-core/src/event.rs",
+            "drainwatch-core/src/reading.rs",
+            "drainwatch-core/src/workload/description.rs",
         ],
         &[("VERSION", constant)],
     );

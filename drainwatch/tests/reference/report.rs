@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use drainwatch::report::{DRAINED_LISTED, Report, SEVERED_LISTED, TIMELINE_LISTED};
+use drainwatch_core::report::{DRAINED_LISTED, Report, SEVERED_LISTED, TIMELINE_LISTED};
 
 use super::source::{Source, keys, words};
 
@@ -29,11 +29,15 @@ const LISTS: &[&str] = &[
 ];
 
 /// A whole report of the tracker's own tests.
-const EXAMPLE: &str = "src/tracker/tests/snapshots/drainwatch__tracker__tests__findings__a_whole_report.snap";
+const EXAMPLE: &str = "../drainwatch-core/src/tracker/tests/snapshots/drainwatch_core__tracker__tests__findings__a_whole_report.snap";
 
 pub fn page() -> String {
     let source = Source::read(
-        &["report.rs", "event.rs", "protocol/mod.rs"],
+        &[
+            "drainwatch-core/src/report.rs",
+            "drainwatch-core/src/event.rs",
+            "drainwatch-core/src/reading.rs",
+        ],
         &[
             ("SEVERED_LISTED", SEVERED_LISTED),
             ("DRAINED_LISTED", DRAINED_LISTED),

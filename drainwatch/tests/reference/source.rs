@@ -24,9 +24,9 @@ pub struct Entry {
 }
 
 impl Source {
-    /// Reads files below `drainwatch/src`.
+    /// Reads files of the workspace.
     pub fn read(files: &[&str], constants: &[(&'static str, usize)]) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let items = files
             .iter()
             .flat_map(|file| {

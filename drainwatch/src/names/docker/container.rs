@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventActor};
+use drainwatch_core::workload::{
+    description::{Container, Origin},
+    text::shown_name,
+};
 use nix::libc::SIGTERM;
 
-use crate::{
-    config,
-    workload::{
-        description::{Container, Origin},
-        text::shown_name,
-    },
-};
+use crate::config;
 
 /// What both runtimes give a container that asks for nothing else, in seconds.
 const GRACE_SECONDS: f64 = 10.0;
@@ -115,8 +113,9 @@ fn named(
 mod tests {
     use bollard::models::ContainerConfig;
 
+    use drainwatch_core::workload::text::NAME;
+
     use super::*;
-    use crate::workload::text::NAME;
 
     fn id() -> String {
         "0a".repeat(32)

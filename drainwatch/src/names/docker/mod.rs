@@ -23,6 +23,10 @@ use bollard::{
     models::EventMessage,
     query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder},
 };
+use drainwatch_core::workload::{
+    description::{Container, Description, Origin, Subject},
+    text::shown_name,
+};
 use futures_util::StreamExt as _;
 
 use self::api::PATIENCE;
@@ -31,13 +35,7 @@ use super::{
     errands::{Backoff, Errands},
     is_socket,
 };
-use crate::{
-    config::Socket,
-    workload::{
-        description::{Container, Description, Origin, Subject},
-        text::shown_name,
-    },
-};
+use crate::config::Socket;
 
 /// Where Docker listens unless it is told otherwise.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::event::EventKind;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -15,10 +16,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    event::EventKind,
-    names::{News, State},
-};
+use crate::names::{News, State};
 
 const VERSION: &str = r#"{"ApiVersion":"1.41"}"#;
 

@@ -6,6 +6,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use drainwatch_core::report::{Report, Verdict};
 use k8s_openapi::{
     api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::ObjectReference},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -21,10 +22,7 @@ use super::{
     owners::{Owned, Owners, of_owner},
     pod::controlling,
 };
-use crate::{
-    report::{Report, Verdict},
-    sinks::{Inbox, Sink},
-};
+use crate::sinks::{Inbox, Sink};
 
 /// Name of the sink.
 const NAME: &str = "kubernetes";
@@ -289,11 +287,12 @@ impl Limit {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        history::tests::report,
+    use drainwatch_core::{
         report::{Finding, FindingCode},
+        testing::report,
     };
+
+    use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn given_a_burst_when_limited_then_25_go_at_once_and_one_every_5_seconds() {

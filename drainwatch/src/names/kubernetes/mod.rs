@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 
 pub use client::Options;
+use drainwatch_core::workload::description::Origin;
 pub use owners::Owners;
 pub use watch::tell;
 
@@ -27,7 +28,6 @@ use super::Probed;
 use crate::{
     config::{Settings, Use},
     sinks::Sink,
-    workload::description::Origin,
 };
 
 pub use events::sink;

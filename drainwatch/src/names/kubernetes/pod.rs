@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use drainwatch_core::workload::{
+    description::{MOST_CONTAINERS, Pod, PodContainer, PreStop},
+    text::shown_name,
+};
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, EphemeralContainer, Lifecycle, Pod as ApiPod},
     apimachinery::pkg::{
@@ -10,13 +14,7 @@ use k8s_openapi::{
     },
 };
 
-use crate::{
-    config::signal,
-    workload::{
-        description::{MOST_CONTAINERS, Pod, PodContainer, PreStop},
-        text::shown_name,
-    },
-};
+use crate::config::signal;
 
 /// Longest container id that is believed: runtimes make 64 hexadecimal digits.
 const ID: usize = 128;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use drainwatch_core::workload::description::{Description, Pod, Subject};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod as ApiPod};
 use kube::{
@@ -22,11 +23,7 @@ use super::{
     owners::Owners,
     pod,
 };
-use crate::{
-    kernel::give_memory_back,
-    names::Teller,
-    workload::description::{Description, Pod, Subject},
-};
+use crate::{kernel::give_memory_back, names::Teller};
 
 /// Pods of a page of the list. Servers that answer from their cache, as asked, send all at once.
 const PAGE: u32 = 100;

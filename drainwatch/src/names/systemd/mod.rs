@@ -15,6 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use drainwatch_core::workload::{
+    description::{Description, Origin, Subject, Unit},
+    text::shown_name,
+};
 use futures_util::StreamExt as _;
 use tokio::net::UnixStream;
 use zbus::{
@@ -30,13 +34,7 @@ use super::{
     errands::{Backoff, Errands},
     is_socket,
 };
-use crate::{
-    config::Socket,
-    workload::{
-        description::{Description, Origin, Subject, Unit},
-        text::shown_name,
-    },
-};
+use crate::config::Socket;
 
 /// Where the system's bus is.
 pub const BUS: &str = "/run/dbus/system_bus_socket";

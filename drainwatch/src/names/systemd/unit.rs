@@ -1,5 +1,9 @@
 //! What the manager says of its units.
 
+use drainwatch_core::workload::{
+    description::Unit,
+    text::{shown_name, shown_path, unescape},
+};
 use procfs::process::Process;
 use zbus::{
     Connection, DynamicType, ObjectPath, OwnedObjectPath, OwnedVariant,
@@ -9,10 +13,6 @@ use zbus::{
 };
 
 use super::{Failed, MANAGER, MOST, SYSTEMD};
-use crate::workload::{
-    description::Unit,
-    text::{shown_name, shown_path, unescape},
-};
 
 /// The manager's object.
 const OBJECT: &str = "/org/freedesktop/systemd1";

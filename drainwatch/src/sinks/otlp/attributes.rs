@@ -1,12 +1,10 @@
 //! Attributes, by the semantic conventions of OpenTelemetry where they have a name.
 
+use drainwatch_core::report::{Report, Workload};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use serde_json::Value as Json;
 
-use crate::{
-    report::{Report, Workload},
-    sinks::summary::Summary,
-};
+use crate::sinks::summary::Summary;
 
 /// Methods that the conventions let stand as they are.
 const METHODS: [&str; 10] = [

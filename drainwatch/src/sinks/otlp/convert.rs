@@ -1,5 +1,10 @@
 //! From a report to OTLP's messages: one trace and one log record. Pure.
 
+use drainwatch_core::{
+    event::Role,
+    reading::Evidence,
+    report::{Cause, DrainedRequest, Report, SeveredRequest, Verdict},
+};
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, InstrumentationScope, any_value::Value},
@@ -17,10 +22,7 @@ use super::{
     ids::Ids,
 };
 use crate::{
-    event::Role,
-    protocol::Evidence,
     render::{self, text::Colour},
-    report::{Cause, DrainedRequest, Report, SeveredRequest, Verdict},
     sinks::summary::is_warning,
 };
 

@@ -12,13 +12,11 @@ mod ids;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use drainwatch_core::report::Report;
 use tokio::time::Instant;
 
 use super::{Inbox, Sink};
-use crate::{
-    config::{Endpoint, Headers},
-    report::Report,
-};
+use crate::config::{Endpoint, Headers};
 pub use client::StartError;
 use client::{Client, Refusal};
 pub use convert::{log, trace};

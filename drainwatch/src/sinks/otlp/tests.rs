@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use drainwatch_core::{report::Verdict, testing::report};
 use opentelemetry_proto::tonic::collector::{
     logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse},
     trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
@@ -22,7 +23,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{history::tests::report, report::Verdict, sinks::Count};
+use crate::sinks::Count;
 
 /// What the receiver does with the next message.
 #[derive(Clone)]

@@ -2,11 +2,11 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
+use drainwatch_core::report::{Cause, FindingCode, Trigger, Verdict};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use super::*;
-use crate::report::{Cause, FindingCode, Trigger, Verdict};
 
 async fn ask(request: Request<Body>) -> Response {
     let app = TowerToHyperService::new(router("/metrics", "paths\n".into()));

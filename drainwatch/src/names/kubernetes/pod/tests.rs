@@ -1,7 +1,7 @@
+use drainwatch_core::workload::text::NAME;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::workload::text::NAME;
 
 const LIST: &str = include_str!("../../../../tests/fixtures/kubernetes/pods-list.json");
 const WATCH: &str = include_str!("../../../../tests/fixtures/kubernetes/pods-watch.jsonl");

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
+use drainwatch_core::{
+    report::{Exit, Finding, FindingCode, Moment, Outcomes},
+    testing::report,
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
 use super::*;
-use crate::{
-    history::tests::report,
-    report::{Exit, Finding, FindingCode, Moment, Outcomes},
-    sinks::summary::Summary,
-};
+use crate::sinks::summary::Summary;
 
 /// A shutdown of a pod that severed two requests and finished one.
 fn rich() -> Report {

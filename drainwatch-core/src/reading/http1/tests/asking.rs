@@ -1,0 +1,338 @@
+use super::*;
+use crate::reading::HeaderRules;
+
+#[test]
+fn given_a_request_when_no_response_began_then_it_is_unanswered_or_incomplete() {
+    check(vec![
+        ("read", given().read(GET), vec![Unanswered]),
+        (
+            "read byte by byte",
+            GET.bytes().fold(given(), |so_far, byte| so_far.read([byte])),
+            vec![Unanswered],
+        ),
+        (
+            "after an empty line",
+            given().read("\r\n").read(GET),
+            vec![Unanswered],
+        ),
+        (
+            "before an empty line",
+            given().read(GET).read("\r\n"),
+            vec![Unanswered],
+        ),
+        ("head cut", given().read(&GET[..30]), vec![RequestIncomplete]),
+        (
+            "request line cut",
+            given().read("GET /a"),
+            vec![RequestIncomplete],
+        ),
+        ("method cut", given().read("GE"), vec![RequestIncomplete]),
+        (
+            "head cut, more unread: it may be whole",
+            given().read(&GET[..30]).unread(20),
+            vec![Unanswered],
+        ),
+        (
+            "one byte read, as Go does, the rest unread",
+            given().read("G").unread(40),
+            vec![Unanswered],
+        ),
+        ("no body byte yet", given().read(POST), vec![RequestIncomplete]),
+        (
+            "body cut",
+            given().read(POST).read("012345678"),
+            vec![RequestIncomplete],
+        ),
+        (
+            "body whole",
+            given().read(POST).read("0123456789"),
+            vec![Unanswered],
+        ),
+        (
+            "body whole with what is unread",
+            given().read(POST).read("0123").unread(6),
+            vec![Unanswered],
+        ),
+        (
+            "body cut with what is unread",
+            given().read(POST).read("0123").unread(5),
+            vec![RequestIncomplete],
+        ),
+        (
+            "body whole, more unread",
+            given().read(POST).read("0123").unread(7),
+            vec![Unanswered, Unanswered],
+        ),
+        (
+            "body read without payload",
+            given().read(POST).read_lost(10),
+            vec![Unanswered],
+        ),
+        (
+            "body half read without payload",
+            given().read(POST).read_lost(9),
+            vec![RequestIncomplete],
+        ),
+        (
+            "chunks cut",
+            given().read(CHUNKED_POST).read("5\r\nhello\r\n"),
+            vec![RequestIncomplete],
+        ),
+        (
+            "chunks whole",
+            given().read(CHUNKED_POST).read("5\r\nhello\r\n0\r\n\r\n"),
+            vec![Unanswered],
+        ),
+        (
+            "chunks cut whatever is unread",
+            given().read(CHUNKED_POST).read("5\r\nhello\r\n").unread(4),
+            vec![RequestIncomplete],
+        ),
+        (
+            "chunks perhaps whole",
+            given().read(CHUNKED_POST).read("5\r\nhello\r\n").unread(5),
+            vec![Unanswered],
+        ),
+        (
+            "chunks beyond the capture",
+            given()
+                .read(CHUNKED_POST)
+                .read(format!("5\r\nhello\r\n700\r\n{}", "x".repeat(0x700))),
+            vec![RequestIncomplete],
+        ),
+        (
+            "chunks beyond the capture, perhaps whole",
+            given()
+                .read(CHUNKED_POST)
+                .read(format!("700\r\n{}\r\n0\r\n\r\n", "x".repeat(0x700))),
+            vec![Unanswered],
+        ),
+        (
+            "head beyond the capture",
+            given().read(format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(2000))),
+            vec![Unanswered],
+        ),
+        (
+            "contradicting lengths",
+            given().read("POST / HTTP/1.1\r\nContent-Length: 1, 2\r\n\r\n"),
+            vec![Unanswered],
+        ),
+        (
+            "large upload cut",
+            given().read(POST.replace("10", "99999")).read_lost(50_000),
+            vec![RequestIncomplete],
+        ),
+    ]);
+}
+
+#[test]
+fn given_a_request_when_judged_then_it_is_named_as_far_as_it_was_seen() {
+    type Name = (
+        &'static str,
+        Option<&'static str>,
+        Option<&'static str>,
+        Option<&'static str>,
+    );
+    let long_cookie = format!(
+        "GET /a HTTP/1.1\r\nHost: h\r\nCookie: {}\r\n\r\n",
+        "x".repeat(2000)
+    );
+    let table: Vec<(&str, Name)> = vec![
+        (GET, ("http/1.1", Some("GET"), Some("/a"), Some("shop.example"))),
+        (
+            "GET / HTTP/1.0\r\n\r\n",
+            ("http/1.0", Some("GET"), Some("/"), None),
+        ),
+        (
+            "GET http://u:p@a.example/x?y HTTP/1.1\r\nHost: b\r\n\r\n",
+            ("http/1.1", Some("GET"), Some("/x"), Some("a.example")),
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+            ("http/1.1", Some("OPTIONS"), Some("*"), Some("h")),
+        ),
+        (
+            "PROPFIND /dav HTTP/1.1\r\nHost: h\r\n\r\n",
+            ("http/1.1", Some("PROPFIND"), Some("/dav"), Some("h")),
+        ),
+        (
+            "BASELINE-CONTROL-LONG /dav HTTP/1.1\r\n",
+            ("http/1.1", Some("BASELINE-CONTRO…"), Some("/dav"), None),
+        ),
+        (
+            "GET /a HTTP/1.1\r\nHost: h\r\nX: ",
+            ("http/1.1", Some("GET"), Some("/a"), Some("h")),
+        ),
+        (
+            "GET /a HTTP/1.1\r\nHost: h",
+            ("http/1.1", Some("GET"), Some("/a"), None),
+        ),
+        ("GET /a/b", ("http/1.1", Some("GET"), Some("/a/b…"), None)),
+        ("GET /a HT", ("http/1.1", Some("GET"), Some("/a"), None)),
+        ("GET ", ("http/1.1", Some("GET"), None, None)),
+        ("POS", ("http/1.1", None, None, None)),
+        (&long_cookie, ("http/1.1", Some("GET"), Some("/a"), Some("h"))),
+    ];
+    for (ask, name) in table {
+        let exchange = &given().read(ask).judged()[0];
+        let Exchange {
+            protocol,
+            method,
+            path,
+            host,
+            ..
+        } = exchange;
+        assert_eq!(
+            (&**protocol, method.as_deref(), path.as_deref(), host.as_deref()),
+            name,
+            "{ask}"
+        );
+        let certain = method.is_some() && path.is_some();
+        assert_eq!(
+            exchange.evidence,
+            if certain {
+                Evidence::Exact
+            } else {
+                Evidence::Inferred
+            },
+            "{ask}"
+        );
+    }
+}
+
+#[test]
+fn given_bytes_of_another_protocol_when_read_then_they_are_not_http() {
+    for ask in [
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET /old\r\n",
+        "GET key\r\n",
+        "GET key",
+        "OPTIONS rtsp://cam/1 RTSP/1.0\r\n",
+        "INVITE sip:a@b SIP/2.0\r\n",
+        "*1\r\n$4\r\nPING\r\n",
+        "EHLO mail\r\n",
+        "EHLO mail",
+        "GET / HTTP/2",
+        "\r\n\r\n",
+        "\u{3}\u{0}\u{0}\u{0}",
+        "get key\r\n",
+        "(x) / HTTP/1.1\r\n",
+    ] {
+        assert!(read(&given().read(ask).capture(), Ending::Cut).is_none(), "{ask}");
+    }
+}
+
+/// The sender that the head of `POST /x` with these lines shows.
+fn sender(lines: &str) -> Option<String> {
+    let ask = format!("POST /x HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: 0\r\n\r\n");
+    given().read(ask).judged()[0].sender.clone()
+}
+
+#[test]
+fn given_a_head_of_a_known_sender_when_read_then_it_is_named() {
+    for (lines, name) in [
+        (
+            "User-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n",
+            "stripe",
+        ),
+        ("user-agent: stripe/1.0\r\n", "stripe"),
+        ("Stripe-Signature: t=1,v1=0\r\n", "stripe"),
+        ("User-Agent: GitHub-Hookshot/044aadd\r\n", "github"),
+        (
+            "X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256=0\r\n",
+            "github",
+        ),
+        ("X-Hub-Signature-256: sha256=0\r\n", "hub"),
+        ("X-Shopify-Hmac-Sha256: 0\r\n", "shopify"),
+        ("X-Slack-Signature: v0=0\r\n", "slack"),
+        ("User-Agent: TwilioProxy/1.1\r\n", "twilio"),
+        ("X-Twilio-Signature: 0\r\n", "twilio"),
+        ("webhook-signature: v1,0\r\n", "standard-webhooks"),
+        ("STRIPE-SIGNATURE:\r\n", "stripe"),
+    ] {
+        assert_eq!(sender(lines).as_deref(), Some(name), "{lines:?}");
+    }
+    let cut = "POST /x HTTP/1.1\r\nStripe-Signature: t=1\r\nContent-Le";
+    let exchange = &given().read(cut).judged()[0];
+    assert_eq!(
+        exchange.sender.as_deref(),
+        Some("stripe"),
+        "its head was cut later"
+    );
+}
+
+#[test]
+fn given_a_hostile_head_when_read_then_no_word_of_it_becomes_the_sender() {
+    for lines in [
+        "User-Agent: Mozilla/5.0 Stripe/1.0\r\n",
+        "User-Agent: Stripe\r\n",
+        "User-Agent: Slackbot-LinkExpanding 1.0\r\n",
+        "User-Agent: \u{1b}[31mStripe/1.0\r\n",
+        "X-Stripe-Signature-: 1\r\n",
+        "Stripe-Signature : 1\r\n",
+        "X: Stripe-Signature: 1\r\n",
+        "Cookie: User-Agent: Stripe/1.0\r\n",
+        "\u{ff}\u{fe}: 1\r\n",
+        "",
+    ] {
+        assert_eq!(sender(lines), None, "{lines:?}");
+    }
+    // Only the request's own head counts: neither its body nor the next request's.
+    let body = "POST /x HTTP/1.1\r\nContent-Length: 22\r\n\r\nStripe-Signature: 1\r\n\r\n";
+    assert_eq!(given().read(body).judged()[0].sender, None);
+    let next = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nStripe-Signature: 1\r\nContent-Length: 0\r\n\r\n";
+    let senders: Vec<_> = given()
+        .read(next)
+        .judged()
+        .into_iter()
+        .map(|e| e.sender)
+        .collect();
+    assert_eq!(senders, [None, Some("stripe".to_owned())]);
+}
+
+/// The rules that hold of the only request in what was read.
+fn rules_held(head: &[u8]) -> Vec<u8> {
+    let rules = [
+        vec!["x-partner: acme*".to_owned()],
+        vec!["authorization".to_owned(), "cookie: *session=*".to_owned()],
+    ];
+    let rules = HeaderRules::new(rules.iter().map(Vec::as_slice));
+    let recorder = given().read(head);
+    let capture = Capture {
+        rules: &rules,
+        ..recorder.capture()
+    };
+    let exchange = crate::reading::judge(&capture, crate::event::Role::Server).remove(0);
+    let event = serde_json::to_string(&exchange).unwrap();
+    for secret in ["acme", "hunter2", "session", "x-partner"] {
+        assert!(
+            !event.to_lowercase().contains(secret),
+            "a header is in the event: {event}"
+        );
+    }
+    exchange.header_rules
+}
+
+#[test]
+fn given_rules_on_headers_when_a_head_is_read_then_only_which_of_them_held_goes_any_further() {
+    let none: &[u8] = &[];
+    for (lines, held) in [
+        (
+            "X-Partner: ACME Corp\r\nAuthorization: Basic hunter2\r\n\r\n",
+            &[0, 1][..],
+        ),
+        ("x-partner: acme\r\n\r\n", &[0]),
+        ("Cookie: a=1; session=hunter2\r\n\r\n", &[1]),
+        ("X-Partner: other\r\n\r\n", none),
+        // The rest of the head did not fit into the capture, or has not arrived.
+        ("X-Partner: acme\r\nCoo", &[0]),
+        ("X-Partner: acm", none),
+        // In the body, folded into another header, or no header at all.
+        ("Content-Length: 15\r\n\r\nX-Partner: acme", none),
+        ("A: b\r\n X-Partner: acme\r\n\r\n", none),
+        ("\0X-Partner: acme\r\n\r\n", none),
+    ] {
+        let head = format!("POST /x HTTP/1.1\r\n{lines}");
+        assert_eq!(rules_held(head.as_bytes()), held, "{lines:?}");
+    }
+}

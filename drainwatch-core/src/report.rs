@@ -1,0 +1,369 @@
+//! The report of one shutdown: the JSON contract with everything outside (`design.md`, section 6).
+//!
+//! Keys are only added to, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{event::Role, reading::Evidence};
+
+/// Everything about one shutdown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Unique; sorts by time of start within a node.
+    pub id: String,
+    /// Host name.
+    pub node: String,
+    /// What was stopped.
+    pub workload: Workload,
+    /// Why.
+    pub trigger: Trigger,
+    /// How it went. `unknown` also where evidence was lost.
+    pub verdict: Verdict,
+    /// First stop signal, or the unannounced end. RFC 3339 with milliseconds.
+    pub started_at: String,
+    /// When the workload was gone (plus linger); `null` while it goes on.
+    pub ended_at: Option<String>,
+    /// How its main process ended; `null` while it lives.
+    pub exit: Option<Exit>,
+    /// Stop signals and SIGKILLs, in order.
+    pub signals: Vec<SignalSeen>,
+    /// Requests by outcome.
+    pub requests: Outcomes,
+    /// Severed requests by cause; only causes that occurred.
+    pub severed: BTreeMap<Cause, u64>,
+    /// The severed requests themselves, the first [`SEVERED_LISTED`] of them.
+    pub severed_requests: Vec<SeveredRequest>,
+    /// Severed requests that are counted but not listed.
+    pub severed_requests_omitted: u64,
+    /// Moments, in order.
+    pub timeline: Vec<Moment>,
+    /// Requests that finished during the shutdown, as bars of the timeline; the first [`DRAINED_LISTED`].
+    #[serde(default)]
+    pub drained_requests: Vec<DrainedRequest>,
+    /// First stop signal to the end of the last request that finished.
+    pub drain_ms: Option<f64>,
+    /// First stop signal to the last new arrival.
+    pub endpoint_lag_ms: Option<f64>,
+    /// What was wrong, with advice.
+    pub findings: Vec<Finding>,
+    /// Events that the kernel could not deliver while this went on.
+    pub events_lost: u64,
+    /// How its orchestrator was told to stop it; `null` where no orchestrator is known.
+    #[serde(default)]
+    pub configured: Option<Configured>,
+    /// When the deletion of its pod was asked for; RFC 3339. `endpoint_lag_ms` counts from here.
+    #[serde(default)]
+    pub deleted_at: Option<String>,
+    /// Whether its pod still counted as ready when the stop signal came.
+    #[serde(default)]
+    pub ready_at_stop: Option<bool>,
+}
+
+impl Report {
+    /// When the workload was gone, in ms since `started_at`, as far as its end was seen: `ended_at` has
+    /// the linger in it, this has not.
+    pub fn gone_ms(&self) -> Option<f64> {
+        let last = |what: &str| self.timeline.iter().rev().find(|moment| moment.what == what);
+        last("emptied")
+            .or_else(|| last("exit"))
+            .map(|moment| moment.at_ms)
+    }
+}
+
+/// Most severed requests listed in a report.
+pub const SEVERED_LISTED: usize = 200;
+/// Most drained requests listed in a report.
+pub const DRAINED_LISTED: usize = 100;
+/// Most moments listed in a report.
+pub const TIMELINE_LISTED: usize = 200;
+
+/// What is being stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Workload {
+    /// `kubernetes`, `docker`, `podman`, `containerd`, `crio`, `systemd`, `cgroup` or `process`.
+    pub kind: String,
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
+    /// The name people use; of a bare cgroup its path, of a process its `comm`.
+    pub name: String,
+    /// Pod.
+    pub pod: Option<String>,
+    /// Container.
+    pub container: Option<String>,
+    /// Container id.
+    pub container_id: Option<String>,
+    /// Path in the unified hierarchy.
+    pub cgroup: String,
+    /// Kind of the Kubernetes object that controls it: `Deployment`, `StatefulSet`, … `Pod` for a bare or
+    /// static pod.
+    #[serde(default)]
+    pub controller: Option<String>,
+    /// Image as it was named at the start.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+/// How its orchestrator was told to stop it: what is known of it, each `null` where it is not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Seconds from the beginning of the stop (of a pod: its deletion) to SIGKILL.
+    pub grace_seconds: Option<f64>,
+    /// What runs before the stop signal: `sleep 5`, `exec nginx -s quit`, `GET /drain`.
+    pub prestop: Option<String>,
+    /// How many seconds that takes, where it can be told beforehand; 0 where it is known that nothing runs.
+    pub prestop_seconds: Option<f64>,
+    /// Stop signal, by name.
+    pub stop_signal: Option<String>,
+    /// systemd's `KillMode=`.
+    pub kill_mode: Option<String>,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
+        impl $name {
+            /// Every word of the closed list.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            /// The word as metrics and JSON spell it.
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $word),* } }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.pad(self.as_str()) }
+        }
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(word: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|w| w.as_str() == word).ok_or_else(|| {
+                    let all: Vec<_> = Self::ALL.iter().map(|w| w.as_str()).collect();
+                    format!("`{word}` is not one of: {}", all.join(", "))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// Why a workload ended.
+    Trigger {
+        /// A stop signal from outside.
+        Stop = "stop",
+        /// SIGKILL with no stop signal before.
+        Kill = "kill",
+        /// The OOM killer.
+        Oom = "oom",
+        /// A fatal signal of its own making, or a non-zero exit unasked.
+        Crash = "crash",
+        /// Unasked exit 0.
+        Exit = "exit",
+        /// One process of many ended; the workload goes on.
+        Worker = "worker",
+    }
+}
+words! {
+    /// How a shutdown went.
+    Verdict {
+        /// Nothing was severed, nothing is in doubt.
+        Clean = "clean",
+        /// At least one request was severed.
+        Severed = "severed",
+        /// Nothing severed was seen, but evidence is missing.
+        Unknown = "unknown",
+    }
+}
+words! {
+    /// Why a request counts as severed.
+    Cause {
+        /// The request arrived, no byte of a final response left.
+        Unanswered = "unanswered",
+        /// The response began and did not finish.
+        Truncated = "truncated",
+        /// The request body was still arriving.
+        Upload = "upload",
+        /// A long-lived stream was cut without its protocol's goodbye.
+        Stream = "stream",
+        /// The application never accepted the connection.
+        Unaccepted = "unaccepted",
+        /// A connection attempt met a closed port.
+        Refused = "refused",
+        /// The request reached a connection that the server had already closed.
+        Late = "late",
+        /// A call of the workload's own was in flight.
+        Outbound = "outbound",
+        /// Bytes written that the peer never acknowledged.
+        Unsent = "unsent",
+    }
+}
+words! {
+    /// What was wrong with a shutdown.
+    FindingCode {
+        /// Stop signal with the default action.
+        NoHandler = "no_handler",
+        /// Stop signal dropped because the target is PID 1 without a handler.
+        IgnoredByPid1 = "ignored_by_pid1",
+        /// PID 1 took the signal; the process that serves never got one.
+        NotForwarded = "not_forwarded",
+        /// Handled, and the process exited while requests were outstanding.
+        ExitWithoutDrain = "exit_without_drain",
+        /// Requests still finishing when SIGKILL came.
+        KilledMidDrain = "killed_mid_drain",
+        /// Only idle keep-alive connections when SIGKILL came.
+        HungOnIdleConnections = "hung_on_idle_connections",
+        /// The listener stayed open through the whole grace period.
+        KeptAccepting = "kept_accepting",
+        /// Signal generated, acted on much later.
+        HandlerLate = "handler_late",
+        /// New traffic kept arriving after the stop signal.
+        TrafficAfterStop = "traffic_after_stop",
+        /// The listener closed before that traffic stopped.
+        RefusedAfterClose = "refused_after_close",
+        /// `late` requests were seen.
+        KeepaliveRace = "keepalive_race",
+        /// `unaccepted` connections were seen.
+        BacklogDropped = "backlog_dropped",
+        /// A database transaction was open when the process died.
+        TransactionOpen = "transaction_open",
+        /// Still burning CPU with no request outstanding.
+        BusyWhenKilled = "busy_when_killed",
+        /// Memory limit.
+        Oom = "oom",
+        /// A fault.
+        Crash = "crash",
+        /// SIGKILL with no stop signal before it.
+        NoGrace = "no_grace",
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Process id.
+    pub pid: u32,
+    /// Exit code, when it called `exit`.
+    pub code: Option<i32>,
+    /// Fatal signal, when one killed it.
+    pub signal: Option<u32>,
+}
+
+/// A stop signal or SIGKILL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalSeen {
+    /// Since `started_at`.
+    pub at_ms: f64,
+    /// `SIGTERM` and so on.
+    pub signal: String,
+    /// `default`, `handled`, `ignored` or `blocked`.
+    pub disposition: crate::event::Disposition,
+    /// The kernel dropped it.
+    #[serde(default)]
+    pub dropped: bool,
+    /// Who sent it.
+    pub sender: ProcessSeen,
+    /// Who got it.
+    pub target: ProcessSeen,
+}
+
+/// A process in a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSeen {
+    /// Process id; 0 for the kernel.
+    pub pid: u32,
+    /// `comm`; `kernel` for the kernel.
+    pub comm: String,
+    /// PID 1 of its pid namespace.
+    #[serde(default)]
+    pub pid1: bool,
+}
+
+/// Requests by outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// Finished during the shutdown.
+    pub drained: u64,
+    /// Severed.
+    pub severed: u64,
+    /// The peer ended first.
+    pub aborted: u64,
+    /// The evidence does not say.
+    pub unknown: u64,
+}
+
+/// One severed request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeveredRequest {
+    /// When it was severed, since `started_at`.
+    pub at_ms: f64,
+    /// Why.
+    pub cause: Cause,
+    /// Which end we were.
+    pub role: Role,
+    /// `http/1.1` and so on; `tcp` when nothing was read.
+    pub protocol: String,
+    /// Method.
+    pub method: Option<String>,
+    /// Path without query.
+    pub path: Option<String>,
+    /// Host header.
+    pub host: Option<String>,
+    /// Which traffic it was.
+    pub class: String,
+    /// A webhook whose response had begun, and did not say that it failed: its sender may take it for
+    /// delivered, and then never sends it again.
+    #[serde(default)]
+    pub maybe_taken_for_delivered: bool,
+    /// How sure we are.
+    pub evidence: Evidence,
+    /// `address:port` of the peer.
+    pub peer: String,
+    /// `address:port` of our end.
+    pub local: String,
+    /// How long it had been outstanding; `null` when it never reached the process.
+    pub age_ms: Option<f64>,
+    /// Process that held it.
+    pub pid: u32,
+}
+
+/// One request that finished during the shutdown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrainedRequest {
+    /// When it finished, since `started_at`.
+    pub at_ms: f64,
+    /// How long it took.
+    pub age_ms: Option<f64>,
+    /// Method.
+    pub method: Option<String>,
+    /// Path without query.
+    pub path: Option<String>,
+    /// Peer.
+    pub peer: String,
+}
+
+/// A moment of the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Since `started_at`.
+    pub at_ms: f64,
+    /// `stop_signal`, `signal_delivered`, `signal_dropped`, `listener_opened`, `listener_closed`, `kill`, `oom`,
+    /// `exit`, `emptied`, `agent_stopped`.
+    pub what: String,
+    /// Signal name, address, exit status: whatever the moment has to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
+/// What was wrong, with advice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which.
+    pub code: FindingCode,
+    /// What was seen, with the measured numbers.
+    pub summary: String,
+    /// What to change.
+    pub advice: String,
+}

@@ -1,0 +1,145 @@
+//! From a connection's evidence to what became of its requests.
+//!
+//! The rule (`design.md`, section 1): a request is severed when it is outstanding at the moment the
+//! server's side of its connection ends, and the server's side ended it.
+
+use std::sync::Arc;
+
+use crate::{
+    class::{self, Classes, Traffic},
+    event::{Connection, End, Role},
+    reading::{Exchange, ExchangeState},
+    report::Cause,
+};
+
+/// What became of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged<'a> {
+    /// It finished during the shutdown.
+    Drained(&'a Exchange),
+    /// It was severed; without an exchange where no byte of it was read.
+    Severed(Cause, Option<&'a Exchange>),
+    /// The peer ended first.
+    Aborted,
+    /// The evidence does not say.
+    Unknown,
+}
+
+/// Where an exchange stands in its connection's history: exchanges of one connection begin one after
+/// the other, so what is not later than the last one settled was settled with it. 0 is unknown.
+pub(super) fn position(exchange: &Exchange) -> u64 {
+    if exchange.started_ns > 0 {
+        exchange.started_ns
+    } else {
+        exchange.last_ns
+    }
+}
+
+/// Judges the exchanges of a connection, leaving out those up to the position `settled`.
+/// `since_ns` is when the shutdown began: what was complete before is none of its business.
+pub(super) fn judge(connection: &Connection, since_ns: u64, settled: u64) -> Vec<Judged<'_>> {
+    if connection.end == End::Unaccepted {
+        // One connection, one request that nobody took, whether its bytes had arrived or not.
+        return vec![Judged::Severed(Cause::Unaccepted, connection.exchanges.first())];
+    }
+    let fresh: Vec<&Exchange> = connection
+        .exchanges
+        .iter()
+        .filter(|exchange| settled == 0 || position(exchange) == 0 || position(exchange) > settled)
+        .collect();
+    let last = fresh.len().saturating_sub(1);
+    let mut judged: Vec<_> = fresh
+        .iter()
+        .enumerate()
+        .filter_map(|(index, exchange)| match connection.role {
+            Role::Server => server(connection, exchange, index == last, since_ns),
+            Role::Client => client(connection.end, exchange),
+            Role::Unknown => match exchange.state {
+                ExchangeState::Complete => None,
+                _ => Some(Judged::Unknown),
+            },
+        })
+        .collect();
+    // Written by the application, thrown away with the queue: the peer never got it.
+    let unsent = connection.role == Role::Client
+        && connection.end == End::Exit
+        && connection.aborted
+        && connection.unacked > 0;
+    if unsent && judged.is_empty() {
+        judged.push(Judged::Severed(Cause::Unsent, fresh.last().copied()));
+    }
+    judged
+}
+
+fn server<'a>(
+    connection: &Connection,
+    exchange: &'a Exchange,
+    last: bool,
+    since_ns: u64,
+) -> Option<Judged<'a>> {
+    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    let cause = match (exchange.state, connection.end) {
+        // Bytes that were sent and only wait for an acknowledgement have left; bytes still queued
+        // when the kernel threw the queue away have not. They are the end of the last response.
+        (Complete, End::Exit | End::Close) if last && connection.aborted && connection.unsent > 0 => {
+            Cause::Truncated
+        }
+        (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
+        // The peer reset the connection in the middle of our write, before its bytes could be looked at:
+        // what it had not acknowledged it never got.
+        (Unknown, End::Peer) if last && connection.unacked > 0 => return Some(Judged::Aborted),
+        // Whether it had been complete or not when the peer left, we did not sever it. And where the
+        // connection goes on, nothing that is incomplete is settled.
+        (Unknown, End::Peer) | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {
+            return None;
+        }
+        (Unknown, _) | (_, End::Unknown) => return Some(Judged::Unknown),
+        (_, End::Peer) => return Some(Judged::Aborted),
+        (Unanswered, _) => Cause::Unanswered,
+        (ResponseIncomplete, _) => Cause::Truncated,
+        (RequestIncomplete, _) => Cause::Upload,
+        (Stream, _) => Cause::Stream,
+    };
+    Some(Judged::Severed(cause, Some(exchange)))
+}
+
+fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
+    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    match (exchange.state, end) {
+        (Complete | Stream, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => None,
+        (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown),
+        (_, End::Peer) => Some(Judged::Aborted),
+        (RequestIncomplete | Unanswered | ResponseIncomplete, End::Exit | End::Close) => {
+            Some(Judged::Severed(Cause::Outbound, Some(exchange)))
+        }
+    }
+}
+
+/// Which traffic a severed request was. `port` is that of the answering side.
+pub(super) fn class(classes: &Classes, cause: Cause, exchange: Option<&Exchange>, port: u16) -> Arc<str> {
+    classes.of(&Traffic {
+        path: exchange.and_then(|exchange| exchange.path.as_deref()),
+        host: exchange.and_then(|exchange| exchange.host.as_deref()),
+        method: exchange.and_then(|exchange| exchange.method.as_deref()),
+        sender: exchange.and_then(|exchange| exchange.sender.as_deref()),
+        header_rules: exchange.map_or(&[], |exchange| &exchange.header_rules),
+        port,
+        stream: cause == Cause::Stream
+            || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream),
+    })
+}
+
+/// A webhook whose response had begun, and did not say that it failed.
+pub(super) fn maybe_taken_for_delivered(
+    class: &str,
+    cause: Cause,
+    role: Role,
+    exchange: Option<&Exchange>,
+) -> bool {
+    let webhook = class == class::WEBHOOK || exchange.is_some_and(|exchange| exchange.sender.is_some());
+    let status = exchange.and_then(|exchange| exchange.status);
+    webhook
+        && role == Role::Server
+        && cause == Cause::Truncated
+        && status.is_none_or(|status| (200..300).contains(&status))
+}

@@ -1,0 +1,413 @@
+//! What happened to the requests of one shutdown: exact counts, bounded lists.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use super::{
+    bounded::Recent,
+    judge::{self, Judged},
+};
+use crate::{
+    class::Classes,
+    event::{Connection, End, Role},
+    reading::{Evidence, Exchange},
+    report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
+};
+
+/// Most connections remembered per shutdown, so that nothing is counted twice.
+const CONNECTIONS: usize = 16_384;
+
+/// A severed request, times absolute.
+#[derive(Debug, Clone)]
+pub(super) struct Severed {
+    pub at_ns: u64,
+    pub cause: Cause,
+    pub role: Role,
+    pub protocol: String,
+    pub method: Option<String>,
+    pub path: Option<String>,
+    pub host: Option<String>,
+    pub class: Arc<str>,
+    pub maybe_taken_for_delivered: bool,
+    pub evidence: Evidence,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// How long it had been outstanding.
+    pub age_ns: Option<u64>,
+    pub pid: u32,
+}
+
+/// A drained request, times absolute.
+#[derive(Debug, Clone)]
+pub(super) struct Drained {
+    pub at_ns: u64,
+    pub age_ns: Option<u64>,
+    pub method: Option<String>,
+    pub path: Option<String>,
+    pub peer: SocketAddr,
+}
+
+/// What is remembered of a connection.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// Position (see [`judge::position`]) of the last exchange that was settled.
+    settled: u64,
+    /// Its end was seen.
+    ended: bool,
+    /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
+    /// severed or in doubt (a retransmission of that would look the same).
+    may_be_late: bool,
+}
+
+/// Effects not yet given out: how many requests of which kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub severed: BTreeMap<(Cause, Arc<str>, Role), u64>,
+    pub drained: u64,
+}
+
+/// Circumstances of a connection's event that the connection itself does not tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    pub at_ns: u64,
+    /// Start of the shutdown.
+    pub since_ns: u64,
+    /// From when arrivals mean something.
+    pub since: Since,
+    /// Its process, or the workload, had been sent SIGKILL.
+    pub killed: bool,
+}
+
+/// From when what arrives is worth a note.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    /// First stop signal, where arrivals after it mean something.
+    pub stop_ns: Option<u64>,
+    /// From when arrivals are lag.
+    pub lag_ns: Option<u64>,
+}
+
+/// What arrived after `from`, of what this event settles: its exchanges after the position `settled`, or the
+/// connection itself, where nothing new is known to have come on it.
+pub(super) fn arrivals(connection: &Connection, settled: u64, from: u64) -> Vec<u64> {
+    if connection.role != Role::Server && connection.end != End::Unaccepted {
+        return Vec::new();
+    }
+    let starts = connection
+        .exchanges
+        .iter()
+        .filter(|e| judge::position(e) > settled)
+        .map(|e| e.started_ns);
+    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
+    if new.is_empty() && settled == 0 && connection.born_ns > from && !connection.seeded {
+        new.push(connection.born_ns);
+    }
+    new
+}
+
+/// The requests of one shutdown.
+#[derive(Debug, Clone)]
+pub(super) struct Tally {
+    pub classes: Arc<Classes>,
+    pub outcomes: Outcomes,
+    pub severed: BTreeMap<Cause, u64>,
+    pub severed_requests: Vec<Severed>,
+    pub drained_requests: Vec<Drained>,
+    /// End of the last request that finished.
+    pub last_drained_ns: Option<u64>,
+    /// Longest time that a drained request took.
+    pub longest_drained_ns: u64,
+    /// New requests and connections after the stop signal.
+    pub arrivals: u64,
+    pub last_after_stop_ns: Option<u64>,
+    /// The last one since the deletion of its pod, or the stop signal.
+    pub last_arrival_ns: Option<u64>,
+    /// Severed by the process's own exit or close, in the server role.
+    pub cut_by_exit: u64,
+    /// Severed when SIGKILL came.
+    pub cut_by_kill: u64,
+    /// Connections with nothing outstanding that SIGKILL ended.
+    pub idle_when_killed: u64,
+    /// A connection was attributed at all.
+    pub touched: bool,
+    pub pending: Pending,
+    connections: Recent<u64, Seen>,
+    by_pair: Recent<(SocketAddr, SocketAddr, u32), u64>,
+    refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            classes: Arc::default(),
+            outcomes: Outcomes::default(),
+            severed: BTreeMap::new(),
+            severed_requests: Vec::new(),
+            drained_requests: Vec::new(),
+            last_drained_ns: None,
+            longest_drained_ns: 0,
+            arrivals: 0,
+            last_after_stop_ns: None,
+            last_arrival_ns: None,
+            cut_by_exit: 0,
+            cut_by_kill: 0,
+            idle_when_killed: 0,
+            touched: false,
+            pending: Pending::default(),
+            connections: Recent::new(CONNECTIONS),
+            by_pair: Recent::new(CONNECTIONS),
+            refused: Recent::new(CONNECTIONS),
+        }
+    }
+}
+
+impl Tally {
+    /// Counts of one cause.
+    pub fn count(&self, cause: Cause) -> u64 {
+        self.severed.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// Any request, whatever became of it.
+    pub fn any(&self) -> bool {
+        let Outcomes {
+            drained,
+            severed,
+            aborted,
+            unknown,
+        } = self.outcomes;
+        drained + severed + aborted + unknown > 0
+    }
+
+    /// Takes in a connection's event. Says whether anything changed.
+    pub fn connection(&mut self, connection: &Connection, context: Context) -> bool {
+        let ends = connection.end != End::Open;
+        let seen = self.connections.entry(&connection.id, Seen::default);
+        if seen.ended {
+            return false; // a connection ends once; this event is a duplicate
+        }
+        self.touched = true;
+        let settled = seen.settled;
+        let judged = judge::judge(connection, context.since_ns, settled);
+        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown);
+        seen.settled = connection
+            .exchanges
+            .iter()
+            .map(judge::position)
+            .fold(settled, u64::max);
+        seen.ended = ends;
+        seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
+        if ends {
+            self.by_pair.insert(
+                &(connection.local, connection.peer, connection.netns),
+                connection.id,
+            );
+        }
+        self.note_arrivals(connection, settled, context.since);
+
+        let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
+        if idle && context.killed {
+            self.idle_when_killed += 1;
+        }
+        for verdict in &judged {
+            match *verdict {
+                Judged::Drained(exchange) => self.drained(connection, exchange),
+                Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
+                Judged::Aborted => self.outcomes.aborted += 1,
+                Judged::Unknown => self.outcomes.unknown += 1,
+            }
+        }
+        !judged.is_empty()
+    }
+
+    /// A connection attempt met a closed port. Says whether it was a new one: a SYN that is
+    /// retransmitted from the same port is the same attempt.
+    pub fn refused(
+        &mut self,
+        at_ns: u64,
+        since: Since,
+        pid: u32,
+        pair: (SocketAddr, SocketAddr, u32),
+    ) -> bool {
+        if self.refused.contains(&pair) {
+            return false;
+        }
+        self.refused.insert(&pair, ());
+        self.without_exchange(at_ns, since, Cause::Refused, pid, pair);
+        true
+    }
+
+    /// Data reached a connection that we had closed. Says whether that was a new request.
+    pub fn late(&mut self, at_ns: u64, since: Since, pid: u32, pair: (SocketAddr, SocketAddr, u32)) -> bool {
+        let Some(id) = self.by_pair.get(&pair).copied() else {
+            return false;
+        };
+        let Some(seen) = self.connections.entry_if_known(&id) else {
+            return false;
+        };
+        // Once per connection: what follows are retransmissions.
+        if !std::mem::take(&mut seen.may_be_late) {
+            return false;
+        }
+        self.without_exchange(at_ns, since, Cause::Late, pid, pair);
+        true
+    }
+
+    /// Takes over what another shutdown, which turned out to be part of this one, had counted.
+    pub fn absorb(&mut self, other: Self) {
+        self.outcomes.drained += other.outcomes.drained;
+        self.outcomes.severed += other.outcomes.severed;
+        self.outcomes.aborted += other.outcomes.aborted;
+        self.outcomes.unknown += other.outcomes.unknown;
+        for (cause, count) in other.severed {
+            *self.severed.entry(cause).or_default() += count;
+        }
+        self.severed_requests.extend(other.severed_requests);
+        self.severed_requests.sort_by_key(|request| request.at_ns);
+        self.severed_requests.truncate(SEVERED_LISTED);
+        self.drained_requests.extend(other.drained_requests);
+        self.drained_requests.sort_by_key(|request| request.at_ns);
+        self.drained_requests.truncate(DRAINED_LISTED);
+        self.last_drained_ns = self.last_drained_ns.max(other.last_drained_ns);
+        self.longest_drained_ns = self.longest_drained_ns.max(other.longest_drained_ns);
+        self.arrivals += other.arrivals;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
+        self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
+        self.cut_by_exit += other.cut_by_exit;
+        self.cut_by_kill += other.cut_by_kill;
+        self.idle_when_killed += other.idle_when_killed;
+        self.touched |= other.touched;
+        for (key, count) in other.pending.severed {
+            *self.pending.severed.entry(key).or_default() += count;
+        }
+        self.pending.drained += other.pending.drained;
+        for (id, seen) in other.connections.iter() {
+            self.connections.insert(id, seen.clone());
+        }
+        for (pair, id) in other.by_pair.iter() {
+            self.by_pair.insert(pair, *id);
+        }
+        for (pair, ()) in other.refused.iter() {
+            self.refused.insert(pair, ());
+        }
+    }
+
+    fn note_arrivals(&mut self, connection: &Connection, settled: u64, since: Since) {
+        if let Some(stop_ns) = since.stop_ns {
+            let new = arrivals(connection, settled, stop_ns);
+            self.arrivals += new.len() as u64;
+            self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
+        }
+        if let Some(lag_ns) = since.lag_ns {
+            let last = arrivals(connection, settled, lag_ns).into_iter().max();
+            self.last_arrival_ns = self.last_arrival_ns.max(last);
+        }
+    }
+
+    fn drained(&mut self, connection: &Connection, exchange: &Exchange) {
+        let age_ns = (exchange.started_ns > 0).then(|| exchange.last_ns.saturating_sub(exchange.started_ns));
+        self.outcomes.drained += 1;
+        self.pending.drained += 1;
+        self.last_drained_ns = self.last_drained_ns.max(Some(exchange.last_ns));
+        self.longest_drained_ns = self.longest_drained_ns.max(age_ns.unwrap_or(0));
+        if self.drained_requests.len() < DRAINED_LISTED {
+            self.drained_requests.push(Drained {
+                at_ns: exchange.last_ns,
+                age_ns,
+                method: exchange.method.clone(),
+                path: exchange.path.clone(),
+                peer: connection.peer,
+            });
+        }
+    }
+
+    fn severed(
+        &mut self,
+        connection: &Connection,
+        cause: Cause,
+        exchange: Option<&Exchange>,
+        context: Context,
+    ) {
+        if context.killed {
+            self.cut_by_kill += 1;
+        } else if !matches!(cause, Cause::Outbound | Cause::Unsent) {
+            self.cut_by_exit += 1;
+        }
+        let unaccepted = cause == Cause::Unaccepted;
+        let exchange = exchange.filter(|_| !unaccepted);
+        let started = exchange
+            .map(|exchange| exchange.started_ns)
+            .filter(|&started| started > 0);
+        let role = if unaccepted { Role::Server } else { connection.role };
+        let answering = if role == Role::Client {
+            connection.peer
+        } else {
+            connection.local
+        };
+        let class = judge::class(&self.classes, cause, exchange, answering.port());
+        self.record(Severed {
+            at_ns: context.at_ns,
+            cause,
+            role,
+            protocol: exchange.map_or_else(|| "tcp".to_owned(), |exchange| exchange.protocol.clone()),
+            method: exchange.and_then(|exchange| exchange.method.clone()),
+            path: exchange.and_then(|exchange| exchange.path.clone()),
+            host: exchange.and_then(|exchange| exchange.host.clone()),
+            maybe_taken_for_delivered: judge::maybe_taken_for_delivered(&class, cause, role, exchange),
+            class,
+            evidence: match exchange {
+                Some(exchange) => exchange.evidence,
+                None if unaccepted => Evidence::Exact,
+                None => Evidence::Inferred,
+            },
+            peer: connection.peer,
+            local: connection.local,
+            age_ns: started.map(|started| context.at_ns.saturating_sub(started)),
+            pid: connection.pid,
+        });
+    }
+
+    fn without_exchange(
+        &mut self,
+        at_ns: u64,
+        since: Since,
+        cause: Cause,
+        pid: u32,
+        (local, peer, _): (SocketAddr, SocketAddr, u32),
+    ) {
+        if since.stop_ns.is_some() {
+            self.arrivals += 1;
+            self.last_after_stop_ns = self.last_after_stop_ns.max(Some(at_ns));
+        }
+        if since.lag_ns.is_some() {
+            self.last_arrival_ns = self.last_arrival_ns.max(Some(at_ns));
+        }
+        self.record(Severed {
+            at_ns,
+            cause,
+            role: Role::Server,
+            protocol: "tcp".to_owned(),
+            method: None,
+            path: None,
+            host: None,
+            class: judge::class(&self.classes, cause, None, local.port()),
+            maybe_taken_for_delivered: false,
+            evidence: Evidence::Exact,
+            peer,
+            local,
+            age_ns: None,
+            pid,
+        });
+    }
+
+    fn record(&mut self, request: Severed) {
+        self.outcomes.severed += 1;
+        *self.severed.entry(request.cause).or_default() += 1;
+        *self
+            .pending
+            .severed
+            .entry((request.cause, Arc::clone(&request.class), request.role))
+            .or_default() += 1;
+        if self.severed_requests.len() < SEVERED_LISTED {
+            self.severed_requests.push(request);
+        }
+    }
+}

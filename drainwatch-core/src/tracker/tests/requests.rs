@@ -1,0 +1,472 @@
+//! What becomes of requests: outcomes and causes.
+
+use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
+use crate::{
+    event::{Connection, Disposition, End, EventKind, Listener, Role},
+    reading::{
+        Exchange,
+        ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
+    },
+    report::{Cause, Outcomes, Verdict},
+    tracker::Effect,
+};
+
+/// `/web` is stopped at 100 ms; this connection's event comes at 200 ms; then all is over.
+fn outcome_of(connection: impl FnOnce(Connection) -> Connection) -> (Outcomes, Vec<(Cause, u64)>, Verdict) {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    scene.exit(199, &web, 0);
+    let connection = connection(scene.connection(&web, End::Exit, vec![]));
+    scene.push(200, EventKind::ConnectionEnded(connection));
+    scene.emptied(201);
+    let report = scene.report();
+    (report.requests.clone(), causes(&report), report.verdict)
+}
+
+fn with(end: End, exchange: Exchange) -> impl FnOnce(Connection) -> Connection {
+    move |connection| Connection {
+        end,
+        exchanges: vec![exchange],
+        ..connection
+    }
+}
+
+#[test]
+fn a_request_that_the_server_leaves_is_severed_for_the_reason_that_its_state_gives() {
+    for (state, cause) in [
+        (Unanswered, Cause::Unanswered),
+        (ResponseIncomplete, Cause::Truncated),
+        (RequestIncomplete, Cause::Upload),
+        (Stream, Cause::Stream),
+    ] {
+        for end in [End::Exit, End::Close] {
+            let (outcomes, severed, verdict) = outcome_of(with(end, get(state, 50, 60)));
+            assert_eq!(
+                (outcomes.severed, severed),
+                (1, vec![(cause, 1)]),
+                "{state:?} {end:?}"
+            );
+            assert_eq!(verdict, Verdict::Severed);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_the_peer_left_is_aborted_and_one_in_doubt_is_unknown() {
+    for state in [Unanswered, ResponseIncomplete, RequestIncomplete, Stream] {
+        let (outcomes, severed, verdict) = outcome_of(with(End::Peer, get(state, 50, 60)));
+        assert_eq!(
+            (outcomes.aborted, severed, verdict),
+            (1, vec![], Verdict::Clean),
+            "{state:?}"
+        );
+        let (outcomes, _, verdict) = outcome_of(with(End::Unknown, get(state, 50, 60)));
+        assert_eq!((outcomes.unknown, verdict), (1, Verdict::Unknown), "{state:?}");
+    }
+    let (outcomes, _, verdict) = outcome_of(with(End::Exit, get(Unknown, 50, 60)));
+    assert_eq!((outcomes.unknown, verdict), (1, Verdict::Unknown));
+    let (outcomes, _, verdict) = outcome_of(with(End::Peer, get(Unknown, 50, 60)));
+    assert_eq!(
+        (outcomes, verdict),
+        (Outcomes::default(), Verdict::Clean),
+        "not severed in any case"
+    );
+    let reset = |connection: Connection| Connection {
+        unacked: 126,
+        ..with(End::Peer, get(Unknown, 50, 60))(connection)
+    };
+    let (outcomes, _, verdict) = outcome_of(reset);
+    assert_eq!(
+        (outcomes.aborted, verdict),
+        (1, Verdict::Clean),
+        "reset in the middle of our write"
+    );
+}
+
+#[test]
+fn an_answer_that_ended_before_the_stop_is_an_idle_connection_and_one_after_it_is_drained() {
+    let (outcomes, ..) = outcome_of(with(End::Exit, answered(50, 99)));
+    assert_eq!(outcomes, Outcomes::default());
+    let (outcomes, ..) = outcome_of(with(End::Exit, answered(50, 150)));
+    assert_eq!(
+        outcomes,
+        Outcomes {
+            drained: 1,
+            ..Outcomes::default()
+        }
+    );
+}
+
+#[test]
+fn a_connection_nobody_accepted_is_severed_with_or_without_a_request() {
+    for exchanges in [vec![], vec![get(Unanswered, 150, 150), get(Unanswered, 150, 150)]] {
+        let (_, severed, _) = outcome_of(|c| Connection {
+            end: End::Unaccepted,
+            exchanges,
+            ..c
+        });
+        assert_eq!(severed, [(Cause::Unaccepted, 1)]);
+    }
+}
+
+#[test]
+fn a_queued_answer_counts_as_answered_unless_the_kernel_threw_the_queue_away() {
+    let queued = |aborted, unsent, unacked| {
+        outcome_of(move |c| Connection {
+            unsent,
+            unacked,
+            aborted,
+            ..with(End::Exit, answered(50, 150))(c)
+        })
+        .1
+    };
+    assert_eq!(queued(false, 5000, 6000), []);
+    assert_eq!(queued(true, 0, 6000), []);
+    assert_eq!(queued(true, 5000, 6000), [(Cause::Truncated, 1)]);
+}
+
+#[test]
+fn of_pipelined_requests_each_counts() {
+    let (outcomes, severed, _) = outcome_of(|c| Connection {
+        exchanges: vec![
+            answered(120, 130),
+            get(ResponseIncomplete, 120, 140),
+            unanswered(120),
+        ],
+        ..c
+    });
+    assert_eq!((outcomes.drained, outcomes.severed), (1, 2));
+    assert_eq!(severed, [(Cause::Unanswered, 1), (Cause::Truncated, 1)]);
+}
+
+#[test]
+fn a_call_in_flight_is_outbound_and_bytes_thrown_away_are_unsent() {
+    let client = |connection: Connection| Connection {
+        role: Role::Client,
+        ..connection
+    };
+    for state in [Unanswered, ResponseIncomplete, RequestIncomplete] {
+        let (_, severed, _) = outcome_of(|c| client(with(End::Exit, get(state, 50, 60))(c)));
+        assert_eq!(severed, [(Cause::Outbound, 1)], "{state:?}");
+    }
+    let (outcomes, severed, _) = outcome_of(|c| client(with(End::Exit, get(Complete, 50, 150))(c)));
+    assert_eq!((outcomes, severed), (Outcomes::default(), vec![]));
+    let (_, severed, _) = outcome_of(|c| Connection {
+        aborted: true,
+        unacked: 9,
+        ..client(c)
+    });
+    assert_eq!(severed, [(Cause::Unsent, 1)]);
+}
+
+#[test]
+fn a_connection_whose_role_is_not_known_leaves_its_requests_unknown() {
+    let (outcomes, severed, verdict) = outcome_of(|c| Connection {
+        role: Role::Unknown,
+        seeded: true,
+        exchanges: vec![get(Unknown, 50, 60)],
+        ..c
+    });
+    assert_eq!(
+        (outcomes.unknown, severed, verdict),
+        (1, vec![], Verdict::Unknown)
+    );
+}
+
+#[test]
+fn the_same_connection_and_the_same_exchange_are_counted_once() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    // Given a turn that ended, told twice, and then again by the end of its connection.
+    let turn = scene.exchange(150, &web, answered(90, 140));
+    scene.push(150, EventKind::TurnEnded(turn.clone()));
+    scene.exit(199, &web, 0);
+    let end = Connection {
+        end: End::Exit,
+        exchanges: vec![answered(90, 140), unanswered(160)],
+        ..turn
+    };
+    scene.push(200, EventKind::ConnectionEnded(end.clone()));
+    scene.push(200, EventKind::ConnectionEnded(end));
+    scene.emptied(201);
+    // Then each request counts once.
+    let report = scene.report();
+    assert_eq!(
+        report.requests,
+        Outcomes {
+            drained: 1,
+            severed: 1,
+            ..Outcomes::default()
+        }
+    );
+    assert_eq!(scene.count(|e| matches!(e, Effect::Drained { .. })), 1);
+    assert_eq!(scene.count(|e| matches!(e, Effect::Severed { .. })), 1);
+}
+
+#[test]
+fn a_severed_request_says_all_that_is_known_of_it() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    scene.exit(300, &web, 0);
+    let connection = scene.ended(301, &web, End::Exit, vec![unanswered(51)]);
+    scene.emptied(302);
+    let report = scene.report();
+    let request = &report.severed_requests[0];
+    assert_eq!((request.at_ms, request.age_ms), (201.0, Some(250.0)));
+    assert_eq!(
+        (request.protocol.as_str(), request.class.as_str()),
+        ("http/1.1", "request")
+    );
+    assert_eq!(
+        (request.method.as_deref(), request.path.as_deref()),
+        (Some("GET"), Some("/r/1"))
+    );
+    assert_eq!(
+        (request.peer.clone(), request.local.as_str()),
+        (connection.peer.to_string(), "127.0.0.1:80")
+    );
+    assert_eq!(request.pid, 100);
+}
+
+#[test]
+fn an_attempt_at_a_closed_port_is_refused_once_however_often_its_syn_is_sent() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(1, &web, 80);
+    scene.term(100, &web);
+    scene.unlisten(110, &web, 80);
+    for (at, port) in [(150, 1), (1150, 1), (1200, 2)] {
+        scene.reset(at, &web, true, 0, super::scene::local(port));
+    }
+    scene.exit(1300, &web, 0);
+    scene.emptied(1301);
+    // Within the linger it still counts; after it, it does not.
+    scene.reset(3000, &web, true, 0, super::scene::local(3));
+    scene.reset(9000, &web, true, 0, super::scene::local(4));
+    let report = scene.report();
+    assert_eq!(causes(&report), [(Cause::Refused, 3)]);
+    assert_eq!(report.endpoint_lag_ms, Some(2900.0));
+}
+
+#[test]
+fn a_request_on_a_connection_that_we_closed_is_late_once_and_a_retransmission_is_not() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let idle = scene.ended(150, &web, End::Close, vec![answered(20, 30)]);
+    let cut = scene.ended(151, &web, End::Close, vec![unanswered(20)]);
+    let left = scene.ended(152, &web, End::Peer, vec![answered(20, 30)]);
+    for at in [160, 170] {
+        scene.reset(at, &web, false, 40, idle.peer); // the new request, and its retransmission
+        scene.reset(at, &web, false, 40, cut.peer); // a retransmission of what was severed
+        scene.reset(at, &web, false, 40, left.peer); // the peer had left before
+        scene.reset(at, &web, false, 40, super::scene::local(5)); // nothing is known of that connection
+    }
+    let bare = scene.ended(180, &web, End::Close, vec![answered(20, 30)]);
+    scene.reset(181, &web, false, 0, bare.peer);
+    scene.exit(200, &web, 0);
+    scene.emptied(201);
+    assert_eq!(
+        causes(&scene.report()),
+        [(Cause::Unanswered, 1), (Cause::Late, 1)]
+    );
+}
+
+#[test]
+fn counts_are_exact_where_the_lists_are_cut() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    for _ in 0..150 {
+        scene.exchange(150, &web, answered(90, 150));
+    }
+    scene.exit(200, &web, 0);
+    for _ in 0..250 {
+        scene.ended(201, &web, End::Exit, vec![unanswered(50)]);
+    }
+    scene.emptied(202);
+    let report = scene.report();
+    assert_eq!(
+        (report.requests.severed, report.severed_requests.len()),
+        (250, 200)
+    );
+    assert_eq!(report.severed_requests_omitted, 50);
+    assert_eq!(
+        (report.requests.drained, report.drained_requests.len()),
+        (150, 100)
+    );
+    assert_eq!(scene.count(|e| matches!(e, Effect::Severed { .. })), 250);
+    assert_eq!(scene.count(|e| matches!(e, Effect::Drained { .. })), 150);
+}
+
+#[test]
+fn drain_time_and_endpoint_lag_are_measured_from_the_stop_signal() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let first = scene.exchange(700, &web, answered(50, 650));
+    scene.exchange(700, &web, answered(400, 500));
+    scene.push(
+        800,
+        EventKind::ConnectionEnded(Connection {
+            born_ns: ns(450),
+            end: End::Close,
+            exchanges: vec![],
+            id: 99,
+            ..first
+        }),
+    );
+    scene.exit(900, &web, 0);
+    scene.emptied(901);
+    let report = scene.report();
+    assert_eq!(
+        (report.drain_ms, report.endpoint_lag_ms),
+        (Some(550.0), Some(350.0))
+    );
+}
+
+#[test]
+fn nothing_is_measured_from_a_stop_signal_that_never_came() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.kill(100, &web);
+    scene.died(101, &web, 9);
+    scene.ended(102, &web, End::Exit, vec![unanswered(50)]);
+    scene.emptied(103);
+    let report = scene.report();
+    assert_eq!((report.drain_ms, report.endpoint_lag_ms), (None, None));
+}
+
+#[test]
+fn lost_events_leave_a_verdict_unknown_but_not_a_severed_one() {
+    for severed in [false, true] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.push(50, EventKind::EventsLost { count: 100 });
+        scene.send(100, 15, &web, Disposition::Handled);
+        scene.push(150, EventKind::EventsLost { count: 3 });
+        scene.exit(200, &web, 0);
+        if severed {
+            scene.ended(201, &web, End::Exit, vec![unanswered(50)]);
+        }
+        scene.emptied(202);
+        let report = scene.report();
+        assert_eq!(report.events_lost, 3);
+        assert_eq!(
+            report.verdict,
+            if severed {
+                Verdict::Severed
+            } else {
+                Verdict::Unknown
+            }
+        );
+    }
+}
+
+#[test]
+fn severed_requests_are_told_at_once_and_before_the_report() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.kill(100, &web);
+    scene.died(101, &web, 9);
+    let connection = scene.connection(&web, End::Exit, vec![unanswered(50)]);
+    let effects = scene.push(160, EventKind::ConnectionEnded(connection));
+    assert!(
+        matches!(&effects[..], [Effect::Severed { cause: Cause::Unanswered, .. }, Effect::Updated(report)]
+            if report.requests.severed == 1 && report.ended_at.is_none()),
+        "{effects:#?}"
+    );
+}
+
+#[test]
+fn a_connection_ends_once_even_where_nothing_tells_its_exchanges_apart() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let queued = scene.ended(150, &web, End::Unaccepted, vec![]);
+    scene.push(151, EventKind::ConnectionEnded(queued));
+    scene.exit(200, &web, 0);
+    scene.emptied(201);
+    assert_eq!(causes(&scene.report()), [(Cause::Unaccepted, 1)]);
+}
+
+#[test]
+fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
+    for (listened, refused) in [
+        ("127.0.0.1:80", 1),
+        ("0.0.0.0:80", 1),
+        ("[::]:80", 1),
+        ("127.0.0.2:80", 0),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.term(100, &web);
+        let listener = Listener {
+            process: web.clone(),
+            local: listened.parse().unwrap(),
+            netns: 1,
+            backlog: 0,
+            still_open: 0,
+        };
+        scene.push(110, EventKind::ListenerClosed(listener));
+        // At 127.0.0.1:80.
+        scene.reset(120, &web, true, 0, "10.0.0.1:4000".parse().unwrap());
+        scene.exit(199, &web, 0);
+        scene.emptied(201);
+        assert_eq!(scene.report().requests.severed, refused, "{listened}");
+    }
+}
+
+/// `POST /webhooks/stripe` of a shutdown that severs it.
+fn webhook(state: crate::reading::ExchangeState, status: Option<u16>) -> Exchange {
+    Exchange {
+        method: Some("POST".to_owned()),
+        path: Some("/webhooks/stripe".to_owned()),
+        status,
+        ..get(state, 51, 60)
+    }
+}
+
+#[test]
+fn a_webhook_whose_response_had_begun_may_be_taken_for_delivered_unless_it_had_said_that_it_failed() {
+    for (state, status, expected) in [
+        (ResponseIncomplete, Some(200), true),
+        (ResponseIncomplete, None, true),
+        (ResponseIncomplete, Some(503), false),
+        (Unanswered, None, false),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.term(100, &web);
+        scene.exit(300, &web, 0);
+        scene.ended(301, &web, End::Exit, vec![webhook(state, status)]);
+        scene.emptied(302);
+        let report = scene.report();
+        let request = &report.severed_requests[0];
+        assert_eq!(request.class, "webhook");
+        assert_eq!(
+            request.maybe_taken_for_delivered, expected,
+            "{state:?} {status:?}"
+        );
+        let class = |e: &Effect| matches!(e, Effect::Severed { class, .. } if &**class == "webhook");
+        assert_eq!(scene.count(class), 1);
+    }
+}
+
+#[test]
+fn a_request_of_a_known_sender_is_a_webhook_whatever_its_path() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    scene.exit(300, &web, 0);
+    let signed = Exchange {
+        sender: Some("stripe".to_owned()),
+        ..unanswered(51)
+    };
+    scene.ended(301, &web, End::Exit, vec![signed]);
+    scene.emptied(302);
+    assert_eq!(scene.report().severed_requests[0].class, "webhook");
+}

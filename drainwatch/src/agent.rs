@@ -4,7 +4,10 @@
 //! with a [`Handle`]. While nothing is under way it has no timer: it sleeps until the kernel, a
 //! question or a stop signal wakes it.
 
+pub mod config;
 mod pacer;
+pub mod recording;
+pub mod source;
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
@@ -17,13 +20,15 @@ use drainwatch_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    history::{Filter, History, Matches},
+    agent::source::Source,
     kernel::Losses,
-    metrics::{Metrics, Scrape},
     names::{News, States},
-    sinks::{self, Sink},
-    source::Source,
-    store::Store,
+    outlets::{
+        history::{Filter, History, Matches},
+        metrics::{Metrics, Scrape},
+        sinks::{self, Sink},
+        store::Store,
+    },
 };
 use pacer::Pacer;
 
@@ -197,7 +202,7 @@ impl Handle {
     /// Reads the store on a thread of its own, so that a slow disk does not hold up the loop.
     async fn in_store<T: Send + 'static>(
         &self,
-        read: impl FnOnce(Option<&Store>) -> Result<T, crate::store::StoreError> + Send + 'static,
+        read: impl FnOnce(Option<&Store>) -> Result<T, crate::outlets::store::StoreError> + Send + 'static,
     ) -> Result<T, Unanswered> {
         let Some(store) = self.store.clone() else {
             return read(None).map_err(|error| Unanswered::Store(error.to_string()));

@@ -342,7 +342,7 @@ async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metr
 #[tokio::test]
 async fn given_reports_in_memory_and_in_the_store_when_asked_then_each_is_there_once() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = crate::store::Retention {
+    let keep = crate::outlets::store::Retention {
         reports: 10,
         age: Duration::from_hours(24),
     };

@@ -6,9 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use drainwatch_core::report::Verdict;
 
 use crate::{
-    client,
-    config::{Flags, Setting},
-    failure::EXIT_CODES,
+    agent::config::{Flags, Setting},
+    cli::{client, failure::EXIT_CODES},
 };
 
 /// Finds the requests that a deploy silently kills.
@@ -188,7 +187,7 @@ pub struct ShutdownsArgs {
 }
 
 fn since(text: &str) -> Result<String, String> {
-    crate::web::since(text, jiff::Timestamp::now()).map(|_| text.into())
+    crate::outlets::web::since(text, jiff::Timestamp::now()).map(|_| text.into())
 }
 
 /// Flags of `show`.
@@ -259,7 +258,7 @@ pub struct DemoServerArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::agent::config;
     use clap::CommandFactory;
 
     #[test]

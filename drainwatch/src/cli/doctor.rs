@@ -9,9 +9,9 @@ use super::{
     width,
 };
 use crate::{
-    failure::Failure,
+    cli::{failure::Failure, render},
     kernel::{Diagnosis, Kernel},
-    names, render,
+    names,
 };
 
 /// What `--format json` prints.

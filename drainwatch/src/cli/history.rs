@@ -13,7 +13,7 @@ use super::{
     args::{Format, ShowArgs, ShutdownsArgs, WatchArgs},
     colour, failure_line, is_table, print, print_json, width,
 };
-use crate::{
+use crate::cli::{
     client::Client,
     failure::{Exit, Failure},
     render,

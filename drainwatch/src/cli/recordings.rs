@@ -10,10 +10,14 @@ use drainwatch_core::{class::Classes, event::Event};
 
 use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
 use crate::{
-    agent::Tape,
-    failure::{Exit, Failure},
-    recording::{self, Reader, RecordingError, Writer},
-    render,
+    agent::{
+        Tape,
+        recording::{self, Reader, RecordingError, Writer},
+    },
+    cli::{
+        failure::{Exit, Failure},
+        render,
+    },
 };
 
 /// Prints the reports of a recording.

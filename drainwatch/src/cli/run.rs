@@ -17,15 +17,19 @@ use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
-    agent::{self, Agent},
-    config::{self, Flags, LogFormat, LogLevel, Settings},
-    failure::{Exit, Failure},
+    agent::{
+        self, Agent,
+        config::{self, Flags, LogFormat, LogLevel, Settings},
+    },
+    cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
     names,
-    render::text::{Colour, clean},
-    sinks::{Sink, otlp},
-    store::{Retention, Store, StoreError},
-    web,
+    outlets::{
+        sinks::{Sink, otlp},
+        store::{Retention, Store, StoreError},
+        text::{Colour, clean},
+        web,
+    },
 };
 
 /// Runs the agent until SIGTERM or SIGINT.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use drainwatch::{
     names::kubernetes::{self, Options, Owners},
-    sinks::{Count, Sink},
+    outlets::sinks::{Count, Sink},
 };
 use drainwatch_core::report::Report;
 use serde_json::{Value, json};

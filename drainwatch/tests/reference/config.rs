@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use drainwatch::config::{self, Layer, SETTINGS, Setting, Settings};
+use drainwatch::agent::config::{self, Layer, SETTINGS, Setting, Settings};
 use drainwatch_core::{class::MOST_RULES, reading::SENDERS};
 
 use super::source::{Source, cell};

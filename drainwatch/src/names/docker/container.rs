@@ -9,7 +9,7 @@ use drainwatch_core::workload::{
 };
 use nix::libc::SIGTERM;
 
-use crate::config;
+use crate::agent::config;
 
 /// What both runtimes give a container that asks for nothing else, in seconds.
 const GRACE_SECONDS: f64 = 10.0;

@@ -10,9 +10,9 @@ use kube::{
 
 use super::guard::{Guard, Heard};
 use crate::{
+    agent::config::{Settings, Use},
     cli::run::node,
-    config::{Settings, Use},
-    render::text::clean,
+    outlets::text::clean,
 };
 
 /// Where a pod finds its service account.

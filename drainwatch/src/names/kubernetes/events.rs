@@ -22,7 +22,7 @@ use super::{
     owners::{Owned, Owners, of_owner},
     pod::controlling,
 };
-use crate::sinks::{Inbox, Sink};
+use crate::outlets::sinks::{Inbox, Sink};
 
 /// Name of the sink.
 const NAME: &str = "kubernetes";

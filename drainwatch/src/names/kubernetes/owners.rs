@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::pod::controlling;
-use crate::config::Settings;
+use crate::agent::config::Settings;
 
 /// Most pods that are known.
 const MOST: usize = 4096;

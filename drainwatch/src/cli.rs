@@ -14,12 +14,13 @@ mod service;
 use std::io::{self, IsTerminal, Write};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
+use drainwatch_core::workload::text::clean;
 use serde::Serialize;
 
 use crate::{
     cli::failure::{Exit, Failure},
     kernel::{Diagnosis, Kernel, KernelError, KernelOptions},
-    outlets::text::{Colour, clean},
+    outlets::text::Colour,
 };
 use args::{Cli, Command, Format};
 

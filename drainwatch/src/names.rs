@@ -7,6 +7,8 @@
 pub mod docker;
 mod errands;
 pub mod kubernetes;
+mod options;
+mod signals;
 pub mod systemd;
 
 use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, time::Duration};
@@ -18,7 +20,8 @@ use drainwatch_core::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::agent::config::Settings;
+pub use options::{Options, Socket, Use};
+pub use signals::signal;
 
 /// News that may wait for the loop; beyond, the origin waits.
 const NEWS: usize = 1024;
@@ -29,11 +32,11 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// Starts a task for each origin that is configured and found here. Their news are for the agent's loop
 /// (`agent::Options::names`); `None` where there is nobody to ask. `owners` is where the Kubernetes one notes
 /// what Events need to know.
-pub fn start(settings: &Settings, owners: &kubernetes::Owners) -> Option<mpsc::Receiver<News>> {
-    let kubernetes = kubernetes::Options::find(settings);
-    let docker = docker::Options::find(Origin::Docker, &settings.docker_socket);
-    let podman = docker::Options::find(Origin::Podman, &settings.podman_socket);
-    let systemd = systemd::Options::find(&settings.systemd_bus);
+pub fn start(options: &Options, owners: &kubernetes::Owners) -> Option<mpsc::Receiver<News>> {
+    let kubernetes = kubernetes::Options::find(options);
+    let docker = docker::Options::find(Origin::Docker, &options.docker);
+    let podman = docker::Options::find(Origin::Podman, &options.podman);
+    let systemd = systemd::Options::find(&options.systemd);
     let expected = [
         kubernetes.as_ref().map(|_| (Origin::Kubernetes, true)),
         docker
@@ -92,14 +95,14 @@ pub struct Probed {
 }
 
 /// Asks each origin once, with a deadline.
-pub async fn probe(settings: &Settings) -> Vec<Probed> {
+pub async fn probe(options: &Options) -> Vec<Probed> {
     let (docker, podman) = (Origin::Docker, Origin::Podman);
     // One after the other: whoever is asked at all answers in milliseconds.
     vec![
-        within(Origin::Kubernetes, kubernetes::probe(settings)).await,
-        within(docker, docker::probe(docker, &settings.docker_socket)).await,
-        within(podman, docker::probe(podman, &settings.podman_socket)).await,
-        within(Origin::Systemd, systemd::probe(&settings.systemd_bus)).await,
+        within(Origin::Kubernetes, kubernetes::probe(options)).await,
+        within(docker, docker::probe(docker, &options.docker)).await,
+        within(podman, docker::probe(podman, &options.podman)).await,
+        within(Origin::Systemd, systemd::probe(&options.systemd)).await,
     ]
 }
 
@@ -116,6 +119,16 @@ async fn within(origin: Origin, probe: impl Future<Output = Probed>) -> Probed {
                 PROBE_WITHIN.as_secs()
             ),
         })
+}
+
+/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
+pub fn node() -> String {
+    if let Ok(name) = std::env::var("NODE_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
+    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
 fn is_socket(path: &Path) -> bool {

@@ -22,23 +22,27 @@ mod words;
 
 use std::{
     num::{NonZeroU16, NonZeroU32},
+    path::Path,
     sync::Arc,
 };
 
 use drainwatch_core::class::Classes;
 
-use crate::kernel::CaptureMode;
+use crate::{
+    kernel::CaptureMode,
+    names::{self, Socket, Use},
+    outlets::sinks::otlp::{Endpoint, Headers},
+};
 
-pub use addresses::{ListenAddress, NodeName, Socket, TelemetryPath};
-pub use collector::{Endpoint, Headers};
+pub use addresses::{ListenAddress, NodeName, TelemetryPath};
 pub use file::{ConfigError, read};
 pub use flags::Flags;
 pub use numbers::{MaxRequests, TimeSpan};
 pub use paths::{Directory, File, NewFile};
-pub use signals::{StopSignals, signal};
+pub use signals::StopSignals;
 pub use table::{Setting, keys};
 pub use value::{Text, Value};
-pub use words::{LogFormat, LogLevel, Use};
+pub use words::{LogFormat, LogLevel};
 
 // Meaning, key => field: type = default as the file has it, flag VALUE of the commands that take it.
 // Without a default it is `none`, with what the help says instead. Without `flag` only the file has it.
@@ -100,6 +104,20 @@ table::settings! {
 
     /// Rules of the classes.
     "class" => classes: Arc<Classes> = none;
+}
+
+impl Settings {
+    /// Who is asked for names.
+    pub fn names(&self) -> names::Options {
+        names::Options {
+            kubernetes: self.kubernetes,
+            kubeconfig: self.kubeconfig.as_deref().map(Path::to_owned),
+            node_name: self.node_name.as_deref().map(str::to_owned),
+            docker: self.docker_socket.clone(),
+            podman: self.podman_socket.clone(),
+            systemd: self.systemd_bus.clone(),
+        }
+    }
 }
 
 #[cfg(test)]

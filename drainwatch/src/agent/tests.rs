@@ -6,7 +6,13 @@ use drainwatch_core::{
 };
 
 use super::*;
-use crate::kernel::{ProbeStatus, Resets};
+use crate::{
+    kernel::{ProbeStatus, Resets},
+    outlets::{
+        listing::Filter,
+        questions::{Lookup, Stuck},
+    },
+};
 
 /// A source that plays a script and remembers what it was told.
 #[derive(Debug, Default)]

@@ -187,7 +187,7 @@ pub struct ShutdownsArgs {
 }
 
 fn since(text: &str) -> Result<String, String> {
-    crate::outlets::web::since(text, jiff::Timestamp::now()).map(|_| text.into())
+    crate::outlets::listing::since(text, jiff::Timestamp::now()).map(|_| text.into())
 }
 
 /// Flags of `show`.

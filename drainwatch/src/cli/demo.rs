@@ -18,17 +18,18 @@ use nix::{
 };
 
 use crate::{
-    agent::{Agent, Handle, Options},
+    agent::{Agent, Options},
     cli::{
         args::Format,
         colour,
         failure::{Exit, Failure},
         is_table, print, print_json, refusal, render,
-        run::{node, runtime, stop_signal},
+        run::{runtime, stop_signal},
         start_kernel, width,
     },
     kernel::{Kernel, KernelOptions},
-    outlets::history::Filter,
+    names::node,
+    outlets::{listing::Filter, questions::Handle},
 };
 use server::Specimen;
 use traffic::{Clients, Seen};

@@ -26,7 +26,7 @@ struct Doctor<'a> {
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let settings = settings(&args.settings, args.config.as_deref())?;
     let diagnosis = Kernel::diagnose();
-    let names = runtime()?.block_on(names::probe(&settings));
+    let names = runtime()?.block_on(names::probe(&settings.names()));
     if is_table(args.format.format) {
         let colour = colour(&std::io::stdout());
         print(&(render::doctor(&diagnosis, width(), colour) + &render::names(&names, width())))?;

@@ -8,7 +8,7 @@ use std::{
 
 use drainwatch_core::{class::Classes, event::Event};
 
-use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
+use super::{args::ReplayArgs, colour, is_table, print, print_json, width};
 use crate::{
     agent::{
         Tape,
@@ -18,6 +18,7 @@ use crate::{
         failure::{Exit, Failure},
         render,
     },
+    names::node,
 };
 
 /// Prints the reports of a recording.

@@ -9,11 +9,18 @@ use drainwatch_core::{
     class,
     event::Disposition,
     reading::Evidence,
-    report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
+    report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Workload},
+    workload::text::clean,
 };
 
-use crate::outlets::text::{Colour, Ink, clean, span, wrap};
-use crate::{kernel::Diagnosis, names::Probed, outlets::store::AGENT_STOPPED};
+use crate::{
+    kernel::Diagnosis,
+    names::Probed,
+    outlets::{
+        brief::{duration, findings, severed_counts, verdict_ink, when, workload},
+        text::{Colour, Ink, span, wrap},
+    },
+};
 
 /// Most severed requests in the table below a timeline.
 const SEVERED_ROWS: usize = 20;
@@ -165,19 +172,6 @@ fn told(report: &Report) -> Vec<String> {
     .collect()
 }
 
-fn severed_counts(report: &Report) -> String {
-    let causes: Vec<_> = report
-        .severed
-        .iter()
-        .map(|(cause, count)| format!("{count} {cause}"))
-        .collect();
-    if causes.is_empty() {
-        format!("{} severed", report.requests.severed)
-    } else {
-        format!("{} severed ({})", report.requests.severed, causes.join(", "))
-    }
-}
-
 fn signal(seen: &SignalSeen) -> String {
     let disposition = match seen.disposition {
         _ if seen.dropped => "dropped by the kernel",
@@ -290,25 +284,6 @@ pub fn table(reports: &[Report], width: usize) -> String {
     trimmed(&table) + "\n"
 }
 
-/// One shutdown in one line.
-pub fn line(report: &Report, colour: Colour) -> String {
-    let verdict = colour.paint(verdict_ink(report.verdict), report.verdict.as_str());
-    let mut line = format!(
-        "{}  {}  {}  {verdict}  {}, {} drained  {}",
-        when(&report.started_at),
-        workload(&report.workload),
-        report.trigger,
-        severed_counts(report),
-        report.requests.drained,
-        duration(report),
-    );
-    if !report.findings.is_empty() {
-        line.push_str("  ");
-        line.push_str(&findings(report));
-    }
-    line
-}
-
 /// What the kernel and the privileges allow.
 pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
     let mut lines = vec![format!("kernel {}", clean(&diagnosis.kernel))];
@@ -383,51 +358,6 @@ pub fn names(origins: &[Probed], width: usize) -> String {
     trimmed(&table) + "\n"
 }
 
-/// A workload's name with what it needs to be told apart.
-pub fn workload(workload: &Workload) -> String {
-    let mut name = match &workload.namespace {
-        Some(namespace) => format!("{}/{}", clean(namespace), clean(&workload.name)),
-        None => clean(&workload.name),
-    };
-    if let Some(container) = workload.container.as_ref().filter(|name| **name != workload.name) {
-        let _ = write!(name, " [{}]", clean(container));
-    }
-    name
-}
-
-/// From the first stop signal until it was gone, as far as it is known.
-fn duration(report: &Report) -> String {
-    if let Some(gone_ms) = report.gone_ms() {
-        return span(gone_ms);
-    }
-    if report.timeline.iter().any(|moment| moment.what == AGENT_STOPPED) {
-        return "end not seen".into();
-    }
-    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
-    match (time(&report.started_at), report.ended_at.as_deref().map(time)) {
-        (_, None) => "under way".into(),
-        (Some(started), Some(Some(ended))) => span(ended.duration_since(started).as_secs_f64() * 1000.0),
-        _ => "?".into(),
-    }
-}
-
-fn findings(report: &Report) -> String {
-    let codes: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| finding.code.as_str())
-        .collect();
-    codes.join(", ")
-}
-
-fn verdict_ink(verdict: Verdict) -> Ink {
-    match verdict {
-        Verdict::Clean => Ink::Good,
-        Verdict::Severed => Ink::Bad,
-        Verdict::Unknown => Ink::Doubt,
-    }
-}
-
 fn plain_table(width: usize) -> Table {
     let mut table = Table::new();
     table
@@ -444,12 +374,6 @@ fn keep_whole(table: &mut Table, columns: &[usize]) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-}
-
-/// A time to the second, as people read it.
-fn when(at: &str) -> String {
-    at.parse::<jiff::Timestamp>()
-        .map_or_else(|_| clean(at), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 fn trimmed(table: &Table) -> String {

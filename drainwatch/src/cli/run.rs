@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::Path,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use drainwatch_core::workload::text::clean;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -23,11 +25,11 @@ use crate::{
     },
     cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
-    names,
+    names::{self, node},
     outlets::{
-        sinks::{Sink, otlp},
+        sinks::{self, Sink, otlp},
         store::{Retention, Store, StoreError},
-        text::{Colour, clean},
+        text::Colour,
         web,
     },
 };
@@ -69,16 +71,6 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|why| Failure::internal("the runtime did not start", why))
 }
 
-/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
-pub fn node() -> String {
-    if let Ok(name) = std::env::var("NODE_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
-}
-
 fn start_log(settings: &Settings) {
     let ansi = colour(&io::stderr()) == Colour::Always;
     // What the client of the Kubernetes API says of every try, the agent says once.
@@ -100,7 +92,7 @@ fn start_log(settings: &Settings) {
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
-    let listener = web::bind(*settings.listen).await?;
+    let listener = bind(*settings.listen).await?;
     let mut stop = pin!(stop_signal()?);
     let store = match settings.state_dir.as_deref() {
         None => None,
@@ -134,10 +126,13 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map_err(|why| Failure::internal("privileges stay", why))?;
     announce(&kernel, &kept, &listener, store.is_some());
 
-    let owners = names::kubernetes::Owners::for_events(settings);
-    let sinks = collector
-        .into_iter()
-        .chain(names::kubernetes::events(settings, &owners));
+    let whom = settings.names();
+    let owners = if settings.kubernetes_events {
+        names::kubernetes::Owners::kept()
+    } else {
+        names::kubernetes::Owners::default()
+    };
+    let sinks = collector.into_iter().chain(events(settings, &whom, &owners));
     let options = agent::Options {
         node: node(),
         linger: *settings.linger,
@@ -145,7 +140,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports.get().into(),
         store,
         tape,
-        names: names::start(settings, &owners),
+        names: names::start(&whom, &owners),
         sinks: sinks.collect(),
     };
     let (mut agent, handle) =
@@ -170,6 +165,27 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Binds the address; an occupied port is a [`Failure`] of one line.
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|why| {
+        let (exit, advice) = match why.kind() {
+            io::ErrorKind::AddrInUse => (
+                Exit::Unavailable,
+                "stop what listens there, or give another --web.listen-address",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                Exit::Privilege,
+                "give --web.listen-address a port above 1023, or add CAP_NET_BIND_SERVICE",
+            ),
+            _ => (
+                Exit::Unavailable,
+                "give an address of this host to --web.listen-address",
+            ),
+        };
+        Failure::new(exit, format!("cannot listen on {address}: {why}; {advice}"))
+    })
+}
+
 fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
     let Settings {
         otlp_endpoint,
@@ -185,6 +201,18 @@ fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
     let sink = otlp::start(endpoint, otlp_headers.clone())
         .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
     Ok(Some(sink))
+}
+
+/// The sink of Kubernetes Events, where they are wanted and there is a cluster.
+fn events(settings: &Settings, whom: &names::Options, owners: &names::kubernetes::Owners) -> Option<Sink> {
+    if !settings.kubernetes_events {
+        return None;
+    }
+    let options = names::kubernetes::Options::find(whom);
+    if options.is_none() {
+        tracing::warn!("no Kubernetes Events are written: there is no cluster here, see `drainwatch doctor`");
+    }
+    options.map(|options| sinks::kubernetes::sink(options, owners.clone()))
 }
 
 /// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that

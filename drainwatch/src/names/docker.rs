@@ -35,7 +35,7 @@ use super::{
     errands::{Backoff, Errands},
     is_socket,
 };
-use crate::agent::config::Socket;
+use crate::names::Socket;
 
 /// Where Docker listens unless it is told otherwise.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";

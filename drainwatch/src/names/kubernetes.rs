@@ -7,10 +7,8 @@
 //! | `watch` | list and watch, whatever the server does; what changed is told |
 //! | `pod` | a pod to its description. Pure, total |
 //! | `owners` | which object controls a pod, for Events |
-//! | `events` | reports as Kubernetes Events (opt-in) |
 
 mod client;
-mod events;
 mod guard;
 mod owners;
 mod pod;
@@ -19,44 +17,27 @@ mod watch;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 
-pub use client::Options;
+pub use client::{Connection, Options};
 use drainwatch_core::workload::description::Origin;
-pub use owners::Owners;
+pub use owners::{Owned, Owners, of_owner};
+pub use pod::controlling;
 pub use watch::tell;
 
-use super::Probed;
-use crate::{
-    agent::config::{Settings, Use},
-    outlets::sinks::Sink,
-};
-
-pub use events::sink;
+use super::{Probed, Use};
 
 /// What it costs to do without.
 const COSTS: &str = "pods go by their cgroups, without grace period and preStop";
 
-/// The sink of Events, where they are wanted and there is a cluster.
-pub fn events(settings: &Settings, owners: &Owners) -> Option<Sink> {
-    if !settings.kubernetes_events {
-        return None;
-    }
-    let options = Options::find(settings);
-    if options.is_none() {
-        tracing::warn!("no Kubernetes Events are written: there is no cluster here, see `drainwatch doctor`");
-    }
-    options.map(|options| sink(options, owners.clone()))
-}
-
 /// Asks once: the pods of this node.
-pub async fn probe(settings: &Settings) -> Probed {
+pub async fn probe(whom: &super::Options) -> Probed {
     let probed = |asked, ok, says| Probed {
         origin: Origin::Kubernetes,
         asked,
         ok,
         says,
     };
-    let Some(options) = Options::find(settings) else {
-        let says = match settings.kubernetes {
+    let Some(options) = Options::find(whom) else {
+        let says = match whom.kubernetes {
             Use::Off => format!("off by --kubernetes; {COSTS}"),
             Use::Auto => "no cluster here: neither a service account nor --kubernetes.kubeconfig".into(),
         };

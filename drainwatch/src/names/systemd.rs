@@ -34,7 +34,7 @@ use super::{
     errands::{Backoff, Errands},
     is_socket,
 };
-use crate::agent::config::Socket;
+use crate::names::Socket;
 
 /// Where the system's bus is.
 pub const BUS: &str = "/run/dbus/system_bus_socket";

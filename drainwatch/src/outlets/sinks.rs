@@ -4,6 +4,7 @@
 //! queue: a sink that is slow, stuck or gone costs its own reports, which are counted, and nothing
 //! else. When the agent stops, sinks get a moment for what is still queued.
 
+pub mod kubernetes;
 pub mod log;
 pub mod otlp;
 pub mod summary;

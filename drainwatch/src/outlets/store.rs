@@ -19,7 +19,7 @@ use redb::{
     StorageError, TableDefinition, WriteTransaction,
 };
 
-use crate::outlets::history::{Filter, Head, Matches};
+use crate::outlets::listing::{Filter, Head, Matches};
 
 const REPORTS: TableDefinition<(i64, &str), &[u8]> = TableDefinition::new("reports");
 const IDS: TableDefinition<&str, i64> = TableDefinition::new("ids");

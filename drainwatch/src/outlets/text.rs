@@ -1,6 +1,6 @@
-//! Strings for a terminal: escaped, measured, cut, wrapped, coloured.
+//! Strings for people: measured, cut, wrapped, coloured; spans of time, written and read.
 
-use std::fmt::Write;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -47,24 +47,6 @@ impl Colour {
         }
         format!("{style}{text}{style:#}")
     }
-}
-
-/// Strings of a report come from whoever named a process or sent a request: nothing in them may
-/// move the cursor, change colours or reverse the line. Such characters become `\u{1b}`.
-pub fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Controls, and the format characters that reorder or hide text.
-        let hostile = c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-        if hostile {
-            let _ = write!(out, "{}", c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// Columns that `text` takes.
@@ -153,18 +135,33 @@ pub fn span(ms: f64) -> String {
     }
 }
 
+/// A whole number with its unit: `500ms`, `5s`, `15m`, `12h`, `30d`. The error says what to write.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || {
+        format!("`{text}` is not a duration; write a number with ms, s, m, h or d, for example 15m or 30d")
+    };
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let (number, unit) = text.split_at(unit_at);
+    let ms_per: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(bad()),
+    };
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    // A century: nothing beyond it is meant, and sums with it cannot overflow.
+    let ms = number
+        .checked_mul(ms_per)
+        .filter(|ms| *ms <= 36_525 * 86_400_000)
+        .ok_or_else(bad)?;
+    Ok(Duration::from_millis(ms))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn given_hostile_text_when_cleaned_then_nothing_in_it_acts() {
-        assert_eq!(
-            clean("a\u{1b}[31mb\r\n\u{9b}c\u{202e}d"),
-            "a\\u{1b}[31mb\\u{d}\\u{a}\\u{9b}c\\u{202e}d"
-        );
-        assert_eq!(clean("/größe/日本"), "/größe/日本");
-    }
 
     #[test]
     fn given_wide_text_when_fitted_then_columns_count_and_not_characters() {
@@ -196,6 +193,22 @@ mod tests {
             (f64::NAN, "?"),
         ] {
             assert_eq!(span(ms), text);
+        }
+    }
+
+    #[test]
+    fn given_a_duration_when_read_then_it_has_a_unit_and_is_no_longer_than_a_century() {
+        assert_eq!(duration("15m"), Ok(Duration::from_mins(15)));
+        for bad in [
+            "",
+            "15",
+            "m",
+            "-1s",
+            "1w",
+            "99999999999999999999s",
+            "999999999999d",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -15,13 +15,7 @@
 mod events;
 mod page;
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -43,10 +37,10 @@ use tokio::{
     task::{self, JoinSet},
 };
 
-use crate::{
-    agent::{Handle, Lookup, Stuck, Unanswered, config::TimeSpan},
-    cli::failure::{Exit, Failure},
-    outlets::{history::Filter, metrics},
+use crate::outlets::{
+    listing::{Filter, since},
+    metrics,
+    questions::{Handle, Lookup, Stuck, Unanswered},
 };
 
 /// Connections at a time, idle ones included.
@@ -72,27 +66,6 @@ pub struct Options {
     pub telemetry_path: String,
     /// Requests answered at the same time; more get 503.
     pub max_requests: usize,
-}
-
-/// Binds the address; an occupied port is a [`Failure`] of one line.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|why| {
-        let (exit, advice) = match why.kind() {
-            std::io::ErrorKind::AddrInUse => (
-                Exit::Unavailable,
-                "stop what listens there, or give another --web.listen-address",
-            ),
-            std::io::ErrorKind::PermissionDenied => (
-                Exit::Privilege,
-                "give --web.listen-address a port above 1023, or add CAP_NET_BIND_SERVICE",
-            ),
-            _ => (
-                Exit::Unavailable,
-                "give an address of this host to --web.listen-address",
-            ),
-        };
-        Failure::new(exit, format!("cannot listen on {address}: {why}; {advice}"))
-    })
 }
 
 /// Serves until `stop` turns true (or its sender is gone), then finishes what was asked, for a moment.
@@ -369,20 +342,6 @@ fn filter(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
         }
     }
     Ok(filter)
-}
-
-/// A time (RFC 3339), or how long ago (`15m`), as ms since the epoch.
-pub fn since(text: &str, now: jiff::Timestamp) -> Result<i64, String> {
-    // A `+` of a time zone that was not encoded arrives as a space.
-    if let Ok(at) = text.replace(' ', "+").parse::<jiff::Timestamp>() {
-        return Ok(at.as_millisecond());
-    }
-    let ago = text.parse::<TimeSpan>().map_err(|_| {
-        format!("since: `{text}` is neither a time such as 2026-01-01T00:00:00Z nor a duration such as 15m")
-    })?;
-    Ok(now
-        .as_millisecond()
-        .saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]

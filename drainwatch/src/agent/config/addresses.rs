@@ -3,11 +3,11 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::Deref,
-    path::PathBuf,
     str::FromStr,
 };
 
 use super::Text;
+use crate::names::Socket;
 use drainwatch_core::workload::text::shown_name;
 
 /// Where the web server listens: `ADDRESS:PORT`; also `:PORT` (every address) and `localhost:PORT`.
@@ -110,35 +110,8 @@ impl Deref for NodeName {
     }
 }
 
-/// Where an origin of names that has a socket is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Socket {
-    /// At the usual place, where there is something.
-    Auto,
-    /// Nowhere.
-    Off,
-    /// At this socket.
-    At(PathBuf),
-}
-
 impl Text for Socket {
     const VALUES: &str = "`auto`, `off`, or the path of a socket";
-}
-
-impl FromStr for Socket {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            path if path.starts_with('/') && !path.contains('\0') => Ok(Self::At(path.into())),
-            _ => Err(format!(
-                "`{}` is not a socket; write auto, off, or its path, for example /var/run/docker.sock",
-                shown_name(text)
-            )),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use clap::{Args as _, FromArgMatches as _};
+use drainwatch_core::class::Rule;
 
 use super::{file::parse, *};
-use drainwatch_core::class::Rule;
 
 fn read_as<T: Text>(text: &str) -> T {
     text.parse().unwrap_or_else(|why| panic!("{why}"))

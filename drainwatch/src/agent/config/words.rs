@@ -10,7 +10,7 @@ use serde::{
 use toml::de::ValueDeserializer;
 
 use super::Value;
-use crate::kernel::CaptureMode;
+use crate::{kernel::CaptureMode, names::Use};
 
 /// Level of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -48,16 +48,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// Whether an origin of names is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Use {
-    /// Where it is found.
-    Auto,
-    /// Never.
-    Off,
 }
 
 fn values<T: ValueEnum>() -> String {

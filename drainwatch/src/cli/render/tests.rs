@@ -1,13 +1,18 @@
 use drainwatch_core::{
     event::Role,
     reading::Evidence,
-    report::{Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest},
+    report::{
+        Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest, Verdict,
+    },
     testing::report as empty,
     workload::description::Origin,
 };
 
 use super::*;
-use crate::kernel::ProbeStatus;
+use crate::{
+    kernel::ProbeStatus,
+    outlets::{brief::line, store::AGENT_STOPPED},
+};
 
 fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> SeveredRequest {
     SeveredRequest {

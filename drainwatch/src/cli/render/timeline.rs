@@ -1,8 +1,11 @@
 //! The timeline of one shutdown, drawn to scale: moments as marks, requests as bars.
 
-use drainwatch_core::report::{DrainedRequest, Moment, Report, SeveredRequest};
+use drainwatch_core::{
+    report::{DrainedRequest, Moment, Report, SeveredRequest},
+    workload::text::clean,
+};
 
-use crate::outlets::text::{Colour, Ink, clean, columns, cut, fit, span};
+use crate::outlets::text::{Colour, Ink, columns, cut, fit, span};
 
 /// Most rows of each kind; what is left away is said.
 const MOMENTS: usize = 16;

@@ -1,4 +1,4 @@
-use drainwatch_core::testing::report;
+use drainwatch_core::{report::Verdict, testing::report};
 
 use super::*;
 use crate::outlets::store::Retention;

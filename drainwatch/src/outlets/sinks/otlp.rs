@@ -6,6 +6,7 @@
 
 mod attributes;
 mod client;
+mod collector;
 mod convert;
 mod ids;
 
@@ -16,9 +17,9 @@ use drainwatch_core::report::Report;
 use tokio::time::Instant;
 
 use super::{Inbox, Sink};
-use crate::agent::config::{Endpoint, Headers};
 pub use client::StartError;
 use client::{Client, Refusal};
+pub use collector::{Endpoint, Headers};
 pub use convert::{log, trace};
 
 /// Name of the sink.

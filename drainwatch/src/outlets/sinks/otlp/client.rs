@@ -4,6 +4,7 @@ use std::{error::Error, time::Duration};
 
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
+use drainwatch_core::workload::text::clean;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -16,10 +17,7 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message as _;
 
-use crate::{
-    agent::config::{Endpoint, Headers},
-    outlets::text::clean,
-};
+use super::{Endpoint, Headers};
 
 /// How long one attempt may take, all in all: what the OpenTelemetry specification has as default.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

@@ -21,10 +21,7 @@ use super::{
     attributes::{Attributes, method_name, summary, workload},
     ids::Ids,
 };
-use crate::{
-    cli::render,
-    outlets::{sinks::summary::is_warning, text::Colour},
-};
+use crate::outlets::{brief, sinks::summary::is_warning, text::Colour};
 
 /// Name of the scope, and of the service.
 const NAME: &str = "drainwatch";
@@ -74,7 +71,7 @@ pub fn log(report: &Report) -> ExportLogsServiceRequest {
     } else {
         (SeverityNumber::Info, "INFO")
     };
-    let line = render::line(report, Colour::Never);
+    let line = brief::line(report, Colour::Never);
     let record = LogRecord {
         time_unix_nano: times.ended,
         observed_time_unix_nano: times.ended,

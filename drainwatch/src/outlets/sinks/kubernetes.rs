@@ -17,12 +17,8 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{
-    client::{Connection, Options},
-    owners::{Owned, Owners, of_owner},
-    pod::controlling,
-};
-use crate::outlets::sinks::{Inbox, Sink};
+use super::{Inbox, Sink};
+use crate::names::kubernetes::{Connection, Options, Owned, Owners, controlling, of_owner};
 
 /// Name of the sink.
 const NAME: &str = "kubernetes";

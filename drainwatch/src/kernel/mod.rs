@@ -34,17 +34,18 @@ use drainwatch_core::{
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
 /// How much of the payload is captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum CaptureMode {
     /// The first bytes of requests and responses.
     #[default]
     Heads,
-    /// No payload at all: every protocol is judged by turn-taking.
+    /// Nothing: every request is judged by turn-taking on the wire.
     None,
 }
 

@@ -10,10 +10,10 @@ use drainwatch_core::{
     class,
     event::Disposition,
     exchange::Evidence,
-    report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Verdict, Workload},
+    report::{Configured, Exit, MomentKind, Report, SeveredRequest, SignalSeen, Verdict, Workload},
 };
 
-use crate::{kernel::Diagnosis, names::Probed, store::AGENT_STOPPED};
+use crate::{kernel::Diagnosis, names::Probed};
 use text::{Colour, Ink, clean, span, wrap};
 
 /// Most severed requests in the table below a timeline.
@@ -401,7 +401,7 @@ fn duration(report: &Report) -> String {
     if let Some(gone_ms) = report.gone_ms() {
         return span(gone_ms);
     }
-    if report.timeline.iter().any(|moment| moment.what == AGENT_STOPPED) {
+    if report.first(MomentKind::AgentStopped).is_some() {
         return "end not seen".into();
     }
     let time = |text: &str| text.parse::<jiff::Timestamp>().ok();

@@ -4,9 +4,12 @@
 //! with a [`Handle`]. While nothing is under way it has no timer: it sleeps until the kernel, a
 //! question or a stop signal wakes it.
 
+pub mod config;
 mod pacer;
+pub mod recording;
+pub mod source;
 
-use std::{collections::HashSet, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use drainwatch_core::{
     class::Classes,
@@ -14,23 +17,22 @@ use drainwatch_core::{
     report::Report,
     tracker::{Effect, Tracker, TrackerConfig},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    history::{Filter, History, Matches},
     kernel::Losses,
-    metrics::{Metrics, Scrape},
     names::{News, States},
-    sinks::{self, Sink},
-    source::Source,
-    store::Store,
+    outlets::{
+        history::History,
+        metrics::{Metrics, Scrape},
+        questions::{self, Handle, IDS_NAMED, Question},
+        sinks::{self, Sink},
+        store::Store,
+    },
 };
 use pacer::Pacer;
+use source::Source;
 
-/// Questions that may wait for the loop.
-const QUESTIONS: usize = 64;
-/// How long the loop may take for an answer before it counts as stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long the store may take at the end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 /// How long sinks may take for what is queued at the end.
@@ -39,8 +41,6 @@ const SEND_WITHIN: Duration = Duration::from_millis(250);
 const CLOCK_MOVED_NS: i128 = 10_000_000;
 /// Stored reports that recommended values begin with.
 const REMEMBERED_REPORTS: usize = 500;
-/// Most ids named when a prefix is ambiguous.
-const IDS_NAMED: usize = 5;
 
 /// Where events are recorded to (`--record`).
 pub trait Tape {
@@ -69,144 +69,6 @@ pub struct Options {
     pub names: Option<mpsc::Receiver<News>>,
     /// Where finished reports go.
     pub sinks: Vec<Sink>,
-}
-
-/// The loop did not answer in time, or is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the agent's loop does not answer")]
-pub struct Stuck;
-
-/// Why a question about reports has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
-    /// The loop.
-    #[error(transparent)]
-    Stuck(#[from] Stuck),
-    /// The store.
-    #[error("{0}")]
-    Store(String),
-}
-
-/// What an id, or the beginning of one, stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
-    /// This report, as JSON.
-    Found(Arc<str>),
-    /// Nothing.
-    Missing,
-    /// Several; some of them.
-    Ambiguous(Vec<String>),
-}
-
-enum Question {
-    Beat(oneshot::Sender<()>),
-    Ready(oneshot::Sender<()>),
-    Metrics(oneshot::Sender<String>),
-    List(Filter, oneshot::Sender<(Matches, HashSet<String>)>),
-    Ids(String, oneshot::Sender<Vec<String>>),
-    Get(String, oneshot::Sender<Option<Arc<str>>>),
-}
-
-/// Asks the loop, and the store behind it.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    questions: mpsc::Sender<Question>,
-    store: Option<Arc<Store>>,
-    changes: watch::Receiver<u64>,
-}
-
-impl Handle {
-    /// Counts up whenever a report is new, changed or gone.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
-    }
-
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Stuck> {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.questions.send(question(answer)).await.map_err(|_| Stuck)?;
-            answered.await.map_err(|_| Stuck)
-        };
-        tokio::time::timeout(ANSWER_WITHIN, asked)
-            .await
-            .map_err(|_| Stuck)?
-    }
-
-    /// The loop turns: it has answered within a second.
-    pub async fn beat(&self) -> Result<(), Stuck> {
-        self.ask(Question::Beat).await
-    }
-
-    /// The kernel side is attached, what was there before it is known, and the loop has taken in all that
-    /// the ring held when it was asked.
-    pub async fn ready(&self) -> Result<(), Stuck> {
-        self.ask(Question::Ready).await
-    }
-
-    /// The exposition of all metrics.
-    pub async fn metrics(&self) -> Result<String, Stuck> {
-        self.ask(Question::Metrics).await
-    }
-
-    /// Reports: under way first, then newest first.
-    pub async fn list(&self, filter: Filter) -> Result<Matches, Unanswered> {
-        let (mut matches, known) = self.ask(|answer| Question::List(filter.clone(), answer)).await?;
-        if matches.more() {
-            return Ok(matches);
-        }
-        self.in_store(move |store| {
-            let Some(store) = store else { return Ok(matches) };
-            if let Err(error) = store.list(&filter, &known, &mut matches) {
-                tracing::error!(%error, "a listing is of the reports in memory only");
-                matches.cut();
-            }
-            Ok(matches)
-        })
-        .await
-    }
-
-    /// The report with this id, or with the only id that begins so.
-    pub async fn get(&self, id: &str) -> Result<Lookup, Unanswered> {
-        if let Some(json) = self.ask(|answer| Question::Get(id.into(), answer)).await? {
-            return Ok(Lookup::Found(json));
-        }
-        let mut ids = self.ask(|answer| Question::Ids(id.into(), answer)).await?;
-        let prefix = id.to_owned();
-        let stored = self
-            .in_store(move |store| store.map_or(Ok(vec![]), |store| store.ids(&prefix, IDS_NAMED)))
-            .await?;
-        ids.extend(stored);
-        ids.sort();
-        ids.dedup();
-        ids.truncate(IDS_NAMED);
-        let one = match (ids.iter().find(|known| *known == id), ids.as_slice()) {
-            (Some(exact), _) => exact.clone(),
-            (None, []) => return Ok(Lookup::Missing),
-            (None, [one]) => one.clone(),
-            (None, _) => return Ok(Lookup::Ambiguous(ids)),
-        };
-        if let Some(json) = self.ask(|answer| Question::Get(one.clone(), answer)).await? {
-            return Ok(Lookup::Found(json));
-        }
-        let json = self
-            .in_store(move |store| store.map_or(Ok(None), |store| store.get(&one)))
-            .await?;
-        Ok(json.map_or(Lookup::Missing, Lookup::Found))
-    }
-
-    /// Reads the store on a thread of its own, so that a slow disk does not hold up the loop.
-    async fn in_store<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(Option<&Store>) -> Result<T, crate::store::StoreError> + Send + 'static,
-    ) -> Result<T, Unanswered> {
-        let Some(store) = self.store.clone() else {
-            return read(None).map_err(|error| Unanswered::Store(error.to_string()));
-        };
-        tokio::task::spawn_blocking(move || read(Some(&store)))
-            .await
-            .map_err(|error| Unanswered::Store(error.to_string()))?
-            .map_err(|error| Unanswered::Store(error.to_string()))
-    }
 }
 
 /// The loop and what it owns.
@@ -242,8 +104,7 @@ impl<S: Source> Agent<S> {
             names,
             sinks,
         } = options;
-        let (sender, questions) = mpsc::channel(QUESTIONS);
-        let (changes, told) = watch::channel(0);
+        let (handle, questions, changes) = questions::channel(store.clone());
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let mut metrics = Metrics::new(&classes)?;
         for report in store.as_deref().map(last_reports).unwrap_or_default() {
@@ -257,7 +118,7 @@ impl<S: Source> Agent<S> {
                 linger_ns,
                 classes,
             }),
-            history: History::new(memory_reports, store.clone()),
+            history: History::new(memory_reports, store),
             tape,
             questions,
             changes,
@@ -268,14 +129,7 @@ impl<S: Source> Agent<S> {
             latest_ns: 0,
             offset_ns: 0,
         };
-        Ok((
-            agent,
-            Handle {
-                questions: sender,
-                store,
-                changes: told,
-            },
-        ))
+        Ok((agent, handle))
     }
 
     /// Runs until `stop` is ready, then takes in what the ring still holds.
@@ -580,19 +434,12 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
     i128::from(wall_ns) - i128::from(monotonic_ns)
 }
 
-/// What is lost, of the counters that mean missing evidence. (`payload` is not among them: its
-/// record says so itself, and is judged without it.)
+/// What is lost, of the counters that mean missing evidence. (`payload` and the skipped runs that
+/// show are not among them: the record says so itself, and is judged without it.)
 fn evidence_lost(losses: &Losses) -> (u64, u64) {
-    let Losses {
-        events: _,
-        ring_full,
-        no_storage,
-        map_full,
-        payload: _,
-        skipped_runs,
-        undecodable,
-    } = losses;
-    (ring_full + undecodable, no_storage + map_full + skipped_runs)
+    let ring = losses.ring_full + losses.undecodable;
+    let other = losses.no_storage + losses.map_full + losses.skipped_without_trace();
+    (ring, other)
 }
 
 #[cfg(test)]

@@ -7,17 +7,6 @@
 
 pub mod agent;
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod demo;
-pub mod failure;
-pub mod history;
 pub mod kernel;
-pub mod metrics;
 pub mod names;
-pub mod recording;
-pub mod render;
-pub mod sinks;
-pub mod source;
-pub mod store;
-pub mod web;
+pub mod outlets;

@@ -269,11 +269,11 @@ fn given_a_damaged_store_when_started_then_it_is_kept_aside_with_one_clear_line(
 #[test]
 fn given_a_store_that_cannot_be_used_then_one_line_says_why() {
     let dir = TempDir::new().unwrap();
-    let keep = drainwatch::store::Retention {
+    let keep = drainwatch::outlets::store::Retention {
         reports: 1,
         age: Duration::from_secs(1),
     };
-    let _held = drainwatch::store::Store::open(dir.path(), keep, 0).unwrap();
+    let _held = drainwatch::outlets::store::Store::open(dir.path(), keep, 0).unwrap();
     let run = |state: &Path| {
         let args = [
             "run",

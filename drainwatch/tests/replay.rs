@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::BufReader, path::Path};
 
-use drainwatch::recording::{self, Reader};
+use drainwatch::agent::recording::{self, Reader};
 use drainwatch_core::report::{Cause, FindingCode, Report, Trigger, Verdict};
 
 fn reports(name: &str) -> Vec<Report> {

@@ -70,7 +70,39 @@ fn escape(text: &str) -> String {
     out
 }
 
+/// Text as a terminal may be given it. Strings of a report come from whoever named a process or sent a request: nothing
+/// in them may move the cursor, change colours or reverse the line. Such characters become `\u{1b}`.
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Controls, and the format characters that reorder or hide text.
+        let hostile = c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        if hostile {
+            let _ = write!(out, "{}", c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Control characters, line and paragraph separators, and what turns the direction of text.
 pub(super) fn is_harmful(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_hostile_text_when_cleaned_then_nothing_in_it_acts() {
+        assert_eq!(
+            clean("a\u{1b}[31mb\r\n\u{9b}c\u{202e}d"),
+            "a\\u{1b}[31mb\\u{d}\\u{a}\\u{9b}c\\u{202e}d"
+        );
+        assert_eq!(clean("/größe/日本"), "/größe/日本");
+    }
 }

@@ -6,7 +6,13 @@ use drainwatch_core::{
 };
 
 use super::*;
-use crate::kernel::{ProbeStatus, Resets};
+use crate::{
+    kernel::{ProbeStatus, Resets},
+    outlets::{
+        listing::Filter,
+        questions::{Lookup, Stuck},
+    },
+};
 
 /// A source that plays a script and remembers what it was told.
 #[derive(Debug, Default)]
@@ -55,11 +61,7 @@ impl Source for Script {
         Losses {
             events: 3,
             ring_full: self.losses,
-            no_storage: 0,
-            map_full: 0,
-            payload: 0,
-            skipped_runs: 0,
-            undecodable: 0,
+            ..Losses::default()
         }
     }
     fn resets(&mut self) -> Vec<Resets> {
@@ -342,7 +344,7 @@ async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metr
 #[tokio::test]
 async fn given_reports_in_memory_and_in_the_store_when_asked_then_each_is_there_once() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = crate::store::Retention {
+    let keep = crate::outlets::store::Retention {
         reports: 10,
         age: Duration::from_hours(24),
     };

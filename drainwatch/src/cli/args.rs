@@ -1,14 +1,13 @@
 //! What the command line takes.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drainwatch_core::report::Verdict;
 
 use crate::{
-    client, config,
-    config::{Capture, Layer, LogFormat, LogLevel, Use, Where},
-    failure::{EXIT_CODES, Failure},
+    agent::config::{Flags, Setting},
+    cli::{client, failure::EXIT_CODES},
 };
 
 /// Finds the requests that a deploy silently kills.
@@ -26,7 +25,7 @@ pub struct Cli {
 pub enum Command {
     /// The agent: watches every workload of this node
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Box<RunArgs>),
+    Run(RunArgs),
     /// Shows on this kernel what drainwatch finds: stops a bad and a good server under traffic
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -112,135 +111,17 @@ Examples:
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("log.level", |flag| flag.display_order(Setting::help_order("otlp.headers") + 1)),
+    mut_arg("log.format", |flag| flag.display_order(Setting::help_order("otlp.headers") + 2))
+)]
 pub struct RunArgs {
-    /// Address of /metrics, the API and the page [default: 127.0.0.1:9669]
-    #[arg(long = "web.listen-address", env = "DRAINWATCH_WEB_LISTEN_ADDRESS", value_name = "ADDRESS:PORT",
-        value_parser = config::listen_address)]
-    listen: Option<SocketAddr>,
-    /// Path of the metrics [default: /metrics]
-    #[arg(long = "web.telemetry-path", env = "DRAINWATCH_WEB_TELEMETRY_PATH", value_name = "PATH",
-        value_parser = config::telemetry_path)]
-    telemetry_path: Option<String>,
-    /// Requests answered at the same time; more get 503 [default: 40]
-    #[arg(long = "web.max-requests", env = "DRAINWATCH_WEB_MAX_REQUESTS", value_name = "N",
-        value_parser = config::max_requests)]
-    max_requests: Option<usize>,
-    /// Directory in which reports outlive the agent [default: none, the last reports are in memory only]
-    #[arg(long, env = "DRAINWATCH_STATE_DIR", value_name = "DIR")]
-    state_dir: Option<PathBuf>,
     /// Configuration in TOML; an unknown key is an error
-    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE", display_order = Setting::help_order("state-dir") + 1)]
     pub config: Option<PathBuf>,
-    /// Payload to look at: the first bytes of requests and responses, or none at all [default: heads]
-    #[arg(long, env = "DRAINWATCH_CAPTURE", value_name = "WHAT")]
-    capture: Option<Capture>,
-    /// Record every event, for `drainwatch replay` and for bug reports
-    #[arg(long, env = "DRAINWATCH_RECORD", value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Collector to send ended shutdowns to, over OTLP/HTTP: the URL above /v1/traces and /v1/logs [default: none]
-    #[arg(
-        long = "otlp.endpoint",
-        env = "DRAINWATCH_OTLP_ENDPOINT",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    otlp_endpoint: Option<String>,
-    /// Headers for the collector; better by environment or file than where `ps` shows them [default: none]
-    #[arg(
-        long = "otlp.headers",
-        env = "DRAINWATCH_OTLP_HEADERS",
-        value_name = "NAME=VALUE,...",
-        hide_env_values = true
-    )]
-    otlp_headers: Option<String>,
-    /// What to log [default: info]
-    #[arg(long = "log.level", env = "DRAINWATCH_LOG_LEVEL", value_name = "LEVEL")]
-    log_level: Option<LogLevel>,
-    /// How to log [default: text]
-    #[arg(long = "log.format", env = "DRAINWATCH_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
-    /// Who is asked for names.
+    /// Every setting that has a flag.
     #[command(flatten)]
-    names: NamesArgs,
-}
-
-impl RunArgs {
-    /// The flags as a layer of settings.
-    pub fn layer(&self) -> Result<Layer, Failure> {
-        Ok(Layer {
-            listen: self.listen,
-            telemetry_path: self.telemetry_path.clone(),
-            max_requests: self.max_requests,
-            log_level: self.log_level,
-            log_format: self.log_format,
-            state_dir: self.state_dir.clone(),
-            capture: self.capture,
-            record: self.record.clone(),
-            otlp_endpoint: secret("--otlp.endpoint", self.otlp_endpoint.as_deref())?,
-            otlp_headers: secret("--otlp.headers", self.otlp_headers.as_deref())?,
-            ..self.names.layer()
-        })
-    }
-}
-
-/// Who is asked for the names of workloads.
-#[derive(Debug, Args)]
-pub struct NamesArgs {
-    /// Ask the Kubernetes API for the pods of this node: where a service account or a kubeconfig is found, or never
-    /// [default: auto]
-    #[arg(long, env = "DRAINWATCH_KUBERNETES", value_name = "WHETHER")]
-    kubernetes: Option<Use>,
-    /// How to reach the Kubernetes API [default: the pod's service account]
-    #[arg(
-        long = "kubernetes.kubeconfig",
-        env = "DRAINWATCH_KUBERNETES_KUBECONFIG",
-        value_name = "FILE"
-    )]
-    kubeconfig: Option<PathBuf>,
-    /// Name of this node in Kubernetes [default: `NODE_NAME` of the environment, else the host's name]
-    #[arg(long = "kubernetes.node-name", env = "DRAINWATCH_KUBERNETES_NODE_NAME", value_name = "NAME",
-        value_parser = config::node_name)]
-    node_name: Option<String>,
-    /// Write a Kubernetes Event for each shutdown that went wrong: `kubectl describe` shows them [default: false]
-    #[arg(long = "kubernetes.events", env = "DRAINWATCH_KUBERNETES_EVENTS", value_name = "BOOL",
-        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    kubernetes_events: Option<bool>,
-    /// Docker's socket, auto (/var/run/docker.sock, where it is) or off [default: auto]
-    #[arg(long = "docker.socket", env = "DRAINWATCH_DOCKER_SOCKET", value_name = "PATH|off",
-        value_parser = config::socket)]
-    docker_socket: Option<Where>,
-    /// Podman's socket, auto (/run/podman/podman.sock, where it is) or off [default: auto]
-    #[arg(long = "podman.socket", env = "DRAINWATCH_PODMAN_SOCKET", value_name = "PATH|off",
-        value_parser = config::socket)]
-    podman_socket: Option<Where>,
-    /// Socket of the bus on which systemd is asked, auto (`/run/dbus/system_bus_socket`, where it is) or off
-    /// [default: auto]
-    #[arg(long = "systemd.bus", env = "DRAINWATCH_SYSTEMD_BUS", value_name = "PATH|off",
-        value_parser = config::socket)]
-    systemd_bus: Option<Where>,
-}
-
-impl NamesArgs {
-    /// The flags as a layer of settings.
-    pub fn layer(&self) -> Layer {
-        Layer {
-            kubernetes: self.kubernetes,
-            kubeconfig: self.kubeconfig.clone(),
-            node_name: self.node_name.clone(),
-            kubernetes_events: self.kubernetes_events,
-            docker_socket: self.docker_socket.clone(),
-            podman_socket: self.podman_socket.clone(),
-            systemd_bus: self.systemd_bus.clone(),
-            ..Layer::default()
-        }
-    }
-}
-
-/// A value that no message repeats, as clap's own would.
-fn secret<T: FromStr<Err = String>>(flag: &str, text: Option<&str>) -> Result<Option<T>, Failure> {
-    text.map(str::parse)
-        .transpose()
-        .map_err(|why| Failure::usage(format!("invalid value for '{flag}': {why}")))
+    pub settings: Flags,
 }
 
 /// How results are printed.
@@ -267,7 +148,13 @@ pub struct ClientArgs {
 #[derive(Debug, Args)]
 pub struct FormatArgs {
     /// How to print
-    #[arg(long, env = "DRAINWATCH_FORMAT", value_enum, default_value = "table")]
+    #[arg(
+        long,
+        env = "DRAINWATCH_FORMAT",
+        value_enum,
+        default_value = "table",
+        display_order = 900
+    )]
     pub format: Format,
 }
 
@@ -300,7 +187,7 @@ pub struct ShutdownsArgs {
 }
 
 fn since(text: &str) -> Result<String, String> {
-    crate::web::since(text, jiff::Timestamp::now()).map(|_| text.into())
+    crate::outlets::listing::since(text, jiff::Timestamp::now()).map(|_| text.into())
 }
 
 /// Flags of `show`.
@@ -339,7 +226,7 @@ pub struct DoctorArgs {
     pub config: Option<PathBuf>,
     /// Who is asked for names.
     #[command(flatten)]
-    pub names: NamesArgs,
+    pub settings: Flags,
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
@@ -371,6 +258,7 @@ pub struct DemoServerArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::config;
     use clap::CommandFactory;
 
     #[test]
@@ -396,7 +284,10 @@ mod tests {
                 env,
                 format!("DRAINWATCH_{}", long.to_uppercase().replace(['.', '-'], "_"))
             );
-            assert!(long == "config" || config::KEYS.contains(&long), "{long}");
+            assert!(
+                long == "config" || config::keys().any(|key| key == long),
+                "{long}"
+            );
         }
         let with_env = run
             .get_arguments()

@@ -9,9 +9,9 @@ use super::{
     width,
 };
 use crate::{
-    failure::Failure,
+    cli::{failure::Failure, render},
     kernel::{Diagnosis, Kernel},
-    names, render,
+    names,
 };
 
 /// What `--format json` prints.
@@ -24,9 +24,9 @@ struct Doctor<'a> {
 
 /// Prints the diagnosis; fails with what a start would fail with. Names are no condition of a start.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
-    let settings = settings(args.names.layer(), args.config.as_deref())?;
+    let settings = settings(&args.settings, args.config.as_deref())?;
     let diagnosis = Kernel::diagnose();
-    let names = runtime()?.block_on(names::probe(&settings));
+    let names = runtime()?.block_on(names::probe(&settings.names()));
     if is_table(args.format.format) {
         let colour = colour(&std::io::stdout());
         print(&(render::doctor(&diagnosis, width(), colour) + &render::names(&names, width())))?;

@@ -14,9 +14,12 @@ use super::{
     colour, failure_line, is_table, print, print_json, width,
 };
 use crate::{
-    client::Client,
-    failure::{Exit, Failure},
-    render,
+    cli::{
+        client::Client,
+        failure::{Exit, Failure},
+        render,
+    },
+    outlets::brief,
 };
 
 /// How often `watch` asks.
@@ -116,7 +119,7 @@ pub fn watch(args: &WatchArgs) -> Result<(), Failure> {
 
 fn print_line(report: &Report, format: Format) -> Result<(), Failure> {
     if is_table(format) {
-        print(&(render::line(report, colour(&io::stdout())) + "\n"))
+        print(&(brief::line(report, colour(&io::stdout())) + "\n"))
     } else {
         print_json(report, false)
     }

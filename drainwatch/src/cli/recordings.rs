@@ -8,12 +8,17 @@ use std::{
 
 use drainwatch_core::{class::Classes, event::Event};
 
-use super::{args::ReplayArgs, colour, is_table, print, print_json, run::node, width};
+use super::{args::ReplayArgs, colour, is_table, print, print_json, width};
 use crate::{
-    agent::Tape,
-    failure::{Exit, Failure},
-    recording::{self, Reader, RecordingError, Writer},
-    render,
+    agent::{
+        Tape,
+        recording::{self, Reader, RecordingError, Writer},
+    },
+    cli::{
+        failure::{Exit, Failure},
+        render,
+    },
+    names::node,
 };
 
 /// Prints the reports of a recording.

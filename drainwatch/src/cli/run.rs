@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::Path,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use drainwatch_core::workload::text::clean;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -17,21 +19,25 @@ use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
-    agent::{self, Agent},
-    config::{self, LogFormat, LogLevel, Settings},
-    failure::{Exit, Failure},
+    agent::source::Live,
+    agent::{
+        self, Agent,
+        config::{self, Flags, LogFormat, LogLevel, Settings},
+    },
+    cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
-    names,
-    render::text::{Colour, clean},
-    sinks::{Sink, otlp},
-    source::Live,
-    store::{Retention, Store, StoreError},
-    web,
+    names::{self, node},
+    outlets::{
+        sinks::{self, Sink, otlp},
+        store::{Retention, Store, StoreError},
+        text::Colour,
+        web,
+    },
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args.layer()?, args.config.as_deref())?;
+    let settings = settings(&args.settings, args.config.as_deref())?;
     start_log(&settings);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
@@ -42,7 +48,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// Flags and environment before the file before the defaults.
-pub fn settings(flags: config::Layer, file: Option<&Path>) -> Result<Settings, Failure> {
+pub fn settings(flags: &Flags, file: Option<&Path>) -> Result<Settings, Failure> {
+    let flags = flags.layer().map_err(Failure::usage)?;
     let file = file.map(read_config).transpose()?.unwrap_or_default();
     Ok(Settings::resolve(flags, file))
 }
@@ -63,16 +70,6 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|why| Failure::internal("the runtime did not start", why))
-}
-
-/// Name of this host, as reports spell it: `$NODE_NAME` where a pod is given it (a pod's host name is its own).
-pub fn node() -> String {
-    if let Ok(name) = std::env::var("NODE_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
 fn start_log(settings: &Settings) {
@@ -96,7 +93,7 @@ fn start_log(settings: &Settings) {
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
-    let listener = web::bind(settings.listen).await?;
+    let listener = bind(*settings.listen).await?;
     let mut stop = pin!(stop_signal()?);
     let store = match settings.state_dir.as_deref() {
         None => None,
@@ -115,8 +112,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .transpose()?;
     let collector = collector(settings)?;
     let options = KernelOptions {
-        capture: settings.capture.into(),
-        stop_signals: settings.stop_signals.clone(),
+        capture: settings.capture,
+        stop_signals: settings.stop_signals.to_vec(),
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
         tracing::info!("stopped before it was attached");
@@ -129,18 +126,21 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map_err(|why| Failure::internal("privileges stay", why))?;
     announce(&kernel, &kept, &listener, store.is_some());
 
-    let owners = names::kubernetes::Owners::for_events(settings);
-    let sinks = collector
-        .into_iter()
-        .chain(names::kubernetes::events(settings, &owners));
+    let whom = settings.names();
+    let owners = if settings.kubernetes_events {
+        names::kubernetes::Owners::kept()
+    } else {
+        names::kubernetes::Owners::default()
+    };
+    let sinks = collector.into_iter().chain(events(settings, &whom, &owners));
     let options = agent::Options {
         node: node(),
-        linger: settings.linger,
+        linger: *settings.linger,
         classes: Arc::clone(&settings.classes),
-        memory_reports: settings.memory_reports,
+        memory_reports: settings.memory_reports.get().into(),
         store,
         tape,
-        names: names::start(settings, &owners),
+        names: names::start(&whom, &owners),
         sinks: sinks.collect(),
     };
     let source = Live::new(kernel, settings.classes.header_rules());
@@ -148,8 +148,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         Agent::new(source, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
     let (stop_web, web_stopped) = watch::channel(false);
     let web_options = web::Options {
-        telemetry_path: settings.telemetry_path.clone(),
-        max_requests: settings.max_requests,
+        telemetry_path: settings.telemetry_path.to_string(),
+        max_requests: *settings.max_requests,
     };
     service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
@@ -164,6 +164,27 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         tracing::error!("the store was too slow: the last reports may be missing in it");
     }
     Ok(())
+}
+
+/// Binds the address; an occupied port is a [`Failure`] of one line.
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|why| {
+        let (exit, advice) = match why.kind() {
+            io::ErrorKind::AddrInUse => (
+                Exit::Unavailable,
+                "stop what listens there, or give another --web.listen-address",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                Exit::Privilege,
+                "give --web.listen-address a port above 1023, or add CAP_NET_BIND_SERVICE",
+            ),
+            _ => (
+                Exit::Unavailable,
+                "give an address of this host to --web.listen-address",
+            ),
+        };
+        Failure::new(exit, format!("cannot listen on {address}: {why}; {advice}"))
+    })
 }
 
 fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
@@ -181,6 +202,18 @@ fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
     let sink = otlp::start(endpoint, otlp_headers.clone())
         .map_err(|why| Failure::new(Exit::Unavailable, why.to_string()))?;
     Ok(Some(sink))
+}
+
+/// The sink of Kubernetes Events, where they are wanted and there is a cluster.
+fn events(settings: &Settings, whom: &names::Options, owners: &names::kubernetes::Owners) -> Option<Sink> {
+    if !settings.kubernetes_events {
+        return None;
+    }
+    let options = names::kubernetes::Options::find(whom);
+    if options.is_none() {
+        tracing::warn!("no Kubernetes Events are written: there is no cluster here, see `drainwatch doctor`");
+    }
+    options.map(|options| sinks::kubernetes::sink(options, owners.clone()))
 }
 
 /// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that
@@ -225,8 +258,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Opens the store, once an agent that is on its way out has let go of it.
 async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failure> {
     let retention = Retention {
-        reports: settings.max_reports,
-        age: settings.max_age,
+        reports: settings.max_reports.get().into(),
+        age: *settings.max_age,
     };
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let began = Instant::now();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::agent::Handle;
+use crate::outlets::questions::Handle;
 
 /// Tells when the agent is ready, as `/readyz` does, and, where a watchdog is set, that its loop turns.
 pub fn spawn(handle: Handle) {

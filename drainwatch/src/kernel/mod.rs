@@ -18,7 +18,11 @@ mod probes;
 
 pub use load::give_memory_back;
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -30,17 +34,18 @@ use drainwatch_core::{
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
 /// How much of the payload is captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum CaptureMode {
     /// The first bytes of requests and responses.
     #[default]
     Heads,
-    /// No payload at all: every protocol is judged by turn-taking.
+    /// Nothing: every request is judged by turn-taking on the wire.
     None,
 }
 
@@ -76,10 +81,10 @@ pub struct Diagnosis {
     pub refusal: Option<String>,
 }
 
-/// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Counters kept by the kernel side, since load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events put into the ring since load.
+    /// Events put into the ring.
     pub events: u64,
     /// Lost: ring full.
     pub ring_full: u64,
@@ -89,10 +94,30 @@ pub struct Losses {
     pub map_full: u64,
     /// Payload that could not be read.
     pub payload: u64,
-    /// Program runs that the kernel skipped (`recursion_misses`).
-    pub skipped_runs: u64,
+    /// Runs that the kernel skipped and no other program stood in for, by probe.
+    pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Ring entries that userspace could not decode.
     pub undecodable: u64,
+}
+
+/// Probes whose skipped runs concern one connection each: the kernel's own positions show the gap there, and what is
+/// claimed of that connection is less.
+const CONFINED: [&str; 2] = ["socket_read", "socket_write"];
+
+impl Losses {
+    /// Skipped runs, of all probes.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_runs.values().sum()
+    }
+
+    /// Skipped runs that leave no trace where they are missing, so that anything may be.
+    pub fn skipped_without_trace(&self) -> u64 {
+        let confined: u64 = CONFINED
+            .iter()
+            .filter_map(|probe| self.skipped_runs.get(probe))
+            .sum();
+        self.skipped() - confined
+    }
 }
 
 /// TCP resets of one cgroup since load.

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use drainwatch::{
-    names::kubernetes::{self, Options, Owners},
-    sinks::{Count, Sink},
+    names::kubernetes::{Options, Owners},
+    outlets::sinks::{Count, Sink, kubernetes},
 };
 use drainwatch_core::report::Report;
 use serde_json::{Value, json};

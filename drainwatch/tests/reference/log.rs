@@ -3,7 +3,7 @@
 use super::source::{Source, keys};
 
 pub fn page() -> String {
-    let source = Source::read(&["drainwatch/src/sinks/summary.rs"], &[]);
+    let source = Source::read(&["drainwatch/src/outlets/sinks/summary.rs"], &[]);
     let fields = source.fields("Summary").into_iter().map(|mut entry| {
         // A value that is not known is left away here, never `null`.
         if let Some(kind) = entry.kind.strip_suffix(" or `null`") {

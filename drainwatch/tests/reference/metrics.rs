@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use drainwatch::metrics;
+use drainwatch::outlets::metrics;
 
 use super::source::cell;
 

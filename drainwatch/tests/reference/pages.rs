@@ -3,7 +3,7 @@
 use std::{fs, path::Path, path::PathBuf};
 
 use clap::Parser;
-use drainwatch::{cli::args::Cli, failure::EXIT_CODES};
+use drainwatch::{cli::args::Cli, cli::failure::EXIT_CODES};
 use drainwatch_core::report::{Cause, FindingCode, Trigger, Verdict};
 
 fn root() -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use drainwatch::recording::VERSION;
+use drainwatch::agent::recording::VERSION;
 
 use super::source::{Source, keys, words};
 
@@ -34,7 +34,7 @@ pub fn page() -> String {
     let constant = usize::try_from(VERSION).unwrap();
     let source = Source::read(
         &[
-            "drainwatch/src/recording.rs",
+            "drainwatch/src/agent/recording.rs",
             "drainwatch-core/src/class.rs",
             "drainwatch-core/src/event.rs",
             "drainwatch-core/src/exchange.rs",

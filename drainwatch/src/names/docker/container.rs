@@ -9,7 +9,7 @@ use drainwatch_core::workload::{
 };
 use nix::libc::SIGTERM;
 
-use crate::config;
+use crate::names::signal;
 
 /// What both runtimes give a container that asks for nothing else, in seconds.
 const GRACE_SECONDS: f64 = 10.0;
@@ -68,7 +68,7 @@ pub(super) fn of_inspection(origin: Origin, inspection: &ContainerInspectRespons
     let asked = config
         .and_then(|config| config.stop_signal.as_deref())
         .filter(|text| !text.is_empty());
-    container.stop_signal = asked.map_or(Some(SIGTERM.cast_unsigned()), |text| config::signal(text).ok());
+    container.stop_signal = asked.map_or(Some(SIGTERM.cast_unsigned()), |text| signal(text).ok());
     container.grace_seconds = grace(config.and_then(|config| config.stop_timeout));
     Some(container)
 }

@@ -344,9 +344,9 @@ fn given_a_socket_that_may_not_be_opened_then_the_line_says_who_may() {
 
 #[test]
 fn given_the_settings_then_off_is_nobody_and_a_path_is_worth_telling() {
-    assert_eq!(Options::find(Origin::Docker, &Where::Off), None);
-    let at = Options::find(Origin::Docker, &Where::At("/d".into())).unwrap();
+    assert_eq!(Options::find(Origin::Docker, &Socket::Off), None);
+    let at = Options::find(Origin::Docker, &Socket::At("/d".into())).unwrap();
     assert!(at.explicit && at.expected());
-    let auto = Options::find(Origin::Podman, &Where::Auto).unwrap();
+    let auto = Options::find(Origin::Podman, &Socket::Auto).unwrap();
     assert_eq!((auto.socket, auto.explicit), (PODMAN_SOCKET.into(), false));
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use drainwatch_core::workload::text::clean;
 use kube::{
     Client, Config,
     client::ClientBuilder,
@@ -9,11 +10,7 @@ use kube::{
 };
 
 use super::guard::{Guard, Heard};
-use crate::{
-    cli::run::node,
-    config::{Settings, Use},
-    render::text::clean,
-};
+use crate::names::{self, Use, node};
 
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -33,20 +30,20 @@ pub struct Options {
 
 impl Options {
     /// What is configured, where a cluster is found here.
-    pub fn find(settings: &Settings) -> Option<Self> {
+    pub fn find(whom: &names::Options) -> Option<Self> {
         let in_cluster =
             std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && Path::new(SERVICE_ACCOUNT).exists();
-        if settings.kubernetes == Use::Off || (settings.kubeconfig.is_none() && !in_cluster) {
+        if whom.kubernetes == Use::Off || (whom.kubeconfig.is_none() && !in_cluster) {
             return None;
         }
         let from_environment = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
-        let (node, node_from) = match (&settings.node_name, from_environment) {
+        let (node, node_from) = match (&whom.node_name, from_environment) {
             (Some(name), _) => (name.clone(), "--kubernetes.node-name"),
             (None, Some(name)) => (name, "NODE_NAME"),
             (None, None) => (node().to_lowercase(), "the host's name"),
         };
         Some(Self {
-            kubeconfig: settings.kubeconfig.clone(),
+            kubeconfig: whom.kubeconfig.clone(),
             node,
             node_from,
         })

@@ -12,7 +12,6 @@ use k8s_openapi::{
 };
 
 use super::pod::controlling;
-use crate::config::Settings;
 
 /// Most pods that are known.
 const MOST: usize = 4096;
@@ -48,15 +47,6 @@ impl Owners {
     /// A table that keeps what is noted; the default one keeps nothing.
     pub fn kept() -> Self {
         Self(Some(Arc::default()))
-    }
-
-    /// One that keeps what is noted where Events are wanted.
-    pub fn for_events(settings: &Settings) -> Self {
-        if settings.kubernetes_events {
-            Self::kept()
-        } else {
-            Self::default()
-        }
     }
 
     /// Notes a pod.

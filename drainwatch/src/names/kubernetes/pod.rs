@@ -14,7 +14,7 @@ use k8s_openapi::{
     },
 };
 
-use crate::config::signal;
+use crate::names::signal;
 
 /// Longest container id that is believed: runtimes make 64 hexadecimal digits.
 const ID: usize = 128;

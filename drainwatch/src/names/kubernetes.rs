@@ -1,0 +1,71 @@
+//! The pods of this node, from the Kubernetes API: one watch.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `client` | the way to the API server: where it is, who this node is |
+//! | `guard` | how far the server is believed: time, length, wholeness |
+//! | `watch` | list and watch, whatever the server does; what changed is told |
+//! | `pod` | a pod to its description. Pure, total |
+//! | `owners` | which object controls a pod, for Events |
+
+mod client;
+mod guard;
+mod owners;
+mod pod;
+mod watch;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+
+pub use client::{Connection, Options};
+use drainwatch_core::workload::description::Origin;
+pub use owners::{Owned, Owners, of_owner};
+pub use pod::controlling;
+pub use watch::tell;
+
+use super::{Probed, Use};
+
+/// What it costs to do without.
+const COSTS: &str = "pods go by their cgroups, without grace period and preStop";
+
+/// Asks once: the pods of this node.
+pub async fn probe(whom: &super::Options) -> Probed {
+    let probed = |asked, ok, says| Probed {
+        origin: Origin::Kubernetes,
+        asked,
+        ok,
+        says,
+    };
+    let Some(options) = Options::find(whom) else {
+        let says = match whom.kubernetes {
+            Use::Off => format!("off by --kubernetes; {COSTS}"),
+            Use::Auto => "no cluster here: neither a service account nor --kubernetes.kubeconfig".into(),
+        };
+        return probed(false, false, says);
+    };
+    match count(&options).await {
+        Ok(says) => probed(true, true, says),
+        Err(why) => probed(true, false, format!("{why}; meanwhile {COSTS}")),
+    }
+}
+
+async fn count(options: &Options) -> Result<String, String> {
+    let connection = options.connect().await?;
+    let pods: Api<Pod> = Api::all(connection.client.clone());
+    let of_node = ListParams::default()
+        .fields(&format!("spec.nodeName={}", options.node))
+        .match_any();
+    let list = pods
+        .list_metadata(&of_node)
+        .await
+        .map_err(|error| connection.sentence(&error, watch::NEEDS))?;
+    if list.items.is_empty() && watch::is_missing(options, &connection).await {
+        return Err(options.no_such_node());
+    }
+    Ok(format!(
+        "{} pods of node {}, from {}",
+        list.items.len(),
+        options.node,
+        connection.server
+    ))
+}

@@ -1,0 +1,421 @@
+//! From numbers to metric families: names, help texts, labels.
+
+use std::collections::BTreeMap;
+
+use drainwatch_core::{
+    report::{Cause, FindingCode, Trigger, Verdict},
+    workload::description::Origin,
+};
+use prometheus::{
+    Gauge, GaugeVec, IntGauge, Opts, Registry,
+    process_collector::ProcessCollector,
+    proto::{Bucket, Counter, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use super::{
+    Known, Labels, Scrape,
+    series::{BUCKETS, Histogram, RESETS, Series},
+};
+use crate::outlets::sinks::Count;
+
+/// A family that every workload has series of.
+pub struct WorkloadFamily {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    add: fn(&mut Adder<'_>, &Series),
+}
+
+/// Every one of them.
+pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
+    WorkloadFamily {
+        name: "drainwatch_shutdowns_total",
+        help: "Shutdowns that ended, by what began them and how they went.",
+        kind: MetricType::COUNTER,
+        add: |out, series| {
+            for (trigger, verdicts) in Trigger::ALL.iter().zip(&series.shutdowns) {
+                for (verdict, count) in Verdict::ALL.iter().zip(verdicts) {
+                    out.counter(
+                        &[("trigger", trigger.as_str()), ("verdict", verdict.as_str())],
+                        *count,
+                    );
+                }
+            }
+        },
+    },
+    WorkloadFamily {
+        name: "drainwatch_severed_requests_total",
+        help: "Requests that a shutdown cut, by cause and class of traffic.",
+        kind: MetricType::COUNTER,
+        add: |out, series| {
+            for (class, causes) in &series.severed {
+                for (cause, count) in Cause::ALL.iter().zip(causes) {
+                    out.counter(&[("cause", cause.as_str()), ("class", class)], *count);
+                }
+            }
+        },
+    },
+    WorkloadFamily {
+        name: "drainwatch_drained_requests_total",
+        help: "Requests that were outstanding or arrived during a shutdown and finished.",
+        kind: MetricType::COUNTER,
+        add: |out, series| out.counter(&[], series.drained),
+    },
+    WorkloadFamily {
+        name: "drainwatch_shutdown_findings_total",
+        help: "Shutdowns in which this was found wrong.",
+        kind: MetricType::COUNTER,
+        add: |out, series| {
+            for (code, count) in FindingCode::ALL.iter().zip(&series.findings) {
+                out.counter(&[("finding", code.as_str())], *count);
+            }
+        },
+    },
+    WorkloadFamily {
+        name: "drainwatch_shutdown_seconds",
+        help: "From the first stop signal until the workload was gone.",
+        kind: MetricType::HISTOGRAM,
+        add: |out, series| out.histogram(&series.shutdown_seconds),
+    },
+    WorkloadFamily {
+        name: "drainwatch_drain_seconds",
+        help: "From the first stop signal until the last outstanding request ended.",
+        kind: MetricType::HISTOGRAM,
+        add: |out, series| out.histogram(&series.drain_seconds),
+    },
+    WorkloadFamily {
+        name: "drainwatch_endpoint_lag_seconds",
+        help: "From the first stop signal until the last new connection or request arrived.",
+        kind: MetricType::HISTOGRAM,
+        add: |out, series| out.histogram(&series.lag_seconds),
+    },
+    WorkloadFamily {
+        name: "drainwatch_tcp_resets_total",
+        help: "TCP resets, by direction and whether the workload was serving or shutting down.",
+        kind: MetricType::COUNTER,
+        add: |out, series| {
+            for ((direction, phase), count) in RESETS.iter().zip(series.resets) {
+                out.counter(&[("direction", direction), ("phase", phase)], count);
+            }
+        },
+    },
+    WorkloadFamily {
+        name: "drainwatch_recommended_prestop_seconds",
+        help: "Time before the stop signal that the last 20 stops call for: the longest lag of new requests, rounded up, and 1 s; 0 where none came late. Absent where no traffic was measured.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.recommended.and_then(|recommended| recommended.prestop)),
+    },
+    WorkloadFamily {
+        name: "drainwatch_recommended_grace_seconds",
+        help: "Grace period that the last 20 stops call for: preStop (recommended, or configured where longer), and the longest of 1.5 times the longest drain, the longest time to its own end and 5 s, and twice the time after which SIGKILL cut requests. Absent before the first stop.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.recommended.map(|recommended| recommended.grace)),
+    },
+    WorkloadFamily {
+        name: "drainwatch_configured_prestop_seconds",
+        help: "Time that the configured preStop hook takes, 0 without one. Absent where nobody says so, or it cannot be told beforehand.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.configured_prestop),
+    },
+    WorkloadFamily {
+        name: "drainwatch_configured_grace_seconds",
+        help: "Configured time from the beginning of the stop (of a pod: its deletion) to SIGKILL. Absent where nobody says so, or it is endless.",
+        kind: MetricType::GAUGE,
+        add: |out, series| out.gauge(series.configured_grace),
+    },
+];
+
+impl WorkloadFamily {
+    /// The family with the series of every workload.
+    pub fn collect(&self, workloads: &BTreeMap<Labels, Known>) -> MetricFamily {
+        let mut metrics = Vec::new();
+        for (labels, known) in workloads {
+            (self.add)(
+                &mut Adder {
+                    metrics: &mut metrics,
+                    labels,
+                },
+                &known.series,
+            );
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.into());
+        family.set_help(self.help.into());
+        family.set_field_type(self.kind);
+        family.set_metric(metrics);
+        family
+    }
+}
+
+/// Numbers of one origin of names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OriginSeries {
+    /// It answers.
+    pub up: bool,
+    /// How often it did not.
+    pub failures: u64,
+    /// Workloads that it did not name in time.
+    pub unresolved: u64,
+}
+
+/// Adds series of one workload.
+pub struct Adder<'a> {
+    metrics: &'a mut Vec<Metric>,
+    labels: &'a Labels,
+}
+
+impl Adder<'_> {
+    fn metric(&self, more: &[(&str, &str)]) -> Metric {
+        let Labels {
+            namespace,
+            workload,
+            kind,
+            container,
+        } = self.labels;
+        let own: [(&str, &str); 4] = [
+            ("namespace", namespace),
+            ("workload", workload),
+            ("workload_kind", kind),
+            ("container", container),
+        ];
+        let mut pairs: Vec<_> = own
+            .iter()
+            .chain(more)
+            .map(|(name, value)| pair(name, value))
+            .collect();
+        pairs.sort_by(|a, b| a.name().cmp(b.name()));
+        Metric::from_label(pairs)
+    }
+
+    // Counts and counters are far below the 2^53 that f64, the format's number, holds exactly.
+    #[expect(clippy::cast_precision_loss, reason = "the exposition format has only f64")]
+    fn counter(&mut self, more: &[(&str, &str)], count: u64) {
+        let mut metric = self.metric(more);
+        let mut counter = Counter::default();
+        counter.set_value(count as f64);
+        metric.set_counter(counter);
+        self.metrics.push(metric);
+    }
+
+    fn gauge(&mut self, value: Option<f64>) {
+        let Some(value) = value else { return };
+        let mut metric = self.metric(&[]);
+        let mut gauge = prometheus::proto::Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+        self.metrics.push(metric);
+    }
+
+    fn histogram(&mut self, histogram: &Histogram) {
+        let (cumulative, count, sum) = histogram.snapshot();
+        let buckets = BUCKETS.iter().zip(cumulative).map(|(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut proto = prometheus::proto::Histogram::default();
+        proto.set_bucket(buckets.collect());
+        proto.set_sample_count(count);
+        proto.set_sample_sum(sum);
+        let mut metric = self.metric(&[]);
+        metric.set_histogram(proto);
+        self.metrics.push(metric);
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.into());
+    pair.set_value(value.into());
+    pair
+}
+
+/// The agent's own metrics, on the crate's registry.
+#[derive(Debug)]
+pub struct Agent {
+    registry: Registry,
+    probes: GaugeVec,
+    under_way: IntGauge,
+    workloads: IntGauge,
+}
+
+impl Agent {
+    /// Registers them.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let info = Opts::new("drainwatch_build_info", "1, with the version as a label.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let info = Gauge::with_opts(info)?;
+        info.set(1.0);
+        let probes = Opts::new(
+            "drainwatch_probe_status",
+            "1 when the probe is attached and works, else 0.",
+        );
+        let probes = GaugeVec::new(probes, &["probe"])?;
+        let under_way = IntGauge::new("drainwatch_shutdowns_under_way", "Shutdowns that go on now.")?;
+        let workloads = IntGauge::new("drainwatch_workloads", "Workloads with series of their own.")?;
+        registry.register(Box::new(info))?;
+        registry.register(Box::new(probes.clone()))?;
+        registry.register(Box::new(under_way.clone()))?;
+        registry.register(Box::new(workloads.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self {
+            registry,
+            probes,
+            under_way,
+            workloads,
+        })
+    }
+
+    /// Their families.
+    pub fn collect(&self, scrape: &Scrape<'_>, workloads: usize, overflowed: u64) -> Vec<MetricFamily> {
+        for probe in scrape.probes {
+            self.probes
+                .with_label_values(&[probe.probe])
+                .set(f64::from(u8::from(probe.ok)));
+        }
+        self.under_way
+            .set(i64::try_from(scrape.under_way).unwrap_or(i64::MAX));
+        self.workloads.set(i64::try_from(workloads).unwrap_or(i64::MAX));
+        let losses = &scrape.losses;
+        let lost = [
+            ("ring_full", losses.ring_full),
+            ("no_storage", losses.no_storage),
+            ("map_full", losses.map_full),
+            ("payload", losses.payload),
+            ("skipped_run", losses.skipped()),
+            ("undecodable", losses.undecodable),
+        ];
+        let mut families = self.registry.gather();
+        families.push(counters(
+            "drainwatch_kernel_events_total",
+            "Events that the kernel side put into the ring.",
+            &[(&[], losses.events)],
+        ));
+        let lost = lost.map(|(reason, count)| ([("reason", reason)], count));
+        let lost: Vec<(&[(&str, &str)], u64)> =
+            lost.iter().map(|(labels, count)| (&labels[..], *count)).collect();
+        families.push(counters(
+            "drainwatch_kernel_events_lost_total",
+            "Evidence that was lost on its way from the kernel, by reason.",
+            &lost,
+        ));
+        let skipped: Vec<_> = losses
+            .skipped_runs
+            .iter()
+            .map(|(probe, count)| ([("probe", *probe)], *count))
+            .collect();
+        let skipped: Vec<(&[(&str, &str)], u64)> = skipped
+            .iter()
+            .map(|(labels, count)| (&labels[..], *count))
+            .collect();
+        families.push(counters(
+            "drainwatch_probe_skipped_runs_total",
+            "Runs of a probe's programs that the kernel skipped, and no other program stood in for. Those of socket_read \
+             and socket_write make the evidence of one connection each incomplete, others that of the whole node.",
+            &skipped,
+        ));
+        families.push(counters(
+            "drainwatch_store_errors_total",
+            "Reports that could not be stored.",
+            &[(&[], scrape.store_errors)],
+        ));
+        families.push(counters(
+            "drainwatch_workloads_overflowed_total",
+            "Workloads that found no room for series of their own and are counted as `_overflow`.",
+            &[(&[], overflowed)],
+        ));
+        if !scrape.sinks.is_empty() {
+            families.push(sinks(scrape.sinks));
+        }
+        families
+    }
+
+    /// Families of the origins of names: whether each answers, its failures, what it did not name in time.
+    pub fn origins(origins: &BTreeMap<Origin, OriginSeries>) -> Vec<MetricFamily> {
+        if origins.is_empty() {
+            return Vec::new();
+        }
+        let labels: Vec<_> = origins
+            .keys()
+            .map(|origin| [("origin", origin.as_str())])
+            .collect();
+        let series = |value: fn(&OriginSeries) -> u64| -> Vec<(&[(&str, &str)], u64)> {
+            let values = origins.values().map(value);
+            labels.iter().map(|labels| &labels[..]).zip(values).collect()
+        };
+        let mut up = counters(
+            "drainwatch_names_up",
+            "1 when this origin of names answers, else 0.",
+            &series(|origin| u64::from(origin.up)),
+        );
+        up.set_field_type(MetricType::GAUGE);
+        for metric in up.mut_metric() {
+            let mut gauge = prometheus::proto::Gauge::default();
+            gauge.set_value(metric.get_counter().get_value());
+            metric.set_gauge(gauge);
+        }
+        vec![
+            up,
+            counters(
+                "drainwatch_names_failures_total",
+                "How often this origin of names did not answer.",
+                &series(|origin| origin.failures),
+            ),
+            counters(
+                "drainwatch_names_unresolved_total",
+                "Workloads of which something had to be told before this origin had named them.",
+                &series(|origin| origin.unresolved),
+            ),
+        ]
+    }
+}
+
+/// Reports by sink and result; of every configured sink from the start.
+fn sinks(sinks: &[(&'static str, Count)]) -> MetricFamily {
+    let series: Vec<_> = sinks
+        .iter()
+        .flat_map(
+            |&(
+                sink,
+                Count {
+                    sent,
+                    failed,
+                    dropped,
+                },
+            )| {
+                [("sent", sent), ("failed", failed), ("dropped", dropped)]
+                    .map(|(result, count)| ([("result", result), ("sink", sink)], count))
+            },
+        )
+        .collect();
+    let series: Vec<(&[(&str, &str)], u64)> = series
+        .iter()
+        .map(|(labels, count)| (&labels[..], *count))
+        .collect();
+    counters(
+        "drainwatch_sink_reports_total",
+        "Reports of ended shutdowns by where they were to go: `failed` the other side did not take, \
+         `dropped` found no room in the queue.",
+        &series,
+    )
+}
+
+/// A family of counters that something else keeps.
+#[expect(clippy::cast_precision_loss, reason = "the exposition format has only f64")]
+fn counters(name: &str, help: &str, series: &[(&[(&str, &str)], u64)]) -> MetricFamily {
+    let metrics = series.iter().map(|(labels, count)| {
+        let mut counter = Counter::default();
+        counter.set_value(*count as f64);
+        let mut metric = Metric::from_label(labels.iter().map(|(name, value)| pair(name, value)).collect());
+        metric.set_counter(counter);
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(name.into());
+    family.set_help(help.into());
+    family.set_field_type(MetricType::COUNTER);
+    family.set_metric(metrics.collect());
+    family
+}

@@ -1,0 +1,422 @@
+//! The embedded store: every report, under `--state-dir`, in `reports.redb`.
+//!
+//! Tables: `reports` holds JSON under (time of end in ms since the epoch, id), so that newest first
+//! is a scan backwards; `ids` finds the time of an id; `open` names the reports that were stored
+//! before their shutdown ended. Invariant: the three change in one transaction, so `ids` and
+//! `reports` always name the same set. A file that cannot be read is renamed, never deleted.
+
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use drainwatch_core::report::{Moment, MomentKind, Report, Verdict};
+use redb::{
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, TableDefinition, WriteTransaction,
+};
+
+use crate::outlets::listing::{Filter, Head, Matches};
+
+const REPORTS: TableDefinition<(i64, &str), &[u8]> = TableDefinition::new("reports");
+const IDS: TableDefinition<&str, i64> = TableDefinition::new("ids");
+const OPEN: TableDefinition<&str, ()> = TableDefinition::new("open");
+
+/// Name of the file under the state directory.
+pub const FILE: &str = "reports.redb";
+
+/// Page cache; redb's default of 1 GiB is not for a node agent.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Why the store cannot be used. Each message is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds it.
+    #[error("the store {} is in use by another agent; stop that one, or give another --state-dir", path.display())]
+    InUse {
+        /// File.
+        path: PathBuf,
+    },
+    /// The directory or the file cannot be used.
+    #[error("cannot use the store {}: {why}; check --state-dir and its permissions", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// Cause.
+        why: std::io::Error,
+    },
+    /// Its content is damaged.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A failure closed it, and it could not be opened again so far.
+    #[error("the store is closed after an error of its disk; see the log, and make room under --state-dir")]
+    Closed,
+    /// The embedded database refused.
+    #[error("the store failed: {0}")]
+    Database(#[from] Box<redb::Error>),
+}
+
+macro_rules! from_redb {
+    ($($error:ident),*) => { $(
+        impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self { Self::Database(Box::new(error.into())) }
+        }
+    )* };
+}
+from_redb!(TransactionError, TableError, CommitError, StorageError);
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Most reports.
+    pub reports: u64,
+    /// Oldest report.
+    pub age: Duration,
+}
+
+/// A report on its way into the store.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Id of the report.
+    pub id: String,
+    /// Time of its end, or of this writing where it has not ended; ms since the epoch.
+    pub ended_ms: i64,
+    /// It has not ended.
+    pub open: bool,
+    /// The report.
+    pub json: Arc<str>,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Where a damaged predecessor was moved, and what was wrong with it.
+    pub quarantined: Option<(PathBuf, String)>,
+    /// Reports whose shutdown was going on when the last agent stopped; now marked as unfinished.
+    pub unfinished: usize,
+}
+
+/// The store. Reads may run beside a write.
+#[derive(Debug)]
+pub struct Store {
+    /// `None` while a database that had failed could not be opened again.
+    database: RwLock<Option<Database>>,
+    path: PathBuf,
+    retention: Retention,
+}
+
+impl Store {
+    /// Opens or creates the store under `dir`, which is created when missing. `now_ms` is the wall clock.
+    pub fn open(dir: &Path, retention: Retention, now_ms: i64) -> Result<Opened, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|why| StoreError::Io {
+            path: dir.into(),
+            why,
+        })?;
+        let path = dir.join(FILE);
+        let mut quarantined = None;
+        let store = match Self::try_open(&path, retention) {
+            Err(StoreError::Corrupt(why)) => {
+                let aside = free_name(&path, now_ms);
+                std::fs::rename(&path, &aside).map_err(|why| StoreError::Io {
+                    path: aside.clone(),
+                    why,
+                })?;
+                quarantined = Some((aside, why));
+                Self::try_open(&path, retention)?
+            }
+            other => other?,
+        };
+        let unfinished = store.mark_unfinished()?;
+        store.write(&[], &[], now_ms)?;
+        Ok(Opened {
+            store,
+            quarantined,
+            unfinished,
+        })
+    }
+
+    fn try_open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        // redb checks what it reads by assertions in places; a damaged file must not end the agent.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(path, retention)));
+        std::panic::set_hook(hook);
+        opened.unwrap_or_else(|_| Err(StoreError::Corrupt("its pages contradict each other".into())))
+    }
+
+    fn open_database(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        let store = Self {
+            database: RwLock::new(Some(database(path)?)),
+            path: path.into(),
+            retention,
+        };
+        store.probe().map_err(|error| match error {
+            StoreError::Database(error) => StoreError::Corrupt(error.to_string()),
+            other => other,
+        })?;
+        Ok(store)
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_read()?)
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_write()?)
+    }
+
+    /// As an error of the disk leaves it.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        *self.database.write().unwrap() = None;
+    }
+
+    /// Closes the database and opens it again: after an error of the disk it refuses everything else.
+    /// What was committed before is still there.
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        *open = Some(database(&self.path)?);
+        Ok(())
+    }
+
+    /// Creates the tables and reads both ends of them, so that damage shows now and not at the first shutdown.
+    fn probe(&self) -> Result<(), StoreError> {
+        let write = self.begin_write()?;
+        {
+            let reports = write.open_table(REPORTS)?;
+            let ids = write.open_table(IDS)?;
+            write.open_table(OPEN)?;
+            if reports.len()? != ids.len()? {
+                return Err(StoreError::Corrupt(
+                    "its index and its reports differ in number".into(),
+                ));
+            }
+            for end in [reports.first()?, reports.last()?].into_iter().flatten() {
+                let _: Head = serde_json::from_slice(end.1.value()).map_err(|error| {
+                    StoreError::Corrupt(format!("a report in it is not readable: {error}"))
+                })?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Reports stored before their end: says so in each of them, and never calls such a shutdown clean.
+    fn mark_unfinished(&self) -> Result<usize, StoreError> {
+        let ids: Vec<String> = {
+            let read = self.begin_read()?;
+            let open = read.open_table(OPEN)?;
+            open.iter()?
+                .map(|row| Ok(row?.0.value().to_owned()))
+                .collect::<Result<_, StorageError>>()?
+        };
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let write = self.begin_write()?;
+        for id in &ids {
+            write.open_table(OPEN)?.remove(id.as_str())?;
+            let Some(ended_ms) = write.open_table(IDS)?.get(id.as_str())?.map(|at| at.value()) else {
+                continue;
+            };
+            let mut reports = write.open_table(REPORTS)?;
+            let marked = reports
+                .get((ended_ms, id.as_str()))?
+                .and_then(|json| serde_json::from_slice(json.value()).ok())
+                .and_then(|report| serde_json::to_vec(&unfinished(report, ended_ms)).ok());
+            if let Some(json) = marked {
+                reports.insert((ended_ms, id.as_str()), json.as_slice())?;
+            }
+        }
+        write.commit()?;
+        Ok(ids.len())
+    }
+
+    /// Puts `entries` in (each replacing what its id held), takes `removed` out, and drops what
+    /// retention does not allow, durably and in one transaction.
+    pub fn write(&self, entries: &[Entry], removed: &[String], now_ms: i64) -> Result<(), StoreError> {
+        let write = self.begin_write()?;
+        for id in removed {
+            forget(&write, id)?;
+        }
+        for entry in entries {
+            forget(&write, &entry.id)?;
+            write
+                .open_table(REPORTS)?
+                .insert((entry.ended_ms, entry.id.as_str()), entry.json.as_bytes())?;
+            write.open_table(IDS)?.insert(entry.id.as_str(), entry.ended_ms)?;
+            if entry.open {
+                write.open_table(OPEN)?.insert(entry.id.as_str(), ())?;
+            }
+        }
+        let age_ms = i64::try_from(self.retention.age.as_millis()).unwrap_or(i64::MAX);
+        let oldest = now_ms.saturating_sub(age_ms);
+        loop {
+            let first = {
+                let reports = write.open_table(REPORTS)?;
+                let count = reports.len()?;
+                reports
+                    .first()?
+                    .map(|(key, _)| (key.value().0, key.value().1.to_owned()))
+                    .filter(|(ended_ms, _)| count > self.retention.reports || *ended_ms < oldest)
+            };
+            match first {
+                Some((_, id)) => forget(&write, &id)?,
+                None => break,
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Adds what `filter` asks for to `matches`, newest first, leaving out the ids in `known`.
+    pub fn list(
+        &self,
+        filter: &Filter,
+        known: &HashSet<String>,
+        matches: &mut Matches,
+    ) -> Result<(), StoreError> {
+        let read = self.begin_read()?;
+        let reports = read.open_table(REPORTS)?;
+        let from = filter.since_ms.unwrap_or(i64::MIN);
+        for row in reports.range((from, "")..)?.rev() {
+            let (key, json) = row?;
+            if known.contains(key.value().1) {
+                continue;
+            }
+            let Ok(json) = std::str::from_utf8(json.value()) else {
+                continue;
+            };
+            let Ok(head) = serde_json::from_str::<Head>(json) else {
+                continue;
+            };
+            if filter.takes(&head) && !matches.push(json.into()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last reports, newest first, at most `most`.
+    pub fn last(&self, most: usize) -> Result<Vec<Arc<str>>, StoreError> {
+        let read = self.begin_read()?;
+        let reports = read.open_table(REPORTS)?;
+        let mut last = Vec::new();
+        for row in reports.iter()?.rev().take(most) {
+            let (_, json) = row?;
+            last.extend(std::str::from_utf8(json.value()).map(Arc::from));
+        }
+        Ok(last)
+    }
+
+    /// Ids that begin with `prefix`, at most `most`.
+    pub fn ids(&self, prefix: &str, most: usize) -> Result<Vec<String>, StoreError> {
+        let read = self.begin_read()?;
+        let ids = read.open_table(IDS)?;
+        let mut found = Vec::new();
+        for row in ids.range(prefix..)?.take(most) {
+            let id = row?.0.value().to_owned();
+            if !id.starts_with(prefix) {
+                break;
+            }
+            found.push(id);
+        }
+        Ok(found)
+    }
+
+    /// The report with this id.
+    pub fn get(&self, id: &str) -> Result<Option<Arc<str>>, StoreError> {
+        let read = self.begin_read()?;
+        let Some(ended_ms) = read.open_table(IDS)?.get(id)?.map(|at| at.value()) else {
+            return Ok(None);
+        };
+        let json = read.open_table(REPORTS)?.get((ended_ms, id))?;
+        Ok(json.and_then(|json| std::str::from_utf8(json.value()).ok().map(Into::into)))
+    }
+
+    /// How many reports there are.
+    pub fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.begin_read()?.open_table(IDS)?.len()?)
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+}
+
+fn database(path: &Path) -> Result<Database, StoreError> {
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
+            DatabaseError::Storage(StorageError::Io(why)) if !is_damage(&why) => StoreError::Io {
+                path: path.into(),
+                why,
+            },
+            other => StoreError::Corrupt(other.to_string()),
+        })
+}
+
+fn forget(write: &WriteTransaction, id: &str) -> Result<(), StoreError> {
+    if let Some(ended_ms) = write.open_table(IDS)?.remove(id)?.map(|at| at.value()) {
+        write.open_table(REPORTS)?.remove((ended_ms, id))?;
+        write.open_table(OPEN)?.remove(id)?;
+    }
+    Ok(())
+}
+
+/// `report` as it stood when the agent stopped, saying that its end was not seen.
+fn unfinished(mut report: Report, stored_ms: i64) -> Report {
+    if report.verdict == Verdict::Clean {
+        report.verdict = Verdict::Unknown;
+    }
+    let started = report
+        .started_at
+        .parse::<jiff::Timestamp>()
+        .map_or(stored_ms, jiff::Timestamp::as_millisecond);
+    // Milliseconds of one shutdown: far below the 2^53 that f64 holds exactly.
+    #[expect(clippy::cast_precision_loss, reason = "a shutdown lasts less than 2^53 ms")]
+    let at_ms = stored_ms.saturating_sub(started).max(0) as f64;
+    report.timeline.push(Moment {
+        at_ms,
+        what: MomentKind::AgentStopped,
+        detail: Some("drainwatch stopped before this shutdown ended; the rest was not seen".into()),
+        pid: None,
+    });
+    report
+}
+
+/// Errors that tell of the file's content, not of the disk or of permissions.
+fn is_damage(why: &std::io::Error) -> bool {
+    matches!(
+        why.kind(),
+        std::io::ErrorKind::InvalidData
+            | std::io::ErrorKind::UnexpectedEof
+            | std::io::ErrorKind::InvalidInput
+    )
+}
+
+/// `reports.redb.corrupt-<time>`, with a number after it while that name is taken.
+fn free_name(path: &Path, now_ms: i64) -> PathBuf {
+    let seconds = now_ms.div_euclid(1000);
+    let name = |suffix: &str| PathBuf::from(format!("{}.corrupt-{seconds}{suffix}", path.display()));
+    std::iter::once(name(""))
+        .chain((2..1000).map(|n| name(&format!("-{n}"))))
+        .find(|candidate| !candidate.exists())
+        .unwrap_or_else(|| name(&format!("-{}", std::process::id())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{HeaderRules, Pattern, SENDERS};
+use crate::{
+    exchange::Operation,
+    reading::{HeaderRules, Pattern, SENDERS},
+};
 
 /// A delivery that a sender makes once, or a few times, and that nobody waits for at a screen.
 pub const WEBHOOK: &str = "webhook";
@@ -70,18 +73,10 @@ pub struct Rule {
 }
 
 /// What is known of a request when it gets its class.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Traffic<'a> {
-    /// Path without query.
-    pub path: Option<&'a str>,
-    /// Host, with or without port.
-    pub host: Option<&'a str>,
-    /// Method.
-    pub method: Option<&'a str>,
-    /// Known sender.
-    pub sender: Option<&'a str>,
-    /// Numbers of the user's rules whose condition on headers holds.
-    pub header_rules: &'a [u8],
+    /// What was asked for.
+    pub operation: &'a Operation,
     /// Port of the answering side.
     pub port: u16,
     /// Long-lived by design.
@@ -136,7 +131,7 @@ impl Classes {
         let name = match numbered().find(|(number, rule)| rule.holds(*number, traffic)) {
             Some((_, rule)) => &rule.name,
             None if traffic.stream => STREAM,
-            None if is_webhook(traffic) => WEBHOOK,
+            None if is_webhook(traffic.operation) => WEBHOOK,
             None => REQUEST,
         };
         let known = self.names.iter().find(|known| ***known == *name);
@@ -144,17 +139,19 @@ impl Classes {
     }
 }
 
-fn is_webhook(traffic: &Traffic<'_>) -> bool {
-    if traffic.sender.is_some() {
+fn is_webhook(operation: &Operation) -> bool {
+    if operation.sender().is_some() {
         return true;
     }
-    let fetches = traffic.method.is_some_and(|method| FETCHING.contains(&method));
+    let fetches = operation
+        .method()
+        .is_some_and(|method| FETCHING.contains(&method));
     let is_one = |segment: &str| {
         WEBHOOK_SEGMENTS
             .iter()
             .any(|known| known.eq_ignore_ascii_case(segment))
     };
-    !fetches && traffic.path.is_some_and(|path| path.split('/').any(is_one))
+    !fetches && operation.path().is_some_and(|path| path.split('/').any(is_one))
 }
 
 impl Rule {
@@ -163,12 +160,14 @@ impl Rule {
         let any = |values: &[String], is: Option<&str>, same: fn(&str, &str) -> bool| {
             values.is_empty() || is.is_some_and(|is| values.iter().any(|value| same(value, is)))
         };
-        any(&self.path, traffic.path, is_path)
-            && any(&self.host, traffic.host, is_host)
-            && any(&self.method, traffic.method, |value, is| value == is)
-            && any(&self.sender, traffic.sender, |value, is| value == is)
+        let operation = traffic.operation;
+        let held = operation.http().map_or(&[][..], |http| &http.header_rules);
+        any(&self.path, operation.path(), is_path)
+            && any(&self.host, operation.host(), is_host)
+            && any(&self.method, operation.method(), |value, is| value == is)
+            && any(&self.sender, operation.sender(), |value, is| value == is)
             && (self.port.is_empty() || self.port.contains(&traffic.port))
-            && (self.header.is_empty() || traffic.header_rules.contains(&number))
+            && (self.header.is_empty() || held.contains(&number))
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    reading::Exchange,
+    exchange::Exchange,
     workload::description::{Description, Origin, Subject},
 };
 

@@ -7,10 +7,13 @@
 
 pub mod class;
 pub mod event;
+pub mod exchange;
 pub mod reading;
 pub mod recommend;
+pub mod record;
 pub mod report;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracker;
+mod words;
 pub mod workload;

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Role, reading::Evidence};
+use crate::{
+    event::{Disposition, Role},
+    exchange::{Evidence, Protocol},
+    words::words,
+};
 
 /// Everything about one shutdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,32 +124,6 @@ pub struct Configured {
     pub kill_mode: Option<String>,
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
-        impl $name {
-            /// Every word of the closed list.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-            /// The word as metrics and JSON spell it.
-            pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $word),* } }
-        }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.pad(self.as_str()) }
-        }
-        impl std::str::FromStr for $name {
-            type Err = String;
-            fn from_str(word: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|w| w.as_str() == word).ok_or_else(|| {
-                    let all: Vec<_> = Self::ALL.iter().map(|w| w.as_str()).collect();
-                    format!("`{word}` is not one of: {}", all.join(", "))
-                })
-            }
-        }
-    };
-}
-
 words! {
     /// Why a workload ended.
     Trigger {
@@ -256,7 +234,7 @@ pub struct SignalSeen {
     /// `SIGTERM` and so on.
     pub signal: String,
     /// `default`, `handled`, `ignored` or `blocked`.
-    pub disposition: crate::event::Disposition,
+    pub disposition: Disposition,
     /// The kernel dropped it.
     #[serde(default)]
     pub dropped: bool,
@@ -300,8 +278,8 @@ pub struct SeveredRequest {
     pub cause: Cause,
     /// Which end we were.
     pub role: Role,
-    /// `http/1.1` and so on; `tcp` when nothing was read.
-    pub protocol: String,
+    /// What was spoken.
+    pub protocol: Protocol,
     /// Method.
     pub method: Option<String>,
     /// Path without query.

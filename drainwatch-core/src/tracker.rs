@@ -13,7 +13,7 @@
 //! | `naming` | which workloads are known, by which name; what waits for one |
 //! | `deletions` | pods that are being deleted, before their stop signal |
 //! | `episode` | one shutdown under way |
-//! | `judge`, `tally` | what became of each request; counts and lists |
+//! | `judge`, `told`, `tally` | what became of each request; what is settled; counts and lists |
 //! | `summary`, `findings`, `advice` | the report |
 //! | `processes` | living processes and open listeners, before anything is stopped |
 
@@ -32,6 +32,7 @@ mod summary;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -4,6 +4,7 @@ use aya_ebpf::{
     bindings::task_struct,
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel,
+        bpf_skc_to_tcp_sock,
     },
 };
 use drainwatch_ebpf::{COMM, ProcessInfo, offset, process_flag};
@@ -72,6 +73,16 @@ pub fn current_cgroup() -> u64 {
 #[inline(always)]
 pub fn current_exiting() -> bool {
     load::<u32>(current(), offset::TASK_FLAGS) & PF_EXITING != 0
+}
+
+/// The TCP socket that a socket is, for its members; `None` when it is of another protocol.
+#[inline(always)]
+pub fn tcp_sock(sk: Ptr) -> Option<Ptr> {
+    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
+        .cast::<u8>()
+        .cast_const();
+    if tcp.is_null() { None } else { Some(tcp) }
 }
 
 /// cgroup v2 id of a task: the inode of its directory in the unified hierarchy.

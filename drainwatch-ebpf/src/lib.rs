@@ -454,10 +454,14 @@ pub mod counter {
     pub const LOST_MAP_FULL: u32 = 3;
     /// Payload that could not be read from the process (its position is still right).
     pub const LOST_PAYLOAD: u32 = 4;
-    /// State changes that interrupted another one and were handled by the second program.
-    pub const NESTED: u32 = 5;
+    /// Reads that a stand-in recorded, for the first program was skipped.
+    pub const STOOD_IN_READ: u32 = 5;
+    /// Writes that a stand-in recorded.
+    pub const STOOD_IN_WRITE: u32 = 6;
+    /// State changes that a stand-in handled.
+    pub const STOOD_IN_STATE: u32 = 7;
     /// How many counters there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 8;
 }
 
 pub mod offset;

@@ -24,6 +24,7 @@ mod resets;
 mod seed;
 mod signals;
 mod sockets;
+mod stand_ins;
 mod states;
 
 #[panic_handler]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter};
 
-use crate::kernel::Ptr;
+use crate::{kernel::Ptr, stand_ins::Event};
 
 /// `BPF_NOEXIST`: insert only what is not there.
 const NOEXIST: u64 = 1;
@@ -32,9 +32,9 @@ pub static EVENTS: RingBuf<u8, { 4 << 20 }> = RingBuf::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray::new();
 
-/// Whether `inet_sock_set_state` is running on this CPU.
+/// The last event seen on this CPU, by hook: see [`crate::stand_ins`].
 #[btf_map]
-static BUSY: PerCpuArray<u32, 1> = PerCpuArray::new();
+static SEEN: PerCpuArray<Event, 3> = PerCpuArray::new();
 
 /// What holds for all programs at the moment, by [`activity`].
 #[btf_map]
@@ -110,21 +110,22 @@ pub fn count(index: u32) {
     }
 }
 
-/// Says that `inet_sock_set_state` is running on this CPU, or no longer.
+/// Notes that an event of this hook was seen on this CPU.
 #[inline(always)]
-pub fn set_busy(busy: bool) {
-    if let Some(value) = BUSY.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot. Volatile: an interrupting program reads it in between.
-        unsafe { value.write_volatile(u32::from(busy)) };
+pub fn note(hook: u32, event: &Event) {
+    if let Some(seen) = SEEN.get_ptr_mut(hook) {
+        // SAFETY: this CPU's own slot. Volatile: an interrupting program writes it in between.
+        unsafe { seen.write_volatile(*event) };
     }
 }
 
-/// `inet_sock_set_state` is running on this CPU: we interrupt it.
+/// This event of this hook was the last seen on this CPU.
 #[inline(always)]
-pub fn is_busy() -> bool {
+pub fn is_noted(hook: u32, event: &Event) -> bool {
     // SAFETY: as above.
-    BUSY.get_ptr_mut(0)
-        .is_some_and(|value| unsafe { value.read_volatile() } == 1)
+    SEEN.get_ptr_mut(hook)
+        .map(|seen| unsafe { seen.read_volatile() })
+        .is_some_and(|seen| seen.what == event.what && seen.sk == event.sk)
 }
 
 /// Something, somewhere, is draining: a mark was set that the agent has not yet answered by saying
@@ -252,17 +253,18 @@ pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> 
     Some(open)
 }
 
-/// Counts a listening socket's end; returns how many are still open on its port.
-/// The port is remembered when `remember` says so: until the agent takes it out.
+/// Counts a listening socket's end; returns how many are still open on its port, `None` when the socket
+/// was not counted, or its end was before. The port is remembered when `remember` says so: until the agent
+/// takes it out.
 #[inline(always)]
-pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> u32 {
+pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> Option<u32> {
     if LISTENERS.remove(&(sk as u64)).is_err() {
-        return 0;
+        return None;
     }
     let open = port(key).map_or(0, |state| state.open.saturating_sub(1));
     if open == 0 && !remember {
         let _ = PORTS.remove(key);
-        return 0;
+        return Some(0);
     }
     let state = PortState {
         cgroup,
@@ -273,7 +275,7 @@ pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, reme
     if PORTS.insert(key, &state, 0).is_err() {
         count(counter::LOST_MAP_FULL);
     }
-    open
+    Some(open)
 }
 
 /// Counts a TCP reset.

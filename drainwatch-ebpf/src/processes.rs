@@ -7,7 +7,7 @@ use crate::{
     emit::{self, now},
     globals::setting,
     kernel::{self, Ptr, read},
-    maps,
+    maps, preemption,
 };
 
 /// Signal part of a wait status.
@@ -26,7 +26,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         kernel::is_group_dead(task)
     };
     if group_dead {
-        exited(task);
+        preemption::off(|| exited(task));
     }
     0
 }

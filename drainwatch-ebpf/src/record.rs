@@ -46,15 +46,16 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
             emit::connection(sk, tcp, record, &change);
             record.ask.total = before + bytes;
         }
-        begin_turn(record, before, now);
+        // Bytes that no hook saw are the rest of the turn before; on a new connection they begin its first.
+        begin_turn(record, if record.turns == 0 { 0 } else { before }, now);
     }
     let since = before - record.ask.message_pos;
     if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
         let added = payload::append_ask(record, moved);
         record.ask.head_len += added;
-        if record.ask.head_len == 0 {
-            record.flags |= record_flag::ASK_LOST;
-        }
+    }
+    if record.ask.head_len == 0 {
+        record.flags |= record_flag::ASK_LOST;
     }
 }
 

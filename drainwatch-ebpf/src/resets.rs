@@ -6,7 +6,7 @@ use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, rese
 use crate::{
     emit::{self, now},
     kernel::{Ptr, read, read_at},
-    maps,
+    maps, preemption,
 };
 
 const SENT: u32 = 0;
@@ -15,8 +15,12 @@ const RECEIVED: u32 = 1;
 /// 6.10 and later: `(sk, skb, reason)`; `sk` may be NULL, a `TIME_WAIT` or a request socket, `skb` NULL.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk: Ptr = ctx.arg(0);
-    let skb: Ptr = ctx.arg(1);
+    preemption::off(|| reset_sent(ctx.arg(0), ctx.arg(1)));
+    0
+}
+
+#[inline(always)]
+fn reset_sent(sk: Ptr, skb: Ptr) {
     let mut closed_by_us = false;
     if !sk.is_null()
         && let Some(record) = maps::record(sk)
@@ -24,13 +28,12 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         maps::count_reset(record.cgroup, SENT, record.tgid);
         closed_by_us = record.flags & record_flag::ENDED != 0;
         if !closed_by_us {
-            return 0;
+            return;
         }
     }
     if !skb.is_null() {
         answered(sk, skb, if closed_by_us { reset_flag::RECORD } else { 0 });
     }
-    0
 }
 
 /// Up to 6.9: `(sk, skb)`, and only for sockets that exist.
@@ -51,11 +54,12 @@ pub fn tcp_send_reset_before_6_10(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk: Ptr = ctx.arg(0);
-    if let Some(record) = maps::record(sk) {
-        record.flags |= record_flag::PEER_RESET;
-        maps::count_reset(record.cgroup, RECEIVED, record.tgid);
-    }
+    preemption::off(|| {
+        if let Some(record) = maps::record(ctx.arg(0)) {
+            record.flags |= record_flag::PEER_RESET;
+            maps::count_reset(record.cgroup, RECEIVED, record.tgid);
+        }
+    });
     0
 }
 

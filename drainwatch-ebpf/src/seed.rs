@@ -4,14 +4,14 @@
 //! listener has their port. What happened on them before is not known, and marked so.
 //! Connections in an accept queue belong to no file and are not seen.
 
-use aya_ebpf::helpers::generated::{bpf_skc_to_tcp_sock, bpf_sock_from_file};
+use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use drainwatch_ebpf::{
     event_kind, offset, process_flag, record_flag, role,
     tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN},
 };
 
 use crate::{
-    kernel::{Ptr, load, read},
+    kernel::{Ptr, load, read, tcp_sock},
     maps, states,
 };
 
@@ -55,13 +55,7 @@ pub extern "C" fn seed_connections(ctx: *const TaskFile) -> i32 {
     if maps::record(sk).is_some() {
         return 0;
     }
-    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
-        .cast::<u8>()
-        .cast_const();
-    if tcp.is_null() {
-        return 0;
-    }
+    let Some(tcp) = tcp_sock(sk) else { return 0 };
     let Some(record) = maps::record_or_create(sk) else {
         return 0;
     };

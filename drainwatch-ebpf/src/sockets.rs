@@ -4,7 +4,6 @@
 //! returned; older kernels have the same at the exits of `tcp_recvmsg` and `tcp_sendmsg`.
 
 use aya_ebpf::{
-    helpers::generated::bpf_skc_to_tcp_sock,
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
@@ -13,7 +12,8 @@ use drainwatch_ebpf::{SocketRecord, offset, process_flag, record_flag, role};
 use crate::{
     emit::now,
     kernel::{self, Ptr, load},
-    maps, payload, preemption, record,
+    maps, payload, record,
+    stand_ins::{self, Event, Hook},
 };
 
 /// `MSG_PEEK`.
@@ -21,23 +21,67 @@ const MSG_PEEK: u32 = 2;
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if ctx.arg::<u32>(2) & MSG_PEEK == 0 {
-        preemption::off(|| received(ctx.arg(0), ctx.arg(1)));
+    if let Some(call) = received_call(&ctx) {
+        stand_ins::first(Hook::Read, call.event(), || call.record());
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length_2(ctx: BtfTracePointContext) -> i32 {
+    if let Some(call) = received_call(&ctx) {
+        stand_ins::stand_in(Hook::Read, call.event(), || call.record_if_new());
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length_3(ctx: BtfTracePointContext) -> i32 {
+    if let Some(call) = received_call(&ctx) {
+        stand_ins::stand_in(Hook::Read, call.event(), || call.record_if_new());
     }
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    preemption::off(|| sent(ctx.arg(0), ctx.arg(1)));
+    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
+        stand_ins::first(Hook::Write, call.event(), || call.record());
+    }
     0
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length_2(ctx: BtfTracePointContext) -> i32 {
+    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
+        stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length_3(ctx: BtfTracePointContext) -> i32 {
+    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
+        stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
+    }
+    0
+}
+
+#[inline(always)]
+fn received_call(ctx: &BtfTracePointContext) -> Option<Call> {
+    if ctx.arg::<u32>(2) & MSG_PEEK != 0 {
+        return None;
+    }
+    Call::received(ctx.arg(0), ctx.arg(1))
 }
 
 /// 5.19 and later: `tcp_recvmsg(sk, msg, len, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
-    if ctx.arg::<u32>(3) & MSG_PEEK == 0 {
-        received(ctx.arg(0), ctx.arg(5));
+    if ctx.arg::<u32>(3) & MSG_PEEK == 0
+        && let Some(call) = Call::received(ctx.arg(0), ctx.arg(5))
+    {
+        call.record();
     }
     0
 }
@@ -45,8 +89,10 @@ pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
 /// Up to 5.18: `tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg_before_5_19(ctx: FExitContext) -> i32 {
-    if ctx.arg::<u32>(4) & MSG_PEEK == 0 {
-        received(ctx.arg(0), ctx.arg(6));
+    if ctx.arg::<u32>(4) & MSG_PEEK == 0
+        && let Some(call) = Call::received(ctx.arg(0), ctx.arg(6))
+    {
+        call.record();
     }
     0
 }
@@ -54,56 +100,108 @@ pub fn tcp_recvmsg_before_5_19(ctx: FExitContext) -> i32 {
 #[fexit(function = "tcp_sendmsg")]
 pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     // tcp_sendmsg(sk, msg, size)
-    sent(ctx.arg(0), ctx.arg(3));
+    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(3)) {
+        call.record();
+    }
     0
 }
 
-#[inline(always)]
-fn received(sk: Ptr, returned: i32) {
-    moved(sk, returned, false);
+/// A call that moved bytes of a TCP connection.
+#[derive(Clone, Copy)]
+struct Call {
+    sk: Ptr,
+    tcp: Ptr,
+    /// How many.
+    returned: u64,
+    sending: bool,
 }
 
-#[inline(always)]
-fn sent(sk: Ptr, returned: i32) {
-    moved(sk, returned, true);
-}
+impl Call {
+    #[inline(always)]
+    fn received(sk: Ptr, returned: i32) -> Option<Self> {
+        Self::of(sk, returned, false)
+    }
 
-#[inline(always)]
-fn moved(sk: Ptr, returned: i32, sending: bool) {
-    if returned <= 0 {
-        return;
+    #[inline(always)]
+    fn sent(sk: Ptr, returned: i32) -> Option<Self> {
+        Self::of(sk, returned, true)
     }
-    let Some(record) = maps::record(sk) else { return };
-    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
-        .cast::<u8>()
-        .cast_const();
-    if tcp.is_null() {
-        return;
+
+    #[inline(always)]
+    fn of(sk: Ptr, returned: i32, sending: bool) -> Option<Self> {
+        if returned <= 0 {
+            return None;
+        }
+        let tcp = kernel::tcp_sock(sk)?;
+        Some(Self {
+            sk,
+            tcp,
+            returned: returned as u64,
+            sending,
+        })
     }
-    let now = now();
-    own(record);
-    let returned = returned as u64;
-    let asks = sending == (record.role == role::CLIENT);
-    let flow = if asks { &mut record.ask } else { &mut record.answer };
-    let sequence: u32 = load(
-        tcp,
-        if sending {
+
+    /// The kernel's position after the call.
+    #[inline(always)]
+    fn position(self) -> u32 {
+        let member = if self.sending {
             offset::TCP_WRITE_SEQ
         } else {
             offset::TCP_COPIED_SEQ
-        },
-    );
-    let progress = u64::from(sequence.wrapping_sub(flow.seq));
-    flow.seq = sequence;
-    // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5).
-    let gap = progress.saturating_sub(returned);
-    let moved = payload::of_current_call(returned, sending);
-    if asks {
-        catch_up_answers(record, tcp, sending, now);
-        record::asked(sk, tcp, record, gap, returned, &moved, now);
-    } else {
-        record::answered(record, gap, returned, &moved, now);
+        };
+        load(self.tcp, member)
+    }
+
+    /// How far it has come tells the call from others.
+    #[inline(always)]
+    fn event(self) -> Event {
+        Event {
+            sk: self.sk as u64,
+            what: u64::from(self.position()),
+        }
+    }
+
+    #[inline(always)]
+    fn record(self) -> bool {
+        if let Some(record) = maps::record(self.sk) {
+            self.record_in(record);
+        }
+        true
+    }
+
+    /// Records it unless its connection has come as far already.
+    #[inline(always)]
+    fn record_if_new(self) -> bool {
+        let Some(record) = maps::record(self.sk) else {
+            return true;
+        };
+        let asks = self.sending == (record.role == role::CLIENT);
+        let flow = if asks { &record.ask } else { &record.answer };
+        let is_new = flow.seq != self.position();
+        if is_new {
+            self.record_in(record);
+        }
+        is_new
+    }
+
+    #[inline(always)]
+    fn record_in(self, record: &mut SocketRecord) {
+        let now = now();
+        own(record);
+        let asks = self.sending == (record.role == role::CLIENT);
+        let flow = if asks { &mut record.ask } else { &mut record.answer };
+        let position = self.position();
+        let progress = u64::from(position.wrapping_sub(flow.seq));
+        flow.seq = position;
+        // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
+        let gap = progress.saturating_sub(self.returned);
+        let moved = payload::of_current_call(self.returned, self.sending);
+        if asks {
+            catch_up_answers(record, self.tcp, self.sending, now);
+            record::asked(self.sk, self.tcp, record, gap, self.returned, &moved, now);
+        } else {
+            record::answered(record, gap, self.returned, &moved, now);
+        }
     }
 }
 

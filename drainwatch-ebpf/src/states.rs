@@ -1,84 +1,105 @@
 //! Births and ends of connections and listeners: `inet_sock_set_state`.
 
-use aya_ebpf::{
-    helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use drainwatch_ebpf::{
-    ListenerEvent, PortKey, SocketRecord, counter, event_kind, offset, process_flag, record_flag, role,
-    setting,
+    ListenerEvent, PortKey, SocketRecord, event_kind, offset, process_flag, record_flag, role, setting,
     tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV, SYN_SENT},
 };
 
 use crate::{
     emit::{self, Change, now},
     globals::setting,
-    kernel::{self, Ptr, load, read, read_at},
-    maps, preemption,
+    kernel::{self, Ptr, load, read, read_at, tcp_sock},
+    maps,
+    stand_ins::{self, Event, Hook},
 };
 
 const IPPROTO_TCP: u16 = 6;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
-/// Handles every state change, unless it interrupts another one on this CPU.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    preemption::off(|| {
-        maps::set_busy(true);
-        changed(&ctx);
-        maps::set_busy(false);
-    });
+    if let Some(change) = StateChange::of(&ctx) {
+        stand_ins::first(Hook::State, change.event(), || change.handle());
+    }
     0
 }
 
-/// Handles the state changes that interrupt another one: the kernel skips a program that is running on
-/// this CPU already, which happens here, because a softirq may come in the middle of a process's close.
-/// Attached second, so that it runs after the first where that one is not skipped, and has nothing to do.
+/// For softirqs, too: one may come in the middle of a process's close, and closes its peer.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn nested_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if maps::is_busy() {
-        maps::count(counter::NESTED);
-        changed(&ctx);
+    if let Some(change) = StateChange::of(&ctx) {
+        stand_ins::stand_in(Hook::State, change.event(), || change.handle());
     }
     0
 }
 
-#[inline(always)]
-fn changed(ctx: &BtfTracePointContext) {
-    let (sk, old, new): (Ptr, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    if load::<u16>(sk, offset::SOCK_PROTOCOL) != IPPROTO_TCP {
-        return;
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn nested_sock_set_state_2(ctx: BtfTracePointContext) -> i32 {
+    if let Some(change) = StateChange::of(&ctx) {
+        stand_ins::stand_in(Hook::State, change.event(), || change.handle());
     }
-    match (old, new) {
-        (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
-        (SYN_SENT, ESTABLISHED) => born(sk, role::CLIENT),
-        (ESTABLISHED, CLOSE_WAIT) => peer_left(sk),
-        (ESTABLISHED | CLOSE_WAIT, FIN_WAIT1 | LAST_ACK | CLOSE) => ended(sk, old, new),
-        (_, LISTEN) => listener_opened(sk),
-        (LISTEN, CLOSE) => listener_closed(sk),
-        _ => {}
+    0
+}
+
+/// A TCP socket changes its state.
+#[derive(Clone, Copy)]
+struct StateChange {
+    sk: Ptr,
+    old: u32,
+    new: u32,
+}
+
+impl StateChange {
+    #[inline(always)]
+    fn of(ctx: &BtfTracePointContext) -> Option<Self> {
+        let sk: Ptr = ctx.arg(0);
+        (load::<u16>(sk, offset::SOCK_PROTOCOL) == IPPROTO_TCP).then(|| Self {
+            sk,
+            old: ctx.arg(1),
+            new: ctx.arg(2),
+        })
+    }
+
+    #[inline(always)]
+    fn event(self) -> Event {
+        Event {
+            sk: self.sk as u64,
+            what: u64::from(self.old) << 32 | u64::from(self.new),
+        }
+    }
+
+    /// Says whether it was done only now.
+    #[inline(always)]
+    fn handle(self) -> bool {
+        let sk = self.sk;
+        match (self.old, self.new) {
+            (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
+            (SYN_SENT, ESTABLISHED) => born(sk, role::CLIENT),
+            (ESTABLISHED, CLOSE_WAIT) => peer_left(sk),
+            (ESTABLISHED | CLOSE_WAIT, FIN_WAIT1 | LAST_ACK | CLOSE) => ended(sk, self.old, self.new),
+            (_, LISTEN) => listener_opened(sk),
+            (LISTEN, CLOSE) => listener_closed(sk),
+            _ => true,
+        }
     }
 }
 
 #[inline(always)]
-fn tcp_sock(sk: Ptr) -> Option<Ptr> {
-    // SAFETY: the helper takes any sock pointer of BTF type; NULL when it is not TCP.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }
-        .cast::<u8>()
-        .cast_const();
-    if tcp.is_null() { None } else { Some(tcp) }
-}
-
-#[inline(always)]
-fn born(sk: Ptr, role: u32) {
+fn born(sk: Ptr, role: u32) -> bool {
     if role == role::CLIENT && u64::from(kernel::current_tgid()) == setting(setting::AGENT_TGID) {
-        return;
+        return true;
     }
-    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(tcp) = tcp_sock(sk) else { return true };
     let Some(record) = maps::record_or_create(sk) else {
-        return;
+        return true;
     };
-    fill(record, sk, tcp, role, 0);
+    let is_new = record.born_ns == 0;
+    if is_new {
+        fill(record, sk, tcp, role, 0);
+    }
+    is_new
 }
 
 /// Writes the first state of a record.
@@ -143,19 +164,27 @@ fn address(sk: Ptr, family: u16, v4: usize, v6: usize) -> [u8; 16] {
 }
 
 #[inline(always)]
-fn peer_left(sk: Ptr) {
-    let Some(tcp) = tcp_sock(sk) else { return };
-    let Some(record) = maps::record(sk) else { return };
-    record.flags |= record_flag::PEER_FIN;
-    record.peer_fin_write_seq = load(tcp, offset::TCP_WRITE_SEQ);
+fn peer_left(sk: Ptr) -> bool {
+    let Some(tcp) = tcp_sock(sk) else { return true };
+    let Some(record) = maps::record(sk) else {
+        return true;
+    };
+    let is_new = record.flags & record_flag::PEER_FIN == 0;
+    if is_new {
+        record.flags |= record_flag::PEER_FIN;
+        record.peer_fin_write_seq = load(tcp, offset::TCP_WRITE_SEQ);
+    }
+    is_new
 }
 
 /// Our side or the peer ended the connection. Told only when its workload is ending.
 #[inline(always)]
-fn ended(sk: Ptr, old_state: u32, new_state: u32) {
-    let Some(record) = maps::record(sk) else { return };
+fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
+    let Some(record) = maps::record(sk) else {
+        return true;
+    };
     if record.flags & record_flag::ENDED != 0 {
-        return;
+        return false;
     }
     record.flags |= record_flag::ENDED;
     // This may run in softirq on top of anything: current says something only where it is the owner,
@@ -169,9 +198,9 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) {
     };
     let exits = tgid == current && kernel::current_exiting();
     if !exits && !maps::drains(cgroup, tgid) && !parent_drains(tgid, current) {
-        return;
+        return true;
     }
-    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(tcp) = tcp_sock(sk) else { return true };
     let change = Change {
         kind: event_kind::CONNECTION_ENDED,
         old_state,
@@ -179,6 +208,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) {
     };
     catch_up(record, tcp);
     emit::connection(sk, tcp, record, &change);
+    true
 }
 
 /// The owner is current, and its parent got a stop signal.
@@ -225,27 +255,25 @@ fn catch_up(record: &mut SocketRecord, tcp: Ptr) {
 }
 
 #[inline(always)]
-fn listener_opened(sk: Ptr) {
-    let key = PortKey {
-        netns: netns_of(sk),
-        port: u32::from(local_port(sk)),
-    };
+fn listener_opened(sk: Ptr) -> bool {
+    let key = port_key(sk);
     let tgid = kernel::current_tgid();
-    if let Some(open) = maps::open_port(sk, &key, kernel::current_cgroup(), tgid) {
-        maps::remember_process(tgid, process_flag::SERVED);
-        tell_listener(event_kind::LISTENER_OPENED, sk, kernel::current(), &key, open);
-    }
+    let Some(open) = maps::open_port(sk, &key, kernel::current_cgroup(), tgid) else {
+        return false;
+    };
+    maps::remember_process(tgid, process_flag::SERVED);
+    tell_listener(event_kind::LISTENER_OPENED, sk, kernel::current(), &key, open);
+    true
 }
 
 #[inline(always)]
-fn listener_closed(sk: Ptr) {
-    let key = PortKey {
-        netns: netns_of(sk),
-        port: u32::from(local_port(sk)),
-    };
+fn listener_closed(sk: Ptr) -> bool {
+    let key = port_key(sk);
     let (tgid, cgroup) = (kernel::current_tgid(), kernel::current_cgroup());
     let ending = kernel::current_exiting() || maps::drains(cgroup, tgid) || parent_drains(tgid, tgid);
-    let still_open = maps::close_port(sk, &key, cgroup, tgid, now(), ending);
+    let Some(still_open) = maps::close_port(sk, &key, cgroup, tgid, now(), ending) else {
+        return false;
+    };
     tell_listener(
         event_kind::LISTENER_CLOSED,
         sk,
@@ -253,6 +281,7 @@ fn listener_closed(sk: Ptr) {
         &key,
         still_open,
     );
+    true
 }
 
 /// Tells the agent of a listener; `task` is who opened or closed it.

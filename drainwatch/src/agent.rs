@@ -438,19 +438,12 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
     i128::from(wall_ns) - i128::from(monotonic_ns)
 }
 
-/// What is lost, of the counters that mean missing evidence. (`payload` is not among them: its
-/// record says so itself, and is judged without it.)
+/// What is lost, of the counters that mean missing evidence. (`payload` and the skipped runs that
+/// show are not among them: the record says so itself, and is judged without it.)
 fn evidence_lost(losses: &Losses) -> (u64, u64) {
-    let Losses {
-        events: _,
-        ring_full,
-        no_storage,
-        map_full,
-        payload: _,
-        skipped_runs,
-        undecodable,
-    } = losses;
-    (ring_full + undecodable, no_storage + map_full + skipped_runs)
+    let ring = losses.ring_full + losses.undecodable;
+    let other = losses.no_storage + losses.map_full + losses.skipped_without_trace();
+    (ring, other)
 }
 
 #[cfg(test)]

@@ -1,13 +1,42 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::exchange::Http;
 
-fn post(path: &str) -> Traffic<'_> {
-    Traffic {
-        path: Some(path),
-        method: Some("POST"),
+/// A request that gets a class.
+#[derive(Debug, Clone)]
+struct Asked {
+    http: Http,
+    port: u16,
+    stream: bool,
+}
+
+fn post(path: &str) -> Asked {
+    Asked {
+        http: Http {
+            path: Some(path.into()),
+            method: Some("POST".into()),
+            ..Http::default()
+        },
         port: 80,
-        ..Traffic::default()
+        stream: false,
+    }
+}
+
+impl Asked {
+    /// The same with another head.
+    fn with(&self, change: impl FnOnce(&mut Http)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed.http);
+        changed
+    }
+
+    fn class(&self, classes: &Classes) -> Arc<str> {
+        classes.of(&Traffic {
+            operation: &Operation::Http(self.http.clone()),
+            port: self.port,
+            stream: self.stream,
+        })
     }
 }
 
@@ -33,7 +62,7 @@ fn given_no_configuration_when_a_path_has_a_segment_of_webhooks_then_it_is_one()
         "/WebHooks/Stripe",
         "/webhooks/…",
     ] {
-        assert_eq!(&*classes.of(&post(path)), WEBHOOK, "{path}");
+        assert_eq!(&*post(path).class(&classes), WEBHOOK, "{path}");
     }
     for path in [
         "/",
@@ -47,39 +76,36 @@ fn given_no_configuration_when_a_path_has_a_segment_of_webhooks_then_it_is_one()
         "webhooks2",
         "/%77ebhooks",
     ] {
-        assert_eq!(&*classes.of(&post(path)), REQUEST, "{path}");
+        assert_eq!(&*post(path).class(&classes), REQUEST, "{path}");
     }
 }
 
 #[test]
 fn given_a_request_that_only_fetches_when_its_path_is_one_of_webhooks_then_it_is_none() {
     let classes = Classes::default();
-    let of = |method| {
-        classes.of(&Traffic {
-            method,
-            ..post("/oauth/callback")
-        })
+    let of = |method: Option<&str>| {
+        let asked = post("/oauth/callback").with(|http| http.method = method.map(str::to_owned));
+        asked.class(&classes)
     };
     assert_eq!(&*of(Some("GET")), REQUEST);
     assert_eq!(&*of(Some("PUT")), WEBHOOK);
     assert_eq!(&*of(None), WEBHOOK, "a method that was not seen may deliver");
-    let signed = Traffic {
-        method: Some("GET"),
-        sender: Some("twilio"),
-        ..post("/sms")
-    };
-    assert_eq!(&*classes.of(&signed), WEBHOOK, "but a known sender delivers");
+    let signed = post("/sms").with(|http| {
+        http.method = Some("GET".into());
+        http.sender = Some("twilio".into());
+    });
+    assert_eq!(&*signed.class(&classes), WEBHOOK, "but a known sender delivers");
 }
 
 #[test]
 fn given_a_stream_when_no_rule_of_the_users_holds_then_it_stays_a_stream() {
-    let stream = Traffic {
+    let stream = Asked {
         stream: true,
         ..post("/webhooks/live")
     };
-    assert_eq!(&*Classes::default().of(&stream), STREAM);
+    assert_eq!(&*stream.class(&Classes::default()), STREAM);
     let own = rules("[[class]]\nname = \"live\"\npath = \"/webhooks/live\"").unwrap();
-    assert_eq!(&*own.of(&stream), "live");
+    assert_eq!(&*stream.class(&own), "live");
 }
 
 #[test]
@@ -93,51 +119,40 @@ fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_la
     .unwrap();
     let names: Vec<_> = classes.names().iter().map(|name| &**name).collect();
     assert_eq!(names, ["request", "stream", "webhook", "payments", "stripe"]);
-    let paid = Traffic {
-        path: Some("/pay/17"),
-        host: Some("EU.shop.example:8443"),
-        method: Some("POST"),
-        sender: None,
-        header_rules: &[],
+    let paid = Asked {
         port: 8443,
-        stream: false,
+        ..post("/pay/17").with(|http| http.host = Some("EU.shop.example:8443".into()))
     };
-    assert_eq!(&*classes.of(&paid), "payments");
-    let path = |path| Traffic {
-        path: Some(path),
-        ..paid
-    };
-    assert_eq!(&*classes.of(&path("/API/v2/orders/1/lines")), "payments");
-    for (traffic, why) in [
+    assert_eq!(&*paid.class(&classes), "payments");
+    let path = |path: &str| paid.with(|http| http.path = Some(path.into()));
+    assert_eq!(&*path("/API/v2/orders/1/lines").class(&classes), "payments");
+    for (asked, why) in [
         (path("/payments"), "a prefix ends at a segment"),
         (path("/api/v2/x/orders/1"), "a star is one segment"),
-        (Traffic { path: None, ..paid }, "a path that was not seen"),
+        (paid.with(|http| http.path = None), "a path that was not seen"),
         (
-            Traffic {
-                method: Some("GET"),
-                ..paid
-            },
+            paid.with(|http| http.method = Some("GET".into())),
             "another method",
         ),
         (
-            Traffic {
-                host: Some("shop.example"),
-                ..paid
-            },
+            paid.with(|http| http.host = Some("shop.example".into())),
             "not below the host",
         ),
-        (Traffic { host: None, ..paid }, "a host that was not seen"),
-        (Traffic { port: 80, ..paid }, "another port"),
+        (paid.with(|http| http.host = None), "a host that was not seen"),
+        (
+            Asked {
+                port: 80,
+                ..paid.clone()
+            },
+            "another port",
+        ),
     ] {
-        assert_eq!(&*classes.of(&traffic), REQUEST, "{why}");
+        assert_eq!(&*asked.class(&classes), REQUEST, "{why}");
     }
-    let signed = Traffic {
-        sender: Some("stripe"),
-        ..post("/x")
-    };
-    assert_eq!(&*classes.of(&signed), "stripe");
-    assert_eq!(&*classes.of(&post("/webhooks/health/1")), REQUEST);
-    assert_eq!(&*classes.of(&post("/webhooks/stripe")), WEBHOOK);
+    let signed = post("/x").with(|http| http.sender = Some("stripe".into()));
+    assert_eq!(&*signed.class(&classes), "stripe");
+    assert_eq!(&*post("/webhooks/health/1").class(&classes), REQUEST);
+    assert_eq!(&*post("/webhooks/stripe").class(&classes), WEBHOOK);
 }
 
 #[test]
@@ -173,12 +188,9 @@ fn given_rules_with_headers_when_the_head_held_one_then_it_decides_with_the_othe
          [[class]]\nname = \"bots\"\nheader = [\"user-agent: *bot*\", \"x-bot\"]\n",
     )
     .unwrap();
-    let with = |path, header_rules| {
-        let traffic = Traffic {
-            header_rules,
-            ..post(path)
-        };
-        classes.of(&traffic)
+    let with = |path, header_rules: &[u8]| {
+        let asked = post(path).with(|http| http.header_rules = header_rules.into());
+        asked.class(&classes)
     };
     assert_eq!(&*with("/in/1", &[0, 1]), "partner");
     assert_eq!(&*with("/out", &[0, 1]), "bots", "its path is another");
@@ -216,11 +228,9 @@ proptest! {
         let classes = rules(
             "[[class]]\nname = \"a\"\npath = \"/**/*a*/?b*\"\n[[class]]\nname = \"b\"\nhost = \"*.*.*x\"",
         ).unwrap();
-        let traffic = Traffic {
-            path: Some(&path), host: Some(&host), method: Some(&method), sender: None, header_rules: &[0], port,
-            stream,
-        };
-        let class = classes.of(&traffic);
+        let (path, host, method) = (Some(path), Some(host), Some(method));
+        let http = Http { path, host, method, header_rules: vec![0], ..Http::default() };
+        let class = Asked { http, port, stream }.class(&classes);
         prop_assert!(classes.names().contains(&class));
     }
 }

@@ -5,7 +5,7 @@
 //! a length reaches over it, a chunked coding has the tail, for anything else the state is unknown.
 //!
 //! One thing is taken on trust: each earlier response of a turn came in a system call of its own, as
-//! [`Capture::answers`] counts them. A server that writes several pipelined responses in one call, and
+//! [`Turn::answers`] counts them. A server that writes several pipelined responses in one call, and
 //! then writes again in the same turn, would be undercounted.
 
 mod chunked;
@@ -18,17 +18,24 @@ use std::borrow::Cow;
 use chunked::{Chunks, TailSays};
 use head::{Framing, Seen};
 
-use super::{Capture, Ending, Evidence, Exchange, ExchangeState, websocket};
+use super::{Context, Ending, Reading, Session, websocket};
+use crate::{
+    exchange::{Evidence, Exchange, ExchangeState, Http, Operation, Protocol},
+    record::Turn,
+};
 
 /// Reads the turn as HTTP/1, when it is.
-pub(super) fn read(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>> {
-    if capture.ask.is_empty() {
-        return response_alone(capture, ending);
+pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
+    if turn.ask.is_empty() {
+        return response_alone(turn, context);
     }
-    let mut asked = Asked::walk(capture)?;
-    let mut answered = Answered::walk(capture, &asked.requests, ending);
-    asked.give_rest_to_tunnel(capture, &mut answered);
-    Some(pair(capture, &asked, &answered))
+    let mut asked = Asked::walk(turn, context)?;
+    let mut answered = Answered::walk(turn, &asked.requests, context.ending);
+    asked.give_rest_to_tunnel(turn, &mut answered);
+    Some(Reading {
+        exchanges: pair(turn, &asked, &answered),
+        session: answered.session(),
+    })
 }
 
 /// How much of a request has arrived.
@@ -75,9 +82,9 @@ struct Asked {
 
 impl Asked {
     /// `None` when the turn does not begin with an HTTP/1 request.
-    fn walk(capture: &Capture<'_>) -> Option<Self> {
-        let seen = capture.ask;
-        let total = capture.asked();
+    fn walk(turn: &Turn, context: &Context<'_>) -> Option<Self> {
+        let seen = &turn.ask;
+        let total = turn.asked();
         let mut requests: Vec<Request> = Vec::new();
         let mut rest = Rest::None;
         let mut at: u64 = 0;
@@ -97,7 +104,7 @@ impl Asked {
                 break;
             }
             let unseen = total - at - bytes.len() as u64;
-            let (head, arrival, end) = match head::request(bytes, capture.rules) {
+            let (head, arrival, end) = match head::request(bytes, context.rules) {
                 Seen::Whole(head, length) => {
                     let (arrival, end) = body_arrival(head.framing, &bytes[length..], unseen);
                     (
@@ -130,7 +137,7 @@ impl Asked {
             }
         }
         let last = requests.last_mut()?;
-        let unread = rest == Rest::None && last.take_unread(capture.ask_unread);
+        let unread = rest == Rest::None && last.take_unread(context.ask_unread);
         Some(Self {
             requests,
             rest,
@@ -140,7 +147,7 @@ impl Asked {
 
     /// After a 101 or a CONNECT nothing in the request direction is a request. A `WebSocket` client's
     /// goodbye may stand there, and then the stream was over before it was cut.
-    fn give_rest_to_tunnel(&mut self, capture: &Capture<'_>, answered: &mut Answered) {
+    fn give_rest_to_tunnel(&mut self, turn: &Turn, answered: &mut Answered) {
         let earlier = answered.earlier;
         let Some((index, tunnel)) = answered
             .latest
@@ -154,13 +161,11 @@ impl Asked {
         let Some(request) = self.requests.get(index) else {
             return;
         };
-        let captured = capture.asked() == capture.ask.len() as u64;
+        let captured = turn.asked() == turn.ask.len() as u64;
         let frames = request
             .end
-            .and_then(|end| capture.ask.get(usize::try_from(end).ok()?..));
-        if tunnel.websocket && captured && frames.is_some_and(websocket::says_goodbye) {
-            tunnel.state = ExchangeState::Complete;
-        }
+            .and_then(|end| turn.ask.get(usize::try_from(end).ok()?..));
+        tunnel.goodbye |= tunnel.websocket && captured && frames.is_some_and(websocket::says_goodbye);
         self.requests.truncate(index + 1);
         self.rest = Rest::None;
         self.unread = false;
@@ -231,6 +236,8 @@ struct Response {
     state: ExchangeState,
     websocket: bool,
     tunnel: bool,
+    /// The goodbye of what it switched to was said.
+    goodbye: bool,
 }
 
 /// The response direction of a turn.
@@ -244,27 +251,28 @@ struct Answered {
 }
 
 impl Answered {
-    fn walk(capture: &Capture<'_>, requests: &[Request], ending: Ending) -> Self {
-        let answers = usize::try_from(capture.answers).unwrap_or(usize::MAX);
+    fn walk(turn: &Turn, requests: &[Request], ending: Ending) -> Self {
+        let answers = usize::try_from(turn.answers).unwrap_or(usize::MAX);
         let mut answered = Self {
             earlier: 0,
             latest: Vec::new(),
             unreadable: false,
         };
-        if capture.answer.is_empty() {
-            if capture.interim {
+        if turn.answer.is_empty() {
+            if turn.interim {
                 answered.earlier = answers.min(requests.len().saturating_sub(1));
                 // An interim response is all head; anything else at the end was written behind it.
-                answered.unreadable = capture
+                answered.unreadable = turn
                     .tail
+                    .as_ref()
                     .is_some_and(|tail| !b"\r\n\r\n".ends_with(end_of(tail, 4)));
             } else {
-                answered.unreadable = capture.answer_bytes > 0;
+                answered.unreadable = turn.answer_bytes > 0;
             }
             return answered;
         }
         answered.earlier = answers.saturating_sub(1);
-        let message = Message::new(capture);
+        let message = Message::new(turn);
         let mut at: u64 = 0;
         while at < message.total {
             let request = requests.get(answered.earlier.saturating_add(answered.latest.len()));
@@ -291,6 +299,13 @@ impl Answered {
             }
         }
         answered
+    }
+
+    /// What is known of the connection beyond its exchanges.
+    fn session(&self) -> Session {
+        Session {
+            goodbye: self.latest.iter().any(|response| response.goodbye),
+        }
     }
 
     /// Responses begun.
@@ -324,18 +339,19 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn new(capture: &Capture<'a>) -> Self {
-        let total = capture.message_bytes.max(capture.answer.len() as u64);
-        let tail = capture.tail.filter(|tail| !tail.is_empty());
-        let gap = total - capture.answer.len() as u64;
+    fn new(turn: &'a Turn) -> Self {
+        let head = turn.answer.as_slice();
+        let total = turn.message_bytes.max(head.len() as u64);
+        let tail = turn.tail.as_deref().filter(|tail| !tail.is_empty());
+        let gap = total - head.len() as u64;
         match (tail, usize::try_from(gap)) {
             (Some(tail), Ok(gap)) if gap > 0 && gap <= tail.len() => Self {
-                seen: Cow::Owned([capture.answer, end_of(tail, gap)].concat()),
+                seen: Cow::Owned([head, end_of(tail, gap)].concat()),
                 total,
                 tail: None,
             },
             _ => Self {
-                seen: Cow::Borrowed(capture.answer),
+                seen: Cow::Borrowed(head),
                 total,
                 tail: tail.filter(|_| gap > 0),
             },
@@ -359,13 +375,14 @@ impl<'a> Message<'a> {
             Seen::Whole(head, length) if head.interim => Step::Interim(at + length as u64),
             Seen::Part(head) if head.interim && self.unseen() == 0 => Step::InterimPart,
             Seen::Whole(head, length) => {
-                let (state, end) = self.body(head, &bytes[length..], ending);
-                let tunnel = head.framing == Framing::Tunnel;
+                let body = &bytes[length..];
+                let (state, end) = self.body(head, body, ending);
                 let response = Response {
                     status: head.status,
                     state,
                     websocket: head.websocket,
-                    tunnel,
+                    tunnel: head.framing == Framing::Tunnel,
+                    goodbye: head.websocket && self.says_goodbye(body),
                 };
                 Step::Response(
                     response,
@@ -409,27 +426,26 @@ impl<'a> Message<'a> {
             Framing::Close if head.event_stream => (ExchangeState::Stream, None),
             Framing::Close if ending == Ending::Orderly => (ExchangeState::Complete, None),
             Framing::Close | Framing::Malformed => (ExchangeState::Unknown, None),
-            Framing::Tunnel => {
-                let goodbye = head.websocket
-                    && match self.tail {
-                        _ if unseen == 0 => websocket::says_goodbye(seen),
-                        Some(tail) => websocket::ends_in_goodbye(tail),
-                        None => false,
-                    };
-                (
-                    if goodbye {
-                        ExchangeState::Complete
-                    } else {
-                        ExchangeState::Stream
-                    },
-                    None,
-                )
-            }
+            Framing::Tunnel => (ExchangeState::Stream, None),
+        }
+    }
+
+    /// Whether the frames that begin with `seen` say goodbye.
+    fn says_goodbye(&self, seen: &[u8]) -> bool {
+        match self.tail {
+            _ if self.unseen() == 0 => websocket::says_goodbye(seen),
+            Some(tail) => websocket::ends_in_goodbye(tail),
+            None => false,
         }
     }
 }
 
 impl Response {
+    /// It began, and neither ended nor said goodbye.
+    fn is_unfinished(&self) -> bool {
+        self.state != ExchangeState::Complete && !self.goodbye
+    }
+
     /// One whose head could not be read to its end.
     fn of(head: head::Response, state: ExchangeState) -> Self {
         Self {
@@ -437,6 +453,7 @@ impl Response {
             state,
             websocket: false,
             tunnel: false,
+            goodbye: false,
         }
     }
 }
@@ -447,8 +464,13 @@ fn end_of(bytes: &[u8], length: usize) -> &[u8] {
 }
 
 /// Gives each request its response, in order.
-fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
+fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
     let count = asked.requests.len();
+    let evidence = if asked.requests[0].head.certain {
+        Evidence::Exact
+    } else {
+        Evidence::Inferred
+    };
     let mut exchanges: Vec<Exchange> = asked
         .requests
         .iter()
@@ -463,34 +485,28 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
                 None if answered.unreadable => (ExchangeState::Unknown, None),
                 None => (request.unanswered(), None),
             };
-            let protocol = match response {
-                Some(response) if response.websocket => "websocket",
-                _ => request.head.protocol.unwrap_or("http/1.1"),
-            };
             Exchange {
-                protocol: protocol.to_owned(),
-                method: request.head.method.clone(),
-                path: request.head.path.clone(),
-                host: request.head.host.clone(),
-                sender: request.head.sender.map(str::to_owned),
-                header_rules: request.head.header_rules.clone(),
-                status,
-                evidence: if asked.requests[0].head.certain {
-                    Evidence::Exact
-                } else {
-                    Evidence::Inferred
+                id: turn.id(index),
+                protocol: match response {
+                    Some(response) if response.websocket => Protocol::WebSocket,
+                    _ => request.head.protocol.unwrap_or(Protocol::Http11),
                 },
+                operation: Operation::Http(Http {
+                    status,
+                    ..request.head.http.clone()
+                }),
+                evidence,
                 state,
                 started_ns: if index == 0 {
-                    capture.ask_first_ns
+                    turn.ask_first_ns
                 } else {
-                    capture.ask_last_ns
+                    turn.ask_last_ns
                 },
                 last_ns: match state {
-                    ExchangeState::Unanswered | ExchangeState::RequestIncomplete => capture.ask_last_ns,
+                    ExchangeState::Unanswered | ExchangeState::RequestIncomplete => turn.ask_last_ns,
                     // The next response had begun by the time that this one was seen to be complete.
-                    ExchangeState::Complete if index + 1 < answered.begun() => capture.message_first_ns,
-                    _ => capture.last_ns(),
+                    ExchangeState::Complete if index + 1 < answered.begun() => turn.message_first_ns,
+                    _ => turn.last_ns(),
                 },
             }
         })
@@ -498,64 +514,52 @@ fn pair(capture: &Capture<'_>, asked: &Asked, answered: &Answered) -> Vec<Exchan
     let Some(last) = exchanges.last_mut() else {
         return exchanges;
     };
-    let further = Exchange {
-        method: None,
-        path: None,
-        host: None,
-        sender: None,
-        header_rules: vec![],
-        status: None,
-        started_ns: 0,
-        last_ns: capture.last_ns(),
-        ..last.clone()
+    let further = |state, started_ns| Exchange {
+        id: turn.id(count),
+        protocol: last.protocol,
+        operation: Operation::Http(Http::default()),
+        evidence,
+        state,
+        started_ns,
+        last_ns: turn.last_ns(),
     };
-    match asked.rest {
+    let more = match asked.rest {
         Rest::None if answered.begun() > count => {
             // More responses than requests: one of them was no response, so nothing is sure of the last.
             last.state = ExchangeState::Unknown;
+            None
         }
-        Rest::None => {}
-        Rest::Foreign => exchanges.push(Exchange {
-            state: ExchangeState::Unknown,
-            ..further.clone()
-        }),
+        Rest::None => None,
+        Rest::Foreign => Some(further(ExchangeState::Unknown, 0)),
         Rest::Requests => {
             // How many requests these are is not known, so of their responses only an unfinished one counts.
             let extra = answered.begun().checked_sub(count + 1);
             let state = match (extra, answered.latest.last()) {
                 (None, _) if answered.unreadable => ExchangeState::Unknown,
                 (None, _) => ExchangeState::Unanswered,
-                (Some(_), Some(response)) if response.state != ExchangeState::Complete => response.state,
+                (Some(_), Some(response)) if response.is_unfinished() => response.state,
                 (Some(_), _) => ExchangeState::Unknown,
             };
-            let started_ns = capture.ask_last_ns;
-            exchanges.push(Exchange {
-                state,
-                started_ns,
-                ..further.clone()
-            });
+            Some(further(state, turn.ask_last_ns))
         }
-    }
-    if asked.unread {
-        exchanges.push(Exchange {
-            state: ExchangeState::Unanswered,
-            ..further
-        });
-    }
+    };
+    let more = more.or_else(|| asked.unread.then(|| further(ExchangeState::Unanswered, 0)));
+    exchanges.extend(more);
     exchanges
 }
 
 /// A turn whose requests could not be read, but whose response could.
 ///
 /// One exchange, and inferred: the request may have been a HEAD, and there may have been others.
-fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>> {
-    if capture.asked() == 0 || !capture.answer.starts_with(b"HTTP/1.") {
+fn response_alone(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
+    if turn.asked() == 0 || !turn.answer.starts_with(b"HTTP/1.") {
         return None;
     }
-    let answered = Answered::walk(capture, &[], ending);
+    let answered = Answered::walk(turn, &[], context.ending);
+    let session = answered.session();
     let response = answered.latest.last();
     // A head alone, with a length, is what answers a HEAD.
-    let message = Message::new(capture);
+    let message = Message::new(turn);
     let bare = message.unseen() == 0 && message.seen.ends_with(b"\r\n\r\n");
     let state = match response.map(|response| response.state) {
         _ if answered.unreadable => ExchangeState::Unknown,
@@ -563,33 +567,25 @@ fn response_alone(capture: &Capture<'_>, ending: Ending) -> Option<Vec<Exchange>
         Some(state) => state,
         None => ExchangeState::Unanswered,
     };
-    let is = |what: fn(&Response) -> bool| response.is_some_and(what);
-    let exchange = Exchange {
-        protocol: if is(|response| response.websocket) {
-            "websocket"
-        } else {
-            "http/1.1"
-        }
-        .to_owned(),
-        method: None,
-        path: None,
-        host: None,
-        sender: None,
-        header_rules: vec![],
-        status: response.and_then(|response| response.status),
+    let exchange = |index, status, state, started_ns| Exchange {
+        id: turn.id(index),
+        protocol: match response {
+            Some(response) if response.websocket => Protocol::WebSocket,
+            _ => Protocol::Http11,
+        },
+        operation: Operation::Http(Http {
+            status,
+            ..Http::default()
+        }),
         evidence: Evidence::Inferred,
         state,
-        started_ns: capture.ask_first_ns,
-        last_ns: capture.last_ns(),
+        started_ns,
+        last_ns: turn.last_ns(),
     };
-    let unread = (capture.ask_unread > 0
-        && state == ExchangeState::Complete
-        && !is(|response| response.tunnel))
-    .then(|| Exchange {
-        status: None,
-        state: ExchangeState::Unanswered,
-        started_ns: 0,
-        ..exchange.clone()
-    });
-    Some(std::iter::once(exchange).chain(unread).collect())
+    let status = response.and_then(|response| response.status);
+    let mut exchanges = vec![exchange(0, status, state, turn.ask_first_ns)];
+    if context.ask_unread > 0 && state == ExchangeState::Complete {
+        exchanges.push(exchange(1, None, ExchangeState::Unanswered, 0));
+    }
+    Some(Reading { exchanges, session })
 }

@@ -1,15 +1,19 @@
 //! Properties that hold for any bytes, and for any conversation cut at any place.
 
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, prelude::*};
 
-use super::{
-    Capture, Exchange,
-    ExchangeState::{self, *},
-    HeaderRules, judge, judge_closed,
-    recorder::given,
-    text,
+use super::{Context, Ending, HeaderRules, read, recorder::given, text};
+use crate::{
+    event::Role,
+    exchange::{
+        Exchange,
+        ExchangeState::{self, *},
+        Http,
+    },
+    record::{ANSWER_HEAD, ASK_HEAD, Turn},
 };
-use crate::event::Role;
 
 /// Bytes that are often nearly HTTP, `WebSocket` or TLS.
 fn material() -> impl Strategy<Value = Vec<u8>> {
@@ -54,15 +58,17 @@ fn count() -> impl Strategy<Value = u64> {
 
 fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
     prop_assert!(exchanges.len() <= 66, "{}", exchanges.len());
-    for Exchange {
-        method,
-        path,
-        host,
-        sender,
-        header_rules,
-        ..
-    } in exchanges
-    {
+    let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
+    prop_assert_eq!(ids.len(), exchanges.len(), "each has an identity of its own");
+    for http in exchanges.iter().filter_map(|exchange| exchange.operation.http()) {
+        let Http {
+            method,
+            path,
+            host,
+            sender,
+            header_rules,
+            status: _,
+        } = http;
         prop_assert!(
             header_rules.is_empty() || header_rules == &[0],
             "{header_rules:?}"
@@ -96,35 +102,40 @@ proptest! {
         answer in material(),
         tail in prop::option::of(vec(any::<u8>(), 0..20)),
         numbers in (count(), count(), count(), count(), any::<u32>()),
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 3]>(),
         times in any::<[u64; 3]>(),
     ) {
         let (ask_bytes, ask_unread, answer_bytes, message_bytes, answers) = numbers;
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
-        let capture = Capture {
-            ask: &ask[..ask.len().min(crate::reading::ASK_HEAD)],
+        let turn = Turn {
+            number: 1,
+            ask: ask[..ask.len().min(ASK_HEAD)].into(),
             ask_bytes,
-            ask_unread,
-            answer: &answer[..answer.len().min(crate::reading::ANSWER_HEAD)],
+            answer: answer[..answer.len().min(ANSWER_HEAD)].into(),
             answer_bytes,
             message_bytes,
             answers,
-            tail: tail.as_deref(),
-            ask_lost: flags[0],
-            answer_lost: flags[1],
-            interim: flags[2],
-            http: false,
-            seeded: flags[3],
+            tail,
+            interim: flags[0],
+            http: flags[1],
             ask_first_ns: times[0],
             ask_last_ns: times[1],
             answer_last_ns: times[2],
             message_first_ns: times[1],
-            rules: &rules,
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {
-            assert_bounded(&judge(&capture, role))?;
-            assert_bounded(&judge_closed(&capture, role))?;
+            for ending in [Ending::Cut, Ending::Orderly] {
+                let context = Context {
+                    role,
+                    ask_unread,
+                    seeded: flags[2],
+                    ending,
+                    rules: &rules,
+                    ..given().context()
+                };
+                assert_bounded(&read(&turn, &context).exchanges)?;
+            }
         }
     }
 }
@@ -241,7 +252,7 @@ proptest! {
         let answers: Vec<String> = pairs.iter().map(|(ask, answer)| answer.bytes(ask)).collect();
         let (ask_ends, answer_ends) = (ends(&asks), ends(&answers));
         let asked = asks.concat();
-        prop_assume!(asked.len() <= crate::reading::ASK_HEAD);
+        prop_assume!(asked.len() <= ASK_HEAD);
         let read = read_cut.index(asked.len()) + 1;
         // A server answers what it has read.
         let answerable = ask_ends.iter().filter(|&&end| end <= read).count();
@@ -320,12 +331,12 @@ proptest! {
         answer_cut in any::<prop::sample::Index>(),
     ) {
         let asked: String = pairs.iter().map(|(ask, _)| ask.bytes()).collect();
-        prop_assume!(asked.len() <= crate::reading::ASK_HEAD);
+        prop_assume!(asked.len() <= ASK_HEAD);
         let answers: Vec<String> = pairs.iter().map(|(ask, answer)| answer.bytes(ask)).collect();
         let answer_ends = ends(&answers);
         let all = answers.concat();
         let written = answer_cut.index(all.len()) + 1;
-        prop_assume!((7..=crate::reading::ANSWER_HEAD).contains(&written));
+        prop_assume!((7..=ANSWER_HEAD).contains(&written));
         let expected: Vec<ExchangeState> = answers.iter().zip(&answer_ends).map(|(answer, &end)| {
             if written >= end {
                 Complete

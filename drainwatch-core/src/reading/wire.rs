@@ -3,7 +3,11 @@
 //! Turn-taking on the wire is all there is: what was asked and not answered is outstanding, what was
 //! answered is taken for complete. Hence [`Evidence::Inferred`].
 
-use super::{Capture, Evidence, Exchange, ExchangeState};
+use super::{Context, Reading, Session};
+use crate::{
+    exchange::{Evidence, Exchange, ExchangeState, Operation, Protocol},
+    record::Turn,
+};
 
 /// TLS record types (RFC 8446 section 5.1).
 const CHANGE_CIPHER_SPEC: u8 = 0x14;
@@ -19,65 +23,59 @@ const CLOSE_NOTIFY_WIRE: u64 = 31;
 const FINISHED: [usize; 2] = [4 + 32 + 1 + 16, 4 + 48 + 1 + 16];
 
 /// Reads any turn.
-pub(super) fn read(capture: &Capture<'_>) -> Vec<Exchange> {
-    let opening = if capture.ask.is_empty() && capture.ask_bytes > 0 {
-        capture.answer
+pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
+    let opening = if turn.ask.is_empty() && turn.ask_bytes > 0 {
+        &turn.answer
     } else {
-        capture.ask
+        &turn.ask
     };
     let tls = is_tls(opening);
-    let exchange = |state, started_ns, last_ns| Exchange {
-        protocol: if tls { "tls" } else { "tcp" }.to_owned(),
-        method: None,
-        path: None,
-        host: None,
-        sender: None,
-        header_rules: vec![],
-        status: None,
+    let exchange = |index, state, started_ns, last_ns| Exchange {
+        id: turn.id(index),
+        protocol: if tls { Protocol::Tls } else { Protocol::Tcp },
+        operation: Operation::Opaque,
         evidence: Evidence::Inferred,
         state,
         started_ns,
         last_ns,
     };
-    let unread = || exchange(ExchangeState::Unanswered, 0, capture.last_ns());
-    if capture.asked() == 0 {
-        return if capture.ask_unread > 0 {
+    let unread = || exchange(1, ExchangeState::Unanswered, 0, turn.last_ns());
+    if turn.asked() == 0 {
+        return Reading::of(if context.ask_unread > 0 {
             vec![unread()]
-        } else if capture.seeded {
+        } else if context.seeded {
             // Something asked before we looked, perhaps, and its answer; elsewhere, a greeting that nobody asked for.
-            vec![exchange(ExchangeState::Unknown, 0, capture.answer_last_ns)]
+            vec![exchange(0, ExchangeState::Unknown, 0, turn.answer_last_ns)]
         } else {
             Vec::new()
-        };
+        });
     }
-    let asked = if tls { asked_in(capture) } else { Asked::Something };
-    let answered =
-        capture.answer_bytes > 0 && !capture.interim && capture.answer_last_ns >= capture.ask_last_ns;
-    let turn = match asked {
-        Asked::Goodbye => return Vec::new(),
+    let asked = if tls { asked_in(turn) } else { Asked::Something };
+    let answered = turn.answer_bytes > 0 && !turn.interim && turn.answer_last_ns >= turn.ask_last_ns;
+    let answer = |state| Some(exchange(0, state, turn.ask_first_ns, turn.answer_last_ns));
+    let first = match asked {
+        Asked::Goodbye => {
+            return Reading {
+                session: Session { goodbye: true },
+                ..Reading::default()
+            };
+        }
         Asked::Nothing if !answered => None,
-        Asked::WithFinished if answered && perhaps_tickets(capture) => Some(exchange(
-            ExchangeState::Unknown,
-            capture.ask_first_ns,
-            capture.answer_last_ns,
-        )),
-        _ if answered => Some(exchange(
-            ExchangeState::Complete,
-            capture.ask_first_ns,
-            capture.answer_last_ns,
-        )),
+        Asked::WithFinished if answered && perhaps_tickets(turn) => answer(ExchangeState::Unknown),
+        _ if answered => answer(ExchangeState::Complete),
         // What is unread belongs to what was asked and not answered.
         _ => {
-            return vec![exchange(
+            return Reading::of(vec![exchange(
+                0,
                 ExchangeState::Unanswered,
-                capture.ask_first_ns,
-                capture.ask_last_ns,
-            )];
+                turn.ask_first_ns,
+                turn.ask_last_ns,
+            )]);
         }
     };
     // A few bytes of TLS after an answer are the peer's close_notify.
-    let more = capture.ask_unread > if tls { CLOSE_NOTIFY_WIRE } else { 0 };
-    turn.into_iter().chain(more.then(unread)).collect()
+    let more = context.ask_unread > if tls { CLOSE_NOTIFY_WIRE } else { 0 };
+    Reading::of(first.into_iter().chain(more.then(unread)).collect())
 }
 
 /// Whether the bytes begin like a TLS record.
@@ -100,8 +98,8 @@ enum Asked {
     Goodbye,
 }
 
-fn asked_in(capture: &Capture<'_>) -> Asked {
-    match records(capture.ask, capture.asked()).as_deref() {
+fn asked_in(turn: &Turn) -> Asked {
+    match records(&turn.ask, turn.asked()).as_deref() {
         Some([(APPLICATION_DATA, CLOSE_NOTIFY)]) => Asked::Goodbye,
         Some(records) if records.iter().all(|&(kind, _)| kind == ALERT) => Asked::Goodbye,
         Some([(CHANGE_CIPHER_SPEC, 1), (APPLICATION_DATA, length), more @ ..])
@@ -119,8 +117,8 @@ fn asked_in(capture: &Capture<'_>) -> Asked {
 
 /// Whether the answer may be no more than the session tickets that a server sends after a handshake.
 /// rustls reads the client's Finished and the first request at once, and writes its two tickets first.
-fn perhaps_tickets(capture: &Capture<'_>) -> bool {
-    records(capture.answer, capture.answer_bytes).is_some_and(|records| records.len() <= 2)
+fn perhaps_tickets(turn: &Turn) -> bool {
+    records(&turn.answer, turn.answer_bytes).is_some_and(|records| records.len() <= 2)
 }
 
 /// Types and lengths of the records, when all `total` bytes of them were captured.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Episode, HOUR, SECOND, Scope, Tracker, tally};
+use super::{Effect, Episode, HOUR, SECOND, Scope, Tracker, tally, told::Told};
 use crate::event::Connection;
 
 /// Most pods under deletion that are followed; far above what a node runs.
@@ -156,7 +156,9 @@ impl Tracker {
         else {
             return;
         };
-        let last = tally::arrivals(connection, 0, deletion.at_ns).into_iter().max();
+        let last = tally::arrivals(connection, &Told::default(), deletion.at_ns)
+            .into_iter()
+            .max();
         if let Some(ending) = deletion.cgroups.get_mut(&workload) {
             ending.last_arrival_ns = ending.last_arrival_ns.max(last);
         }

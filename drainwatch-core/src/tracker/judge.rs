@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use super::told::Told;
 use crate::{
     class::{self, Classes, Traffic},
     event::{Connection, End, Role},
-    reading::{Exchange, ExchangeState},
+    exchange::{Exchange, ExchangeState, Operation},
     report::Cause,
 };
 
@@ -25,19 +26,19 @@ pub(super) enum Judged<'a> {
     Unknown,
 }
 
-/// Where an exchange stands in its connection's history: exchanges of one connection begin one after
-/// the other, so what is not later than the last one settled was settled with it. 0 is unknown.
-pub(super) fn position(exchange: &Exchange) -> u64 {
-    if exchange.started_ns > 0 {
-        exchange.started_ns
-    } else {
-        exchange.last_ns
+/// Whether this event says what became of an exchange: where the connection goes on, an unfinished one
+/// may still finish.
+pub(super) fn settles(connection: &Connection, exchange: &Exchange) -> bool {
+    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    match exchange.state {
+        Complete | Unknown => true,
+        Unanswered | ResponseIncomplete | RequestIncomplete | Stream => connection.end != End::Open,
     }
 }
 
-/// Judges the exchanges of a connection, leaving out those up to the position `settled`.
+/// Judges the exchanges of a connection, leaving out those that are settled already.
 /// `since_ns` is when the shutdown began: what was complete before is none of its business.
-pub(super) fn judge(connection: &Connection, since_ns: u64, settled: u64) -> Vec<Judged<'_>> {
+pub(super) fn judge<'a>(connection: &'a Connection, since_ns: u64, told: &Told) -> Vec<Judged<'a>> {
     if connection.end == End::Unaccepted {
         // One connection, one request that nobody took, whether its bytes had arrived or not.
         return vec![Judged::Severed(Cause::Unaccepted, connection.exchanges.first())];
@@ -45,7 +46,7 @@ pub(super) fn judge(connection: &Connection, since_ns: u64, settled: u64) -> Vec
     let fresh: Vec<&Exchange> = connection
         .exchanges
         .iter()
-        .filter(|exchange| settled == 0 || position(exchange) == 0 || position(exchange) > settled)
+        .filter(|exchange| !told.is_settled(exchange.id))
         .collect();
     let last = fresh.len().saturating_sub(1);
     let mut judged: Vec<_> = fresh
@@ -118,11 +119,7 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
 /// Which traffic a severed request was. `port` is that of the answering side.
 pub(super) fn class(classes: &Classes, cause: Cause, exchange: Option<&Exchange>, port: u16) -> Arc<str> {
     classes.of(&Traffic {
-        path: exchange.and_then(|exchange| exchange.path.as_deref()),
-        host: exchange.and_then(|exchange| exchange.host.as_deref()),
-        method: exchange.and_then(|exchange| exchange.method.as_deref()),
-        sender: exchange.and_then(|exchange| exchange.sender.as_deref()),
-        header_rules: exchange.map_or(&[], |exchange| &exchange.header_rules),
+        operation: exchange.map_or(&Operation::Opaque, |exchange| &exchange.operation),
         port,
         stream: cause == Cause::Stream
             || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream),
@@ -136,8 +133,9 @@ pub(super) fn maybe_taken_for_delivered(
     role: Role,
     exchange: Option<&Exchange>,
 ) -> bool {
-    let webhook = class == class::WEBHOOK || exchange.is_some_and(|exchange| exchange.sender.is_some());
-    let status = exchange.and_then(|exchange| exchange.status);
+    let operation = exchange.map(|exchange| &exchange.operation);
+    let webhook = class == class::WEBHOOK || operation.and_then(Operation::sender).is_some();
+    let status = operation.and_then(Operation::http).and_then(|http| http.status);
     webhook
         && role == Role::Server
         && cause == Cause::Truncated

@@ -225,10 +225,10 @@ fn severed_request(request: &Severed, at_ms: f64) -> SeveredRequest {
         at_ms,
         cause: request.cause,
         role: request.role,
-        protocol: request.protocol.clone(),
-        method: request.method.clone(),
-        path: request.path.clone(),
-        host: request.host.clone(),
+        protocol: request.protocol,
+        method: request.operation.method().map(str::to_owned),
+        path: request.operation.path().map(str::to_owned),
+        host: request.operation.host().map(str::to_owned),
         class: request.class.to_string(),
         maybe_taken_for_delivered: request.maybe_taken_for_delivered,
         evidence: request.evidence,
@@ -243,8 +243,8 @@ fn drained_request(request: &Drained, at_ms: f64) -> DrainedRequest {
     DrainedRequest {
         at_ms,
         age_ms: request.age_ns.map(ms),
-        method: request.method.clone(),
-        path: request.path.clone(),
+        method: request.operation.method().map(str::to_owned),
+        path: request.operation.path().map(str::to_owned),
         peer: request.peer.to_string(),
     }
 }

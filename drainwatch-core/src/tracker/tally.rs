@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use super::{
     bounded::Recent,
     judge::{self, Judged},
+    told::Told,
 };
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    reading::{Evidence, Exchange},
+    exchange::{Evidence, Exchange, Operation, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -22,13 +23,11 @@ pub(super) struct Severed {
     pub at_ns: u64,
     pub cause: Cause,
     pub role: Role,
-    pub protocol: String,
-    pub method: Option<String>,
-    pub path: Option<String>,
-    pub host: Option<String>,
+    pub protocol: Protocol,
+    pub operation: Operation,
+    pub evidence: Evidence,
     pub class: Arc<str>,
     pub maybe_taken_for_delivered: bool,
-    pub evidence: Evidence,
     pub peer: SocketAddr,
     pub local: SocketAddr,
     /// How long it had been outstanding.
@@ -36,21 +35,33 @@ pub(super) struct Severed {
     pub pid: u32,
 }
 
+/// A request as it is severed.
+#[derive(Debug, Clone, Copy)]
+struct Cut<'a> {
+    at_ns: u64,
+    cause: Cause,
+    role: Role,
+    /// Nothing where no byte of it was read.
+    exchange: Option<&'a Exchange>,
+    pid: u32,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
 /// A drained request, times absolute.
 #[derive(Debug, Clone)]
 pub(super) struct Drained {
     pub at_ns: u64,
     pub age_ns: Option<u64>,
-    pub method: Option<String>,
-    pub path: Option<String>,
+    pub operation: Operation,
     pub peer: SocketAddr,
 }
 
 /// What is remembered of a connection.
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// Position (see [`judge::position`]) of the last exchange that was settled.
-    settled: u64,
+    /// Its exchanges so far.
+    told: Told,
     /// Its end was seen.
     ended: bool,
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
@@ -86,19 +97,19 @@ pub(super) struct Since {
     pub lag_ns: Option<u64>,
 }
 
-/// What arrived after `from`, of what this event settles: its exchanges after the position `settled`, or the
+/// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
 /// connection itself, where nothing new is known to have come on it.
-pub(super) fn arrivals(connection: &Connection, settled: u64, from: u64) -> Vec<u64> {
+pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64) -> Vec<u64> {
     if connection.role != Role::Server && connection.end != End::Unaccepted {
         return Vec::new();
     }
     let starts = connection
         .exchanges
         .iter()
-        .filter(|e| judge::position(e) > settled)
-        .map(|e| e.started_ns);
+        .filter(|exchange| !told.contains(exchange.id))
+        .map(|exchange| exchange.started_ns);
     let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    if new.is_empty() && settled == 0 && connection.born_ns > from && !connection.seeded {
+    if new.is_empty() && told.is_empty() && connection.born_ns > from && !connection.seeded {
         new.push(connection.born_ns);
     }
     new
@@ -185,14 +196,12 @@ impl Tally {
             return false; // a connection ends once; this event is a duplicate
         }
         self.touched = true;
-        let settled = seen.settled;
-        let judged = judge::judge(connection, context.since_ns, settled);
+        let told = seen.told.clone();
+        let judged = judge::judge(connection, context.since_ns, &told);
         let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown);
-        seen.settled = connection
-            .exchanges
-            .iter()
-            .map(judge::position)
-            .fold(settled, u64::max);
+        for exchange in &connection.exchanges {
+            seen.told.note(exchange.id, judge::settles(connection, exchange));
+        }
         seen.ended = ends;
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
         if ends {
@@ -201,7 +210,7 @@ impl Tally {
                 connection.id,
             );
         }
-        self.note_arrivals(connection, settled, context.since);
+        self.note_arrivals(connection, &told, context.since);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
         if idle && context.killed {
@@ -290,14 +299,14 @@ impl Tally {
         }
     }
 
-    fn note_arrivals(&mut self, connection: &Connection, settled: u64, since: Since) {
+    fn note_arrivals(&mut self, connection: &Connection, told: &Told, since: Since) {
         if let Some(stop_ns) = since.stop_ns {
-            let new = arrivals(connection, settled, stop_ns);
+            let new = arrivals(connection, told, stop_ns);
             self.arrivals += new.len() as u64;
             self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
         }
         if let Some(lag_ns) = since.lag_ns {
-            let last = arrivals(connection, settled, lag_ns).into_iter().max();
+            let last = arrivals(connection, told, lag_ns).into_iter().max();
             self.last_arrival_ns = self.last_arrival_ns.max(last);
         }
     }
@@ -312,8 +321,7 @@ impl Tally {
             self.drained_requests.push(Drained {
                 at_ns: exchange.last_ns,
                 age_ns,
-                method: exchange.method.clone(),
-                path: exchange.path.clone(),
+                operation: exchange.operation.clone(),
                 peer: connection.peer,
             });
         }
@@ -331,37 +339,19 @@ impl Tally {
         } else if !matches!(cause, Cause::Outbound | Cause::Unsent) {
             self.cut_by_exit += 1;
         }
-        let unaccepted = cause == Cause::Unaccepted;
-        let exchange = exchange.filter(|_| !unaccepted);
-        let started = exchange
-            .map(|exchange| exchange.started_ns)
-            .filter(|&started| started > 0);
-        let role = if unaccepted { Role::Server } else { connection.role };
-        let answering = if role == Role::Client {
-            connection.peer
-        } else {
-            connection.local
+        // One that nobody took: of what it would have been only the connection is known.
+        let (role, exchange) = match cause {
+            Cause::Unaccepted => (Role::Server, None),
+            _ => (connection.role, exchange),
         };
-        let class = judge::class(&self.classes, cause, exchange, answering.port());
-        self.record(Severed {
+        self.record(&Cut {
             at_ns: context.at_ns,
             cause,
             role,
-            protocol: exchange.map_or_else(|| "tcp".to_owned(), |exchange| exchange.protocol.clone()),
-            method: exchange.and_then(|exchange| exchange.method.clone()),
-            path: exchange.and_then(|exchange| exchange.path.clone()),
-            host: exchange.and_then(|exchange| exchange.host.clone()),
-            maybe_taken_for_delivered: judge::maybe_taken_for_delivered(&class, cause, role, exchange),
-            class,
-            evidence: match exchange {
-                Some(exchange) => exchange.evidence,
-                None if unaccepted => Evidence::Exact,
-                None => Evidence::Inferred,
-            },
-            peer: connection.peer,
-            local: connection.local,
-            age_ns: started.map(|started| context.at_ns.saturating_sub(started)),
+            exchange,
             pid: connection.pid,
+            local: connection.local,
+            peer: connection.peer,
         });
     }
 
@@ -380,34 +370,58 @@ impl Tally {
         if since.lag_ns.is_some() {
             self.last_arrival_ns = self.last_arrival_ns.max(Some(at_ns));
         }
-        self.record(Severed {
+        self.record(&Cut {
             at_ns,
             cause,
             role: Role::Server,
-            protocol: "tcp".to_owned(),
-            method: None,
-            path: None,
-            host: None,
-            class: judge::class(&self.classes, cause, None, local.port()),
-            maybe_taken_for_delivered: false,
-            evidence: Evidence::Exact,
-            peer,
-            local,
-            age_ns: None,
+            exchange: None,
             pid,
+            local,
+            peer,
         });
     }
 
-    fn record(&mut self, request: Severed) {
+    fn record(&mut self, cut: &Cut<'_>) {
+        let Cut {
+            at_ns,
+            cause,
+            role,
+            exchange,
+            pid,
+            local,
+            peer,
+        } = *cut;
+        let answering = if role == Role::Client { peer } else { local };
+        let class = judge::class(&self.classes, cause, exchange, answering.port());
         self.outcomes.severed += 1;
-        *self.severed.entry(request.cause).or_default() += 1;
-        *self
-            .pending
-            .severed
-            .entry((request.cause, Arc::clone(&request.class), request.role))
-            .or_default() += 1;
-        if self.severed_requests.len() < SEVERED_LISTED {
-            self.severed_requests.push(request);
+        *self.severed.entry(cause).or_default() += 1;
+        let pending = (cause, Arc::clone(&class), role);
+        *self.pending.severed.entry(pending).or_default() += 1;
+        if self.severed_requests.len() >= SEVERED_LISTED {
+            return;
         }
+        let (protocol, operation, evidence) = match exchange {
+            Some(exchange) => (exchange.protocol, exchange.operation.clone(), exchange.evidence),
+            // What was written is known by its number of bytes alone; the others met no process.
+            None if cause == Cause::Unsent => (Protocol::Tcp, Operation::Opaque, Evidence::Inferred),
+            None => (Protocol::Tcp, Operation::Opaque, Evidence::Exact),
+        };
+        let started = exchange.map(|exchange| exchange.started_ns);
+        self.severed_requests.push(Severed {
+            at_ns,
+            cause,
+            role,
+            protocol,
+            operation,
+            evidence,
+            maybe_taken_for_delivered: judge::maybe_taken_for_delivered(&class, cause, role, exchange),
+            class,
+            peer,
+            local,
+            age_ns: started
+                .filter(|&started| started > 0)
+                .map(|started| at_ns.saturating_sub(started)),
+            pid,
+        });
     }
 }

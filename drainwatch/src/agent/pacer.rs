@@ -194,16 +194,26 @@ mod tests {
     fn given_losses_while_idle_when_a_shutdown_begins_then_only_ring_entries_count_as_its_own() {
         let mut pacer = Pacer::default();
         let losses = |ring_full, no_storage| Losses {
-            events: 0,
             ring_full,
             no_storage,
-            map_full: 0,
             payload: 50,
-            skipped_runs: 0,
-            undecodable: 0,
+            ..Losses::default()
         };
         assert_eq!(pacer.lost(&losses(1, 7), true), 1);
         assert_eq!(pacer.lost(&losses(1, 7), false), 0);
         assert_eq!(pacer.lost(&losses(2, 9), false), 3);
+    }
+
+    #[test]
+    fn given_skipped_runs_when_they_show_as_gaps_then_only_the_others_are_missing_everywhere() {
+        let skipped = |runs: &[(&'static str, u64)]| Losses {
+            skipped_runs: runs.iter().copied().collect(),
+            ..Losses::default()
+        };
+        let mut pacer = Pacer::default();
+        let shown = [("socket_read", 5), ("socket_write", 7)];
+        assert_eq!(pacer.lost(&skipped(&shown), false), 0);
+        let with_others = [("socket_read", 5), ("socket_state", 1), ("process_exit", 2)];
+        assert_eq!(pacer.lost(&skipped(&with_others), false), 3);
     }
 }

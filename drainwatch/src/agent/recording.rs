@@ -1,7 +1,9 @@
 //! Recordings: what the tracker was told, as JSON lines, so that a shutdown can be replayed.
 //!
 //! The first line is a [`Header`]; every other line is one [`Event`]. A recording holds no payload:
-//! only what [`drainwatch_core::reading`] made of it.
+//! only what [`drainwatch_core::reading`] made of it. Those of format 1 are read too.
+
+mod v1;
 
 use std::{
     io::{BufRead, Write},
@@ -16,8 +18,10 @@ use drainwatch_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Version of the format; grows when old recordings can no longer be read.
-pub const VERSION: u32 = 1;
+/// Version of the format that is written; grows when an older drainwatch could not read it.
+pub const VERSION: u32 = 2;
+/// The oldest one that is read.
+const OLDEST: u32 = 1;
 
 /// Linger of a replay, and the agent's default: 5 s.
 pub const LINGER_NS: u64 = 5_000_000_000;
@@ -28,7 +32,7 @@ const LINE: u64 = 4 * 1024 * 1024;
 /// First line of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Version of the format: [`VERSION`].
+    /// Version of the format: [`VERSION`], or an older one.
     pub drainwatch_recording: u32,
     /// Host on which it was made.
     pub node: String,
@@ -46,7 +50,7 @@ pub enum RecordingError {
     #[error("not a drainwatch recording: the first line is not {{\"drainwatch_recording\":{VERSION},…}}")]
     NotARecording,
     /// A format that this version does not know.
-    #[error("the recording has format {found}, this drainwatch reads format {VERSION}")]
+    #[error("the recording has format {found}, this drainwatch reads formats {OLDEST} to {VERSION}")]
     Version {
         /// Format of the recording.
         found: u32,
@@ -143,10 +147,9 @@ impl<R: BufRead> Reader<R> {
             .get("drainwatch_recording")
             .and_then(serde_json::Value::as_u64);
         let found = found.ok_or(RecordingError::NotARecording)?;
-        if found != u64::from(VERSION) {
-            return Err(RecordingError::Version {
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-            });
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        if !(OLDEST..=VERSION).contains(&found) {
+            return Err(RecordingError::Version { found });
         }
         let header = serde_json::from_value(value).map_err(|_| RecordingError::NotARecording)?;
         Ok(Self {
@@ -162,6 +165,13 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
+    fn event(&self, text: &[u8]) -> serde_json::Result<Event> {
+        match self.header.drainwatch_recording {
+            1 => serde_json::from_value(v1::upgraded(serde_json::from_slice(text)?)),
+            _ => serde_json::from_slice(text),
+        }
+    }
+
     fn read(&mut self) -> Result<Option<Event>, RecordingError> {
         loop {
             self.line += 1;
@@ -171,7 +181,7 @@ impl<R: BufRead> Reader<R> {
             if text.iter().all(u8::is_ascii_whitespace) && text.ends_with(b"\n") {
                 continue;
             }
-            return match serde_json::from_slice(&text) {
+            return match self.event(&text) {
                 Ok(event) => Ok(Some(event)),
                 // The writer ends every line: one without an end was cut.
                 Err(_) if !text.ends_with(b"\n") => Err(RecordingError::Truncated { line: self.line }),
@@ -371,10 +381,10 @@ mod tests {
                 "{other:?}: {error}"
             );
         }
-        let newer = "{\"drainwatch_recording\":2}\n";
+        let newer = "{\"drainwatch_recording\":3}\n";
         assert_eq!(
             Reader::new(newer.as_bytes()).unwrap_err().to_string(),
-            "the recording has format 2, this drainwatch reads format 1"
+            "the recording has format 3, this drainwatch reads formats 1 to 2"
         );
     }
 }

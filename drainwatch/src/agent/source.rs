@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use drainwatch_core::event::Event;
+use drainwatch_core::{
+    event::Event,
+    reading::{self, HeaderRules},
+    record::Fact,
+};
 
 use crate::kernel::{Kernel, Losses, ProbeStatus, Resets};
 
-/// What the loop needs of the kernel side. [`Kernel`] is the one implementation outside tests.
+/// What the loop needs of the kernel side. [`Live`] is the one implementation outside tests.
 pub trait Source {
     /// Waits until there are events, or `timeout`; oldest first. Must be cancel safe: an event is
     /// taken out only by a call that returns it.
@@ -33,36 +37,60 @@ pub trait Source {
     fn clocks(&self) -> (u64, i64);
 }
 
-impl Source for Kernel {
+/// The kernel side; what it recorded of connections is read on the way to the loop.
+#[derive(Debug)]
+pub struct Live {
+    kernel: Kernel,
+    /// The user's rules on headers of requests.
+    rules: HeaderRules,
+}
+
+impl Live {
+    /// Facts of `kernel`, read with these rules.
+    pub fn new(kernel: Kernel, rules: HeaderRules) -> Self {
+        Self { kernel, rules }
+    }
+
+    fn read(&self, facts: Vec<Fact>) -> Vec<Event> {
+        facts
+            .into_iter()
+            .map(|fact| reading::event(fact, &self.rules))
+            .collect()
+    }
+}
+
+impl Source for Live {
     async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
-        Kernel::next_events(self, timeout).await
+        let facts = self.kernel.next_facts(timeout).await;
+        self.read(facts)
     }
     fn drain(&mut self) -> Vec<Event> {
-        Kernel::drain(self)
+        let facts = self.kernel.drain();
+        self.read(facts)
     }
     fn probes(&self) -> Vec<ProbeStatus> {
-        Kernel::probes(self).to_vec()
+        self.kernel.probes().to_vec()
     }
     fn losses(&mut self) -> Losses {
-        Kernel::losses(self)
+        self.kernel.losses()
     }
     fn resets(&mut self) -> Vec<Resets> {
-        Kernel::resets(self)
+        self.kernel.resets()
     }
     fn drain_cgroup(&mut self, cgroup: u64) {
-        Kernel::drain_cgroup(self, cgroup);
+        self.kernel.drain_cgroup(cgroup);
     }
     fn stop_signal(&mut self, cgroup: u64, signal: u32) {
-        Kernel::stop_signal(self, cgroup, signal);
+        self.kernel.stop_signal(cgroup, signal);
     }
     fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
-        Kernel::stop_cgroup(self, cgroup, until_ns);
+        self.kernel.stop_cgroup(cgroup, until_ns);
     }
     fn stop_process(&mut self, pid: u32, until_ns: u64) {
-        Kernel::stop_process(self, pid, until_ns);
+        self.kernel.stop_process(pid, until_ns);
     }
     fn cpu_used_us(&self, cgroup: u64) -> Option<u64> {
-        Kernel::cpu_used_us(self, cgroup)
+        self.kernel.cpu_used_us(cgroup)
     }
     fn clocks(&self) -> (u64, i64) {
         Kernel::clocks()

@@ -61,11 +61,7 @@ impl Source for Script {
         Losses {
             events: 3,
             ring_full: self.losses,
-            no_storage: 0,
-            map_full: 0,
-            payload: 0,
-            skipped_runs: 0,
-            undecodable: 0,
+            ..Losses::default()
         }
     }
     fn resets(&mut self) -> Vec<Resets> {

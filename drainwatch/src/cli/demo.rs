@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::report::Report;
+use drainwatch_core::{reading::HeaderRules, report::Report};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
-    agent::{Agent, Options},
+    agent::{Agent, Options, source::Live},
     cli::{
         args::Format,
         colour,
@@ -71,8 +71,8 @@ async fn play(cgroup_root: &Path) -> Result<[Act; 2], Failure> {
         memory_reports: 100,
         ..Options::default()
     };
-    let (mut agent, handle) =
-        Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
+    let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
+        .map_err(|why| Failure::internal("the metrics did not start", why))?;
     let mut outcome = Err(Failure::new(
         Exit::Interrupted,
         "interrupted; everything was cleaned up",

@@ -8,7 +8,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use drainwatch_core::{
     class,
     event::Disposition,
-    reading::Evidence,
+    exchange::Evidence,
     report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Workload},
     workload::text::clean,
 };
@@ -225,7 +225,7 @@ fn request_name(request: &SeveredRequest) -> String {
     let mut name = timeline::name(
         request.method.as_deref(),
         request.path.as_deref(),
-        &clean(&request.protocol),
+        request.protocol.as_str(),
     );
     if request.class != class::REQUEST {
         let _ = write!(name, " ({})", clean(&request.class));
@@ -246,7 +246,7 @@ fn maybe_delivered(report: &Report, width: usize, colour: Colour) -> Vec<String>
     let name = timeline::name(
         first.method.as_deref(),
         first.path.as_deref(),
-        &clean(&first.protocol),
+        first.protocol.as_str(),
     );
     let what = match count - 1 {
         0 => format!("The response to the webhook {name} had begun when it was cut: its sender may take it"),

@@ -22,6 +22,7 @@ use crate::{
     agent::{
         self, Agent,
         config::{self, Flags, LogFormat, LogLevel, Settings},
+        source::Live,
     },
     cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},
@@ -113,7 +114,6 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let options = KernelOptions {
         capture: settings.capture,
         stop_signals: settings.stop_signals.to_vec(),
-        header_rules: settings.classes.header_rules(),
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
         tracing::info!("stopped before it was attached");
@@ -143,8 +143,9 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         names: names::start(&whom, &owners),
         sinks: sinks.collect(),
     };
+    let source = Live::new(kernel, settings.classes.header_rules());
     let (mut agent, handle) =
-        Agent::new(kernel, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
+        Agent::new(source, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
     let (stop_web, web_stopped) = watch::channel(false);
     let web_options = web::Options {
         telemetry_path: settings.telemetry_path.to_string(),

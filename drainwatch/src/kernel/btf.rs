@@ -131,10 +131,11 @@ impl Types {
             .find(|&id| matches!(self.0.resolve_type_by_id(id), Ok(Type::Func(_))))
     }
 
-    /// The kernel has a per-CPU variable of this name: others are not in its BTF.
-    pub fn has_variable(&self, name: &str) -> bool {
+    /// Probes of tracepoints can be preempted, as they can on x86 from 7.0 on: they run under SRCU, in a domain of
+    /// their own, instead of with preemption off (`kernel/tracepoint.c`). Of variables, BTF has the per-CPU ones.
+    pub fn preemptible_tracepoints(&self) -> bool {
         self.0
-            .resolve_types_by_name(name)
+            .resolve_types_by_name("tracepoint_srcu_srcu_data")
             .is_ok_and(|types| types.iter().any(|kind| matches!(kind, Type::Var(_))))
     }
 

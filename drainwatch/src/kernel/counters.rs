@@ -1,6 +1,7 @@
 //! Counters that the programs and the kernel keep.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::fd::{AsFd as _, AsRawFd as _},
 };
@@ -11,7 +12,7 @@ use aya::{
 };
 use drainwatch_ebpf::{ResetKey, counter};
 
-use super::{Losses, Resets};
+use super::{Losses, Resets, probes};
 
 /// Sums of the per-CPU counters, and the runs that the kernel skipped.
 pub fn losses(ebpf: &Ebpf, undecodable: u64) -> Losses {
@@ -30,24 +31,41 @@ pub fn losses(ebpf: &Ebpf, undecodable: u64) -> Losses {
         no_storage: sum(counter::LOST_NO_STORAGE),
         map_full: sum(counter::LOST_MAP_FULL),
         payload: sum(counter::LOST_PAYLOAD),
-        skipped_runs: skipped_runs(ebpf).saturating_sub(sum(counter::NESTED)),
+        skipped_runs: skipped_runs(ebpf, &sum),
         undecodable,
     }
 }
 
-/// `recursion_misses` of all loaded programs: runs skipped because the program was running on that CPU.
-/// The second program of a pair only stands in for the first: its own misses lose nothing by themselves.
-fn skipped_runs(ebpf: &Ebpf) -> u64 {
-    ebpf.programs()
-        .filter(|(name, _)| *name != "nested_sock_set_state")
-        .filter_map(|(_, program)| {
-            let fd = program.fd().ok()?;
+/// First programs that have stand-ins, and what these did instead of them.
+const STOOD_IN: [(&str, u32); 3] = [
+    ("sock_recv_length", counter::STOOD_IN_READ),
+    ("sock_send_length", counter::STOOD_IN_WRITE),
+    ("inet_sock_set_state", counter::STOOD_IN_STATE),
+];
+
+/// By probe, `recursion_misses` of its first program, runs skipped because the program was running on that CPU, less
+/// those that a stand-in saw. (What a stand-in is skipped for loses nothing by itself.)
+fn skipped_runs(ebpf: &Ebpf, sum: &impl Fn(u32) -> u64) -> BTreeMap<&'static str, u64> {
+    let mut skipped = BTreeMap::new();
+    for (name, program) in ebpf.programs() {
+        let Some(probe) = probes::probe_of_first(name) else {
+            continue;
+        };
+        let Some(misses) = program.fd().ok().and_then(|fd| {
             // The kernel prints it only here: kernel/bpf/syscall.c, bpf_prog_show_fdinfo().
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
             text.lines()
                 .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
-        })
-        .sum()
+        }) else {
+            continue;
+        };
+        let stood_in = STOOD_IN
+            .iter()
+            .find(|(first, _)| *first == name)
+            .map_or(0, |(_, counter)| sum(*counter));
+        *skipped.entry(probe).or_default() += misses.saturating_sub(stood_in);
+    }
+    skipped
 }
 
 /// TCP resets by cgroup, direction and phase.

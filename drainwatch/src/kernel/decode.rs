@@ -1,10 +1,10 @@
-//! From the ring's bytes to events: bounds are checked here, payload ends here.
+//! From the ring's bytes to plain facts: bounds are checked here; no protocol is known here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use drainwatch_core::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    reading::{self, Capture, HeaderRules},
+    record::{self, Fact, Recorded, Turn},
 };
 use drainwatch_ebpf::{
     CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
@@ -15,16 +15,16 @@ use drainwatch_ebpf::{
 
 // What the readers count on is what a record of the kernel side holds.
 const _: () = assert!(
-    reading::ASK_HEAD == drainwatch_ebpf::ASK_HEAD
-        && reading::ANSWER_HEAD == drainwatch_ebpf::ANSWER_HEAD
-        && reading::TAIL == TAIL
+    record::ASK_HEAD == drainwatch_ebpf::ASK_HEAD
+        && record::ANSWER_HEAD == drainwatch_ebpf::ANSWER_HEAD
+        && record::TAIL == TAIL
 );
 
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
-/// Decodes one entry of the ring; `None` when it is not one of ours. `rules` are the user's on headers.
-pub fn event(bytes: &[u8], rules: &HeaderRules) -> Option<Event> {
+/// Decodes one entry of the ring; `None` when it is not one of ours.
+pub fn fact(bytes: &[u8]) -> Option<Fact> {
     let header: EventHeader = structure(bytes)?;
     let kind = match header.kind {
         event_kind::SIGNAL_GENERATED => signal(&structure(bytes)?),
@@ -42,9 +42,13 @@ pub fn event(bytes: &[u8], rules: &HeaderRules) -> Option<Event> {
         },
         event_kind::LISTENER_OPENED => EventKind::ListenerOpened(listener(&structure(bytes)?)),
         event_kind::LISTENER_CLOSED => EventKind::ListenerClosed(listener(&structure(bytes)?)),
-        event_kind::TURN_ENDED => EventKind::TurnEnded(connection(&*whole_or_short(bytes)?, rules)),
-        event_kind::CONNECTION_ENDED => {
-            EventKind::ConnectionEnded(connection(&*whole_or_short(bytes)?, rules))
+        event_kind::TURN_ENDED | event_kind::CONNECTION_ENDED => {
+            let event = whole_or_short(bytes)?;
+            return Some(Fact::Connection(Box::new(Recorded {
+                at_ns: header.at_ns,
+                connection: connection(&event),
+                turn: turn(&event.record),
+            })));
         }
         event_kind::RESET_SENT => reset(&structure(bytes)?),
         event_kind::CGROUP_CREATED => {
@@ -63,10 +67,10 @@ pub fn event(bytes: &[u8], rules: &HeaderRules) -> Option<Event> {
         },
         _ => return None,
     };
-    Some(Event {
+    Some(Fact::Event(Event {
         at_ns: header.at_ns,
         kind,
-    })
+    }))
 }
 
 /// Structures of the ABI: plain integers, any bytes are valid.
@@ -208,7 +212,7 @@ fn reset(event: &ResetEvent) -> EventKind {
     }
 }
 
-fn connection(event: &ConnectionEvent, rules: &HeaderRules) -> Connection {
+fn connection(event: &ConnectionEvent) -> Connection {
     let record = &event.record;
     let role = match record.role {
         role::SERVER => Role::Server,
@@ -239,7 +243,7 @@ fn connection(event: &ConnectionEvent, rules: &HeaderRules) -> Connection {
         unsent: event.unsent,
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
-        exchanges: exchanges(record, role, unread, end, rules),
+        exchanges: Vec::new(),
     }
 }
 
@@ -289,53 +293,25 @@ fn end(event: &ConnectionEvent) -> End {
     }
 }
 
-fn exchanges(
-    record: &SocketRecord,
-    role: Role,
-    unread: u32,
-    end: End,
-    rules: &HeaderRules,
-) -> Vec<reading::Exchange> {
+fn turn(record: &SocketRecord) -> Turn {
     let has = |flag| record.flags & flag != 0;
-    let ask = head(&record.ask_head, record.ask.head_len);
-    let answer_head = head(&record.answer_head, record.answer.head_len);
+    let (ask, answer) = (&record.ask, &record.answer);
     let tail_len = usize::from(record.tail_len).min(TAIL);
-    let tail = has(record_flag::TAIL_VALID).then(|| &record.tail[TAIL - tail_len..TAIL]);
-    let message_bytes = record.answer.total.wrapping_sub(record.answer.message_pos);
-    // Head and tail that meet are the whole message.
-    let mut met = Vec::new();
-    let answer = match tail {
-        Some(tail) if message_bytes == (answer_head.len() + tail.len()) as u64 => {
-            met.extend_from_slice(answer_head);
-            met.extend_from_slice(tail);
-            met.as_slice()
-        }
-        _ => answer_head,
-    };
-    let capture = Capture {
-        ask,
-        ask_bytes: record.ask.total.wrapping_sub(record.ask.turn_pos),
-        ask_unread: if role == Role::Client { 0 } else { unread.into() },
-        answer,
-        answer_bytes: record.answer.total.wrapping_sub(record.answer.turn_pos),
-        message_bytes,
-        answers: record.answer.messages,
-        tail,
-        ask_lost: has(record_flag::ASK_LOST),
-        answer_lost: has(record_flag::ANSWER_LOST),
+    Turn {
+        number: record.turns,
+        ask: head(&record.ask_head, ask.head_len).into(),
+        ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
+        answer: head(&record.answer_head, answer.head_len).into(),
+        answer_bytes: answer.total.wrapping_sub(answer.turn_pos),
+        message_bytes: answer.total.wrapping_sub(answer.message_pos),
+        answers: answer.messages,
+        tail: has(record_flag::TAIL_VALID).then(|| record.tail[TAIL - tail_len..TAIL].into()),
         interim: has(record_flag::INTERIM),
         http: has(record_flag::HTTP),
-        seeded: has(record_flag::SEEDED) && record.turns == 0,
-        ask_first_ns: record.ask.first_ns,
-        ask_last_ns: record.ask.last_ns,
-        answer_last_ns: record.answer.last_ns,
+        ask_first_ns: ask.first_ns,
+        ask_last_ns: ask.last_ns,
+        answer_last_ns: answer.last_ns,
         message_first_ns: record.message_ns,
-        rules,
-    };
-    if end == End::Close {
-        reading::judge_closed(&capture, role)
-    } else {
-        reading::judge(&capture, role)
     }
 }
 
@@ -369,14 +345,14 @@ mod tests {
 
     #[test]
     fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
-        assert_eq!(connection(&queued(1), HeaderRules::NONE).end, End::Unaccepted);
+        assert_eq!(connection(&queued(1)).end, End::Unaccepted);
     }
 
     #[test]
     fn given_a_client_that_left_first_when_nobody_accepted_then_the_peer_ended_it() {
         let mut event = queued(CLOSE_WAIT);
         event.unread = 1 + 18; // its FIN, and what it had asked
-        let connection = connection(&event, HeaderRules::NONE);
+        let connection = connection(&event);
         assert_eq!((connection.end, connection.unread), (End::Peer, 18));
     }
 }

@@ -5,6 +5,7 @@
 //! or, where this kernel needs none, nothing.
 
 use drainwatch_ebpf::kfunc;
+use tracing::debug;
 
 use super::btf::Types;
 
@@ -15,9 +16,6 @@ const FUNCTIONS: [(u32, &str); 4] = [
     (kfunc::LOCAL_IRQ_SAVE, "bpf_local_irq_save"),
     (kfunc::LOCAL_IRQ_RESTORE, "bpf_local_irq_restore"),
 ];
-
-/// Of the SRCU domain under which probes of tracepoints run, preemptibly, from 7.0 on (`kernel/tracepoint.c`).
-const PREEMPTIBLE_TRACEPOINTS: &str = "tracepoint_srcu_srcu_data";
 
 /// Length of an instruction, and its alignment in the object.
 const INSTRUCTION: usize = 8;
@@ -30,12 +28,17 @@ const NOTHING: [u8; INSTRUCTION] = [0xb7, 0, 0, 0, 0, 0, 0, 0];
 
 /// The object with its calls linked, as this kernel needs them.
 pub fn link(object: &[u8], types: &Types) -> Vec<u8> {
-    link_with(object, preemption(types).as_ref())
+    let functions = preemption(types);
+    debug!(
+        linked = functions.is_some(),
+        "kernel functions that switch preemption off while a program runs"
+    );
+    link_with(object, functions.as_ref())
 }
 
 /// Ids of [`FUNCTIONS`], where probes of tracepoints can be preempted and all of the functions exist.
 fn preemption(types: &Types) -> Option<[u32; FUNCTIONS.len()]> {
-    if !types.has_variable(PREEMPTIBLE_TRACEPOINTS) {
+    if !types.preemptible_tracepoints() {
         return None;
     }
     let mut ids = [0; FUNCTIONS.len()];

@@ -8,7 +8,10 @@ use aya::{
     programs::Iter,
 };
 use aya_log::EbpfLogger;
-use drainwatch_core::event::{Event, EventKind};
+use drainwatch_core::{
+    event::{Event, EventKind},
+    record::Fact,
+};
 use drainwatch_ebpf::{activity, offset, setting};
 use nix::{sys::utsname::uname, unistd::getpid};
 use tokio::io::unix::AsyncFd;
@@ -78,9 +81,8 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         probes: loaded.probes,
         cgroup_root,
         paths,
-        seeded,
+        seeded: seeded.into_iter().map(Fact::Event).collect(),
         undecodable: 0,
-        header_rules: options.header_rules.clone(),
         unmarked: 0,
         stop_signals: std::collections::HashMap::new(),
     })

@@ -1,6 +1,6 @@
 //! The kernel side: offsets, programs, ring, seeds. The only module with `unsafe`.
 //!
-//! [`Kernel::start`] loads and attaches; [`Kernel::next_events`] waits for the ring and decodes.
+//! [`Kernel::start`] loads and attaches; [`Kernel::next_facts`] waits for the ring and decodes.
 #![allow(
     unsafe_code,
     reason = "bytes from the kernel become structures here, and nowhere else"
@@ -18,7 +18,11 @@ mod probes;
 
 pub use load::give_memory_back;
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -26,7 +30,7 @@ use aya::{
 };
 use drainwatch_core::{
     event::{Event, EventKind},
-    reading::HeaderRules,
+    record::Fact,
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
 use nix::time::{ClockId, clock_gettime};
@@ -77,10 +81,10 @@ pub struct Diagnosis {
     pub refusal: Option<String>,
 }
 
-/// A counter kept by the kernel side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Counters kept by the kernel side, since load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events put into the ring since load.
+    /// Events put into the ring.
     pub events: u64,
     /// Lost: ring full.
     pub ring_full: u64,
@@ -90,10 +94,30 @@ pub struct Losses {
     pub map_full: u64,
     /// Payload that could not be read.
     pub payload: u64,
-    /// Program runs that the kernel skipped (`recursion_misses`).
-    pub skipped_runs: u64,
+    /// Runs that the kernel skipped and no other program stood in for, by probe.
+    pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Ring entries that userspace could not decode.
     pub undecodable: u64,
+}
+
+/// Probes whose skipped runs concern one connection each: the kernel's own positions show the gap there, and what is
+/// claimed of that connection is less.
+const CONFINED: [&str; 2] = ["socket_read", "socket_write"];
+
+impl Losses {
+    /// Skipped runs, of all probes.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_runs.values().sum()
+    }
+
+    /// Skipped runs that leave no trace where they are missing, so that anything may be.
+    pub fn skipped_without_trace(&self) -> u64 {
+        let confined: u64 = CONFINED
+            .iter()
+            .filter_map(|probe| self.skipped_runs.get(probe))
+            .sum();
+        self.skipped() - confined
+    }
 }
 
 /// TCP resets of one cgroup since load.
@@ -132,8 +156,6 @@ pub struct KernelOptions {
     pub capture: CaptureMode,
     /// Signals that count as stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
-    /// The user's rules on headers of requests.
-    pub header_rules: HeaderRules,
 }
 
 /// The loaded and attached programs. Detached when dropped.
@@ -144,10 +166,9 @@ pub struct Kernel {
     cgroup_root: PathBuf,
     /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
     paths: HashMap<u64, String>,
-    /// Events of the seed that nobody has asked for yet.
-    seeded: Vec<Event>,
+    /// What the seed told and nobody has asked for yet.
+    seeded: Vec<Fact>,
     undecodable: u64,
-    header_rules: HeaderRules,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
     /// Stop signals of their own that living cgroups have: bit n is signal n.
@@ -164,7 +185,7 @@ impl std::fmt::Debug for Kernel {
 
 impl Kernel {
     /// Loads, attaches, seeds. The events of the seed (cgroups, then listeners) are the first that
-    /// [`Kernel::next_events`] gives. Needs a tokio runtime.
+    /// [`Kernel::next_facts`] gives. Needs a tokio runtime.
     pub fn start(options: &KernelOptions) -> Result<Self, KernelError> {
         load::start(options)
     }
@@ -183,8 +204,8 @@ impl Kernel {
         })
     }
 
-    /// Waits until the ring has something, or `timeout`; returns the decoded events, oldest first.
-    pub async fn next_events(&mut self, timeout: Option<Duration>) -> Vec<Event> {
+    /// Waits until the ring has something, or `timeout`; returns what it tells, oldest first.
+    pub async fn next_facts(&mut self, timeout: Option<Duration>) -> Vec<Fact> {
         let waiting = self.drain();
         if !waiting.is_empty() {
             return waiting;
@@ -203,17 +224,20 @@ impl Kernel {
     }
 
     /// Everything that is in the ring now, without waiting.
-    pub fn drain(&mut self) -> Vec<Event> {
-        let mut events = std::mem::take(&mut self.seeded);
+    pub fn drain(&mut self) -> Vec<Fact> {
+        let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::event(&entry, &self.header_rules) {
-                Some(event) => events.push(event),
+            match decode::fact(&entry) {
+                Some(fact) => facts.push(fact),
                 None => self.undecodable += 1,
             }
         }
-        for event in &events {
-            match &event.kind {
+        for fact in &facts {
+            let Fact::Event(Event { kind, .. }) = fact else {
+                continue;
+            };
+            match kind {
                 EventKind::CgroupCreated { cgroup, path, .. } => {
                     self.paths.insert(*cgroup, path.clone());
                 }
@@ -224,7 +248,7 @@ impl Kernel {
                 _ => {}
             }
         }
-        events
+        facts
     }
 
     /// State of each probe.

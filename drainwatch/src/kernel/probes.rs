@@ -28,6 +28,9 @@ struct Way {
     arguments: Option<usize>,
     /// What this way lacks; `None` when it gives everything.
     lacks: Option<&'static str>,
+    /// Further programs on the same hook, for what the first is skipped for, in this order; only where probes
+    /// of tracepoints can be preempted. Without them skipped runs are more, and counted.
+    stand_ins: &'static [&'static str],
 }
 
 impl Way {
@@ -37,6 +40,7 @@ impl Way {
             hook: Hook::Tracepoint(name),
             arguments: None,
             lacks: None,
+            stand_ins: &[],
         }
     }
 
@@ -46,6 +50,7 @@ impl Way {
             hook: Hook::Exit(name),
             arguments: None,
             lacks: None,
+            stand_ins: &[],
         }
     }
 
@@ -73,18 +78,18 @@ const PROBES: &[Probe] = &[
         gives: "who reads from each connection, and the requests' first bytes",
         required: true,
         ways: &[
-            Way::tracepoint("sock_recv_length"),
             Way {
-                program: "tcp_recvmsg",
-                hook: Hook::Exit("tcp_recvmsg"),
+                stand_ins: &["sock_recv_length_2", "sock_recv_length_3"],
+                ..Way::tracepoint("sock_recv_length")
+            },
+            Way {
                 arguments: Some(5),
-                lacks: None,
+                ..Way::exit("tcp_recvmsg")
             },
             Way {
                 program: "tcp_recvmsg_before_5_19",
-                hook: Hook::Exit("tcp_recvmsg"),
                 arguments: Some(6),
-                lacks: None,
+                ..Way::exit("tcp_recvmsg")
             },
         ],
     },
@@ -92,7 +97,13 @@ const PROBES: &[Probe] = &[
         name: "socket_write",
         gives: "who writes to each connection, and the responses' first and last bytes",
         required: true,
-        ways: &[Way::tracepoint("sock_send_length"), Way::exit("tcp_sendmsg")],
+        ways: &[
+            Way {
+                stand_ins: &["sock_send_length_2", "sock_send_length_3"],
+                ..Way::tracepoint("sock_send_length")
+            },
+            Way::exit("tcp_sendmsg"),
+        ],
     },
     Probe {
         name: "socket_state",
@@ -101,14 +112,13 @@ const PROBES: &[Probe] = &[
         ways: &[Way::tracepoint("inet_sock_set_state")],
     },
     Probe {
-        name: "socket_state_nested",
+        name: NESTED,
         gives: "state changes that interrupt another one on the same CPU (without it they are counted as lost)",
         required: false,
         ways: &[Way {
             program: "nested_sock_set_state",
-            hook: Hook::Tracepoint("inet_sock_set_state"),
-            arguments: None,
-            lacks: None,
+            stand_ins: &["nested_sock_set_state_2"],
+            ..Way::tracepoint("inet_sock_set_state")
         }],
     },
     Probe {
@@ -159,19 +169,17 @@ const PROBES: &[Probe] = &[
         required: false,
         ways: &[
             Way {
-                program: "tcp_send_reset",
-                hook: Hook::Tracepoint("tcp_send_reset"),
                 arguments: Some(3),
-                lacks: None,
+                ..Way::tracepoint("tcp_send_reset")
             },
             Way {
                 program: "tcp_send_reset_before_6_10",
-                hook: Hook::Tracepoint("tcp_send_reset"),
                 arguments: Some(2),
                 lacks: Some(
                     "this kernel tells of resets only for sockets that exist (6.10 and later tell of all): \
                      refused connections and most late requests are not seen",
                 ),
+                ..Way::tracepoint("tcp_send_reset")
             },
         ],
     },
@@ -182,6 +190,18 @@ const PROBES: &[Probe] = &[
         ways: &[Way::tracepoint("tcp_receive_reset")],
     },
 ];
+
+/// Whose second program stands in for another probe's.
+const NESTED: &str = "socket_state_nested";
+
+/// The probe whose first program this is: `None` for stand-ins, and for programs that run once.
+pub fn probe_of_first(program: &str) -> Option<&'static str> {
+    PROBES
+        .iter()
+        .filter(|probe| probe.name != NESTED)
+        .find(|probe| probe.ways.iter().any(|way| way.program == program))
+        .map(|probe| probe.name)
+}
 
 /// Attaches every probe by the first of its ways that this kernel takes.
 pub fn attach_all(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> Vec<ProbeStatus> {
@@ -195,7 +215,13 @@ fn attach(probe: &Probe, ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStat
     let mut error = Some(format!("this kernel has no {}", hooks_of(probe)));
     let mut ok = false;
     for way in probe.ways.iter().filter(|way| way.exists(types)) {
-        match attach_way(*way, ebpf, btf) {
+        let attached = attach_program(way.program, way.hook, ebpf, btf).and_then(|()| {
+            let stand_ins = way.stand_ins.iter().filter(|_| types.preemptible_tracepoints());
+            stand_ins
+                .clone()
+                .try_for_each(|program| attach_program(program, way.hook, ebpf, btf))
+        });
+        match attached {
             Ok(()) => {
                 error = way.lacks.map(str::to_owned);
                 ok = way.lacks.is_none();
@@ -229,11 +255,9 @@ fn hooks_of(probe: &Probe) -> String {
     names.join(" or ")
 }
 
-fn attach_way(way: Way, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
-    let program = ebpf
-        .program_mut(way.program)
-        .ok_or("the object lacks this program")?;
-    match way.hook {
+fn attach_program(name: &str, hook: Hook, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
+    let program = ebpf.program_mut(name).ok_or("the object lacks this program")?;
+    match hook {
         Hook::Tracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(explain)?;
             program.load(name, btf).map_err(explain)?;

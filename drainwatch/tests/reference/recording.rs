@@ -12,6 +12,7 @@ const OBJECTS: &[&str] = &[
     "Listener",
     "Connection",
     "Exchange",
+    "Http",
     "Rule",
     "Pod",
     "PodContainer",
@@ -23,6 +24,7 @@ const LISTS: &[&str] = &[
     "Disposition",
     "Role",
     "End",
+    "Protocol",
     "ExchangeState",
     "Evidence",
     "Origin",
@@ -35,7 +37,7 @@ pub fn page() -> String {
             "drainwatch/src/agent/recording.rs",
             "drainwatch-core/src/class.rs",
             "drainwatch-core/src/event.rs",
-            "drainwatch-core/src/reading.rs",
+            "drainwatch-core/src/exchange.rs",
             "drainwatch-core/src/workload/description.rs",
         ],
         &[("VERSION", constant)],
@@ -70,11 +72,34 @@ pub fn page() -> String {
         let (about, table) = (source.about(object), keys(&source.fields(object)));
         write!(page, "\n## {object}\n\n{about}\n\n{table}").unwrap();
     }
+    for (variant, fields) in source.variants("ExchangeId") {
+        write!(
+            page,
+            "\n## ExchangeId\n\n{} {}\n\n{}",
+            source.about("ExchangeId"),
+            variant.doc,
+            keys(&fields)
+        )
+        .unwrap();
+    }
     write!(
         page,
         "\n## Sender\n\n{} An object with one key, the kind, and the process as its value.\n\n{}",
         source.about("Sender"),
         words(&source.words("Sender"))
+    )
+    .unwrap();
+    write!(
+        page,
+        "\n## Operation\n\n{} An object with one key, or the word `opaque`.\n\n{}",
+        source.about("Operation"),
+        keys(
+            &source
+                .variants("Operation")
+                .into_iter()
+                .map(|(variant, _)| variant)
+                .collect::<Vec<_>>()
+        )
     )
     .unwrap();
     for one in ["Description", "Subject"] {

@@ -25,6 +25,7 @@ const LISTS: &[&str] = &[
     "FindingCode",
     "Disposition",
     "Role",
+    "Protocol",
     "Evidence",
 ];
 
@@ -36,7 +37,7 @@ pub fn page() -> String {
         &[
             "drainwatch-core/src/report.rs",
             "drainwatch-core/src/event.rs",
-            "drainwatch-core/src/reading.rs",
+            "drainwatch-core/src/exchange.rs",
         ],
         &[
             ("SEVERED_LISTED", SEVERED_LISTED),

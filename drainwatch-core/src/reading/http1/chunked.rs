@@ -101,7 +101,7 @@ pub(super) fn tail(tail: &[u8]) -> TailSays {
         .map_or(&line[..0], |last| &line[..=last]);
     let zeros = line.len() - before.len();
     // A tail that begins with the zero is a write of its own.
-    if zeros > 0 && (before.ends_with(b"\n") || before.is_empty() && tail.len() < crate::reading::TAIL) {
+    if zeros > 0 && (before.ends_with(b"\n") || before.is_empty() && tail.len() < crate::record::TAIL) {
         return TailSays::Complete;
     }
     TailSays::Unknown
@@ -159,7 +159,7 @@ mod tests {
             (b"", TailSays::Unknown),
         ];
         for (last, said) in table {
-            let last = &last[last.len().saturating_sub(crate::reading::TAIL)..];
+            let last = &last[last.len().saturating_sub(crate::record::TAIL)..];
             assert_eq!(tail(last), *said, "{}", last.escape_ascii());
         }
     }

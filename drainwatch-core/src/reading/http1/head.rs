@@ -2,10 +2,14 @@
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
-use crate::reading::{HeaderRules, senders, text};
+use crate::{
+    exchange::{Http, Protocol},
+    reading::{HeaderRules, senders, text},
+    record::ASK_HEAD,
+};
 
 /// More header lines than fit in a capture (`x:\r\n` is the shortest).
-const HEADERS: usize = crate::reading::ASK_HEAD / 4;
+const HEADERS: usize = ASK_HEAD / 4;
 
 /// Methods that are believed before the version behind them is seen.
 const METHODS: [&str; 9] = [
@@ -48,18 +52,10 @@ pub(super) enum Framing {
 /// What a request's head says.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    /// Method, fit to be shown; `None` when its end was not seen.
-    pub method: Option<String>,
-    /// Path, fit to be shown.
-    pub path: Option<String>,
-    /// Host, fit to be shown.
-    pub host: Option<String>,
-    /// Known sender of webhooks.
-    pub sender: Option<&'static str>,
-    /// Rules on headers that hold.
-    pub header_rules: Vec<u8>,
-    /// `http/1.0` or `http/1.1`, when the version was seen.
-    pub protocol: Option<&'static str>,
+    /// What it says that is fit to be shown; the method is `None` when its end was not seen.
+    pub http: Http,
+    /// HTTP/1.0 or 1.1, when the version was seen.
+    pub protocol: Option<Protocol>,
     /// The method is `HEAD`: its response has no body.
     pub is_head: bool,
     /// The method is `CONNECT`: with a 2xx, bytes follow that are not HTTP.
@@ -100,8 +96,8 @@ pub(super) fn request(bytes: &[u8], rules: &HeaderRules) -> Seen<Request> {
         return Seen::Foreign;
     };
     let protocol = match version {
-        b"HTTP/1.0" => "http/1.0",
-        _ if version.len() == 8 && version.starts_with(b"HTTP/1.") => "http/1.1",
+        b"HTTP/1.0" => Protocol::Http10,
+        _ if version.len() == 8 && version.starts_with(b"HTTP/1.") => Protocol::Http11,
         _ => return Seen::Foreign,
     };
     if !is_token(method) {
@@ -118,11 +114,12 @@ pub(super) fn request(bytes: &[u8], rules: &HeaderRules) -> Seen<Request> {
         .ignore_invalid_headers_in_requests(true)
         .allow_multiple_spaces_in_request_line_delimiters(true)
         .parse_request(&mut parsed, bytes);
-    if request.host.is_none() {
-        request.host = value(parsed.headers, "host").map(text::host);
+    let http = &mut request.http;
+    if http.host.is_none() {
+        http.host = value(parsed.headers, "host").map(text::host);
     }
-    request.sender = senders::of(parsed.headers);
-    request.header_rules = rules.held(parsed.headers);
+    http.sender = senders::of(parsed.headers).map(str::to_owned);
+    http.header_rules = rules.held(parsed.headers);
     match outcome {
         Ok(httparse::Status::Complete(length)) => {
             request.framing = match (coding(parsed.headers), content_length(parsed.headers)) {
@@ -174,11 +171,7 @@ fn partial_request_line(bytes: &[u8]) -> Seen<Request> {
 /// Nothing but that there is a request.
 fn unnamed() -> Request {
     Request {
-        method: None,
-        path: None,
-        host: None,
-        sender: None,
-        header_rules: vec![],
+        http: Http::default(),
         protocol: None,
         is_head: false,
         is_connect: false,
@@ -192,9 +185,12 @@ fn with_target(method: &[u8], target: &[u8], whole: bool) -> Request {
     let is_connect = method == b"CONNECT";
     let (path, host) = text::target(target, is_connect, whole);
     Request {
-        method: Some(text::method(method)),
-        path: path.filter(|_| !target.is_empty()),
-        host: host.filter(|_| whole),
+        http: Http {
+            method: Some(text::method(method)),
+            path: path.filter(|_| !target.is_empty()),
+            host: host.filter(|_| whole),
+            ..Http::default()
+        },
         is_head: method == b"HEAD",
         is_connect,
         ..unnamed()

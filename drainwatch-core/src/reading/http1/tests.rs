@@ -5,11 +5,11 @@ mod asking;
 mod pipelining;
 mod streaming;
 
-use super::super::{
-    ExchangeState::{self, *},
-    recorder::{Recorder, given},
+use super::{
+    super::recorder::{Recorder, given},
+    *,
 };
-use super::*;
+use crate::exchange::ExchangeState::*;
 
 const GET: &str = "GET /a?q=1 HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -1,6 +1,6 @@
-use super::super::{ExchangeState::*, recorder::given};
+use super::super::recorder::given;
 use super::*;
-use crate::{event::Role, reading::judge};
+use crate::{event::Role, exchange::ExchangeState::*};
 
 /// One TLS record.
 fn record(kind: u8, length: u16) -> Vec<u8> {
@@ -74,13 +74,8 @@ fn given_an_unknown_protocol_when_judged_then_turn_taking_decides() {
         assert_eq!(recorder.states(), states, "{name}");
         for exchange in recorder.judged() {
             assert_eq!(
-                (&*exchange.protocol, exchange.evidence),
-                ("tcp", Evidence::Inferred),
-                "{name}"
-            );
-            assert_eq!(
-                (exchange.method, exchange.path, exchange.host),
-                (None, None, None),
+                (exchange.protocol, exchange.operation, exchange.evidence),
+                (Protocol::Tcp, Operation::Opaque, Evidence::Inferred),
                 "{name}"
             );
         }
@@ -179,7 +174,7 @@ fn given_tls_when_judged_then_handshake_tickets_and_close_notify_are_no_requests
             recorder
                 .judged()
                 .iter()
-                .all(|exchange| exchange.protocol == "tls"),
+                .all(|exchange| exchange.protocol == Protocol::Tls),
             "{name}"
         );
     }
@@ -192,12 +187,15 @@ fn given_a_role_that_is_not_known_when_judged_then_no_state_is_believed() {
         given().read("x").write("y"),
         given().read("GET / HTTP/1.1\r\n\r\n"),
     ] {
-        let states: Vec<_> = judge(&recorder.capture(), Role::Unknown)
-            .iter()
-            .map(|e| e.state)
-            .collect();
+        let judged_as = |role| {
+            recorder.judged_in(Context {
+                role,
+                ..recorder.context()
+            })
+        };
+        let states: Vec<_> = judged_as(Role::Unknown).iter().map(|e| e.state).collect();
         assert_eq!(states, [Unknown]);
-        assert_eq!(judge(&recorder.capture(), Role::Client), recorder.judged());
+        assert_eq!(judged_as(Role::Client), recorder.judged());
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is said to have been wrong, and with which numbers.
 
-use super::scene::{Scene, WEB, answered, codes, local, process, unanswered};
+use super::scene::{Scene, WEB, answered, codes, get, local, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Process, Sender},
+    exchange::{Exchange, ExchangeState, Protocol},
     report::{Finding, FindingCode, Report},
     tracker::episode::{SIGKILL, SIGTERM},
 };
@@ -382,9 +383,9 @@ fn a_whole_report() {
     scene.kill(2_100, &worker);
     scene.died(2_101, &worker, SIGKILL);
     scene.ended(2_102, &worker, End::Exit, vec![unanswered(80)]);
-    let stream = crate::reading::Exchange {
-        protocol: "websocket".to_owned(),
-        ..super::scene::get(crate::reading::ExchangeState::Stream, 20, 90)
+    let stream = Exchange {
+        protocol: Protocol::WebSocket,
+        ..get(ExchangeState::Stream, 20, 90)
     };
     let socket = scene.connection(&worker, End::Exit, vec![stream]);
     scene.push(

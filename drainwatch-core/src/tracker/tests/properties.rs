@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    reading::{Exchange, ExchangeState},
+    exchange::{Exchange, ExchangeState},
     report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
     tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
     workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},

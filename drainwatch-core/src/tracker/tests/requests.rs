@@ -3,9 +3,10 @@
 use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Listener, Role},
-    reading::{
+    exchange::{
         Exchange,
-        ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
+        ExchangeState::{self, Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
+        Http, Operation,
     },
     report::{Cause, Outcomes, Verdict},
     tracker::Effect,
@@ -421,11 +422,14 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
 }
 
 /// `POST /webhooks/stripe` of a shutdown that severs it.
-fn webhook(state: crate::reading::ExchangeState, status: Option<u16>) -> Exchange {
+fn webhook(state: ExchangeState, status: Option<u16>) -> Exchange {
     Exchange {
-        method: Some("POST".to_owned()),
-        path: Some("/webhooks/stripe".to_owned()),
-        status,
+        operation: Operation::Http(Http {
+            method: Some("POST".to_owned()),
+            path: Some("/webhooks/stripe".to_owned()),
+            status,
+            ..Http::default()
+        }),
         ..get(state, 51, 60)
     }
 }
@@ -463,7 +467,10 @@ fn a_request_of_a_known_sender_is_a_webhook_whatever_its_path() {
     scene.term(100, &web);
     scene.exit(300, &web, 0);
     let signed = Exchange {
-        sender: Some("stripe".to_owned()),
+        operation: Operation::Http(Http {
+            sender: Some("stripe".to_owned()),
+            ..Http::default()
+        }),
         ..unanswered(51)
     };
     scene.ended(301, &web, End::Exit, vec![signed]);

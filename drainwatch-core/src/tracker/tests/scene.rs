@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    reading::{Evidence, Exchange, ExchangeState},
+    exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     report::{Cause, FindingCode, Report},
     tracker::{Effect, Tracker, TrackerConfig, episode},
     workload::description::{Description, Origin, Subject},
@@ -87,16 +87,20 @@ impl Process {
     }
 }
 
-/// `GET /r/1`, begun and last moved at these times.
+/// `GET /r/1`, begun and last moved at these times; on its connection it is known by when it began.
 pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
     Exchange {
-        protocol: "http/1.1".to_owned(),
-        method: Some("GET".to_owned()),
-        path: Some("/r/1".to_owned()),
-        host: Some("web".to_owned()),
-        sender: None,
-        header_rules: vec![],
-        status: None,
+        id: ExchangeId::Turn {
+            turn: started,
+            index: 0,
+        },
+        protocol: Protocol::Http11,
+        operation: Operation::Http(Http {
+            method: Some("GET".to_owned()),
+            path: Some("/r/1".to_owned()),
+            host: Some("web".to_owned()),
+            ..Http::default()
+        }),
         evidence: Evidence::Exact,
         state,
         started_ns: ns(started),

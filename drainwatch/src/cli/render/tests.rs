@@ -1,6 +1,6 @@
 use drainwatch_core::{
     event::Role,
-    reading::Evidence,
+    exchange::{Evidence, Protocol},
     report::{
         Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest, Verdict,
     },
@@ -19,7 +19,7 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
         at_ms,
         cause,
         role: Role::Server,
-        protocol: "http/1.1".into(),
+        protocol: Protocol::Http11,
         method: Some("GET".into()),
         path: Some(path.into()),
         host: Some("shop".into()),
@@ -177,7 +177,6 @@ fn given_hostile_strings_everywhere_when_drawn_then_none_reaches_the_terminal() 
     hostile.severed_requests[0].peer = evil.into();
     hostile.severed_requests[1].path = None;
     hostile.severed_requests[1].method = None;
-    hostile.severed_requests[1].protocol = evil.into();
     hostile.findings[0].summary = evil.into();
     hostile.findings[0].advice = evil.into();
     let drawn = [

@@ -278,28 +278,20 @@ impl Agent {
         self.under_way
             .set(i64::try_from(scrape.under_way).unwrap_or(i64::MAX));
         self.workloads.set(i64::try_from(workloads).unwrap_or(i64::MAX));
-        let crate::kernel::Losses {
-            events,
-            ring_full,
-            no_storage,
-            map_full,
-            payload,
-            skipped_runs,
-            undecodable,
-        } = scrape.losses;
+        let losses = &scrape.losses;
         let lost = [
-            ("ring_full", ring_full),
-            ("no_storage", no_storage),
-            ("map_full", map_full),
-            ("payload", payload),
-            ("skipped_run", skipped_runs),
-            ("undecodable", undecodable),
+            ("ring_full", losses.ring_full),
+            ("no_storage", losses.no_storage),
+            ("map_full", losses.map_full),
+            ("payload", losses.payload),
+            ("skipped_run", losses.skipped()),
+            ("undecodable", losses.undecodable),
         ];
         let mut families = self.registry.gather();
         families.push(counters(
             "drainwatch_kernel_events_total",
             "Events that the kernel side put into the ring.",
-            &[(&[], events)],
+            &[(&[], losses.events)],
         ));
         let lost = lost.map(|(reason, count)| ([("reason", reason)], count));
         let lost: Vec<(&[(&str, &str)], u64)> =
@@ -308,6 +300,21 @@ impl Agent {
             "drainwatch_kernel_events_lost_total",
             "Evidence that was lost on its way from the kernel, by reason.",
             &lost,
+        ));
+        let skipped: Vec<_> = losses
+            .skipped_runs
+            .iter()
+            .map(|(probe, count)| ([("probe", *probe)], *count))
+            .collect();
+        let skipped: Vec<(&[(&str, &str)], u64)> = skipped
+            .iter()
+            .map(|(labels, count)| (&labels[..], *count))
+            .collect();
+        families.push(counters(
+            "drainwatch_probe_skipped_runs_total",
+            "Runs of a probe's programs that the kernel skipped, and no other program stood in for. Those of socket_read \
+             and socket_write make the evidence of one connection each incomplete, others that of the whole node.",
+            &skipped,
         ));
         families.push(counters(
             "drainwatch_store_errors_total",

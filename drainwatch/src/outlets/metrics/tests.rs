@@ -6,16 +6,6 @@ use drainwatch_core::{
 
 use super::*;
 
-const NO_LOSSES: Losses = Losses {
-    events: 0,
-    ring_full: 0,
-    no_storage: 0,
-    map_full: 0,
-    payload: 0,
-    skipped_runs: 0,
-    undecodable: 0,
-};
-
 fn workload(name: &str) -> Workload {
     report("x", name, Verdict::Clean).workload
 }
@@ -24,7 +14,7 @@ fn expose(metrics: &mut Metrics, now_ns: u64, resets: &[Resets]) -> String {
     let losses = Losses {
         events: 9,
         ring_full: 2,
-        ..NO_LOSSES
+        ..Losses::default()
     };
     let scrape = Scrape {
         now_ns,
@@ -305,7 +295,7 @@ fn given_an_expected_origin_when_scraped_then_its_series_are_there_at_zero_and_c
     states.observe(origin, crate::names::State::Up);
     let scrape = Scrape {
         now_ns: 2,
-        losses: NO_LOSSES,
+        losses: Losses::default(),
         resets: &[],
         probes: &[],
         store_errors: 0,

@@ -118,7 +118,14 @@ fn given_a_response_when_cut_at_some_place_then_its_framing_decides() {
         given().read(GET).write(&OK5[..40]).states_when_closed(),
         [ResponseIncomplete]
     );
-    assert_eq!(given().read(GET).write(closed).judged()[0].status, Some(200));
+    assert_eq!(
+        given().read(GET).write(closed).judged()[0]
+            .operation
+            .http()
+            .unwrap()
+            .status,
+        Some(200)
+    );
 }
 
 #[test]
@@ -194,7 +201,7 @@ fn given_a_chunked_response_when_cut_at_some_place_then_the_last_chunk_decides()
         let whole = head + "0\r\n\r\n";
         assert!((506..=550).contains(&whole.len()), "around the capture's size");
         // Head and tail together may hold it all.
-        let known = crate::reading::ANSWER_HEAD + crate::reading::TAIL;
+        let known = crate::record::ANSWER_HEAD + crate::record::TAIL;
         let expected = if whole.len() <= known { Complete } else { Unknown };
         assert_eq!(
             given().read(GET).write(&whole).states(),
@@ -245,15 +252,15 @@ fn given_an_interim_response_when_judged_then_the_request_goes_on() {
     ]);
     // The same, where the capture begins with the interim response after all.
     let seen = |answer: &str| {
-        let recorder = given().read(GET).write("x");
-        let capture = Capture {
-            answer: answer.as_bytes(),
+        let mut recorder = given().read(GET).write("x");
+        recorder.turn = Turn {
+            answer: answer.into(),
             message_bytes: answer.len() as u64,
             answer_bytes: answer.len() as u64,
             tail: None,
-            ..recorder.capture()
+            ..recorder.turn
         };
-        crate::reading::judge(&capture, crate::event::Role::Server)[0].state
+        recorder.judged()[0].state
     };
     assert_eq!(seen(hints), Unanswered);
     assert_eq!(seen(&hints[..12]), Unanswered, "no byte of a final response");
@@ -367,22 +374,14 @@ fn given_an_interim_response_at_the_head_when_the_request_was_not_captured_then_
             Complete,
         ),
     ] {
-        let recorder = given().read_lost(80);
-        let capture = Capture {
-            answer: answer.as_bytes(),
+        let mut recorder = given().read_lost(80);
+        recorder.turn = Turn {
+            answer: answer.into(),
             answer_bytes: answer.len() as u64,
             message_bytes: answer.len() as u64,
             answers: 1,
-            ..recorder.capture()
+            ..recorder.turn
         };
-        let exchanges = crate::reading::judge(&capture, crate::event::Role::Server);
-        assert_eq!(
-            exchanges
-                .iter()
-                .map(|exchange| exchange.state)
-                .collect::<Vec<_>>(),
-            [state],
-            "{answer}"
-        );
+        assert_eq!(recorder.states(), [state], "{answer}");
     }
 }

@@ -175,15 +175,10 @@ fn given_a_request_when_judged_then_it_is_named_as_far_as_it_was_seen() {
     ];
     for (ask, name) in table {
         let exchange = &given().read(ask).judged()[0];
-        let Exchange {
-            protocol,
-            method,
-            path,
-            host,
-            ..
-        } = exchange;
+        let operation = &exchange.operation;
+        let (method, path) = (operation.method(), operation.path());
         assert_eq!(
-            (&**protocol, method.as_deref(), path.as_deref(), host.as_deref()),
+            (exchange.protocol.as_str(), method, path, operation.host()),
             name,
             "{ask}"
         );
@@ -218,14 +213,21 @@ fn given_bytes_of_another_protocol_when_read_then_they_are_not_http() {
         "get key\r\n",
         "(x) / HTTP/1.1\r\n",
     ] {
-        assert!(read(&given().read(ask).capture(), Ending::Cut).is_none(), "{ask}");
+        let recorder = given().read(ask);
+        assert!(read(&recorder.turn, &recorder.context()).is_none(), "{ask}");
     }
+}
+
+/// The sender of each request.
+fn senders(recorder: &Recorder) -> Vec<Option<String>> {
+    let sender = |exchange: Exchange| exchange.operation.http().and_then(|http| http.sender.clone());
+    recorder.judged().into_iter().map(sender).collect()
 }
 
 /// The sender that the head of `POST /x` with these lines shows.
 fn sender(lines: &str) -> Option<String> {
     let ask = format!("POST /x HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: 0\r\n\r\n");
-    given().read(ask).judged()[0].sender.clone()
+    senders(&given().read(ask)).remove(0)
 }
 
 #[test]
@@ -253,10 +255,9 @@ fn given_a_head_of_a_known_sender_when_read_then_it_is_named() {
         assert_eq!(sender(lines).as_deref(), Some(name), "{lines:?}");
     }
     let cut = "POST /x HTTP/1.1\r\nStripe-Signature: t=1\r\nContent-Le";
-    let exchange = &given().read(cut).judged()[0];
     assert_eq!(
-        exchange.sender.as_deref(),
-        Some("stripe"),
+        senders(&given().read(cut)),
+        [Some("stripe".to_owned())],
         "its head was cut later"
     );
 }
@@ -279,15 +280,9 @@ fn given_a_hostile_head_when_read_then_no_word_of_it_becomes_the_sender() {
     }
     // Only the request's own head counts: neither its body nor the next request's.
     let body = "POST /x HTTP/1.1\r\nContent-Length: 22\r\n\r\nStripe-Signature: 1\r\n\r\n";
-    assert_eq!(given().read(body).judged()[0].sender, None);
+    assert_eq!(senders(&given().read(body)), [None]);
     let next = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nStripe-Signature: 1\r\nContent-Length: 0\r\n\r\n";
-    let senders: Vec<_> = given()
-        .read(next)
-        .judged()
-        .into_iter()
-        .map(|e| e.sender)
-        .collect();
-    assert_eq!(senders, [None, Some("stripe".to_owned())]);
+    assert_eq!(senders(&given().read(next)), [None, Some("stripe".to_owned())]);
 }
 
 /// The rules that hold of the only request in what was read.
@@ -298,11 +293,11 @@ fn rules_held(head: &[u8]) -> Vec<u8> {
     ];
     let rules = HeaderRules::new(rules.iter().map(Vec::as_slice));
     let recorder = given().read(head);
-    let capture = Capture {
+    let context = Context {
         rules: &rules,
-        ..recorder.capture()
+        ..recorder.context()
     };
-    let exchange = crate::reading::judge(&capture, crate::event::Role::Server).remove(0);
+    let exchange = recorder.judged_in(context).remove(0);
     let event = serde_json::to_string(&exchange).unwrap();
     for secret in ["acme", "hunter2", "session", "x-partner"] {
         assert!(
@@ -310,7 +305,7 @@ fn rules_held(head: &[u8]) -> Vec<u8> {
             "a header is in the event: {event}"
         );
     }
-    exchange.header_rules
+    exchange.operation.http().unwrap().header_rules.clone()
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn given_pipelined_requests_when_judged_then_responses_pair_with_them_in_order()
     let exchanges = given().read(&three).write(OK5).unread(7).judged();
     let methods: Vec<_> = exchanges
         .iter()
-        .map(|exchange| exchange.method.as_deref())
+        .map(|exchange| exchange.operation.method())
         .collect();
     assert_eq!(methods, [Some("GET"), Some("HEAD"), Some("GET"), None]);
     let times: Vec<_> = exchanges
@@ -192,8 +192,14 @@ fn given_payload_that_was_not_captured_when_judged_then_only_what_is_certain_is_
     ]);
     let exchange = &given().read_lost(80).write(OK5).judged()[0];
     assert_eq!(
-        (exchange.evidence, exchange.status, exchange.method.as_deref()),
-        (Evidence::Inferred, Some(200), None)
+        (exchange.evidence, &exchange.operation),
+        (
+            Evidence::Inferred,
+            &Operation::Http(Http {
+                status: Some(200),
+                ..Http::default()
+            })
+        )
     );
 }
 
@@ -204,9 +210,8 @@ fn given_a_second_response_under_way_when_judged_then_the_first_ended_when_it_be
         .write(OK5)
         .write("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
         .write("x".repeat(100));
-    let capture = recorder.capture();
     let exchanges = recorder.judged();
-    assert_eq!(exchanges[0].last_ns, capture.message_first_ns);
-    assert_eq!(exchanges[1].last_ns, capture.answer_last_ns);
+    assert_eq!(exchanges[0].last_ns, recorder.turn.message_first_ns);
+    assert_eq!(exchanges[1].last_ns, recorder.turn.answer_last_ns);
     assert!(exchanges[0].last_ns < exchanges[1].last_ns);
 }

@@ -139,10 +139,10 @@ fn given_a_long_lived_stream_when_judged_then_it_is_a_stream_until_its_goodbye()
             vec![ResponseIncomplete],
         ),
     ]);
-    assert_eq!(upgraded().judged()[0].protocol, "websocket");
-    assert_eq!(given().read(UPGRADE).judged()[0].protocol, "http/1.1");
+    assert_eq!(upgraded().judged()[0].protocol, Protocol::WebSocket);
+    assert_eq!(given().read(UPGRADE).judged()[0].protocol, Protocol::Http11);
     assert_eq!(
-        given().read(connect).judged()[0].host.as_deref(),
+        given().read(connect).judged()[0].operation.host(),
         Some("db.example:443")
     );
 }

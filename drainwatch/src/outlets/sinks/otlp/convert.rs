@@ -2,7 +2,7 @@
 
 use drainwatch_core::{
     event::Role,
-    reading::Evidence,
+    exchange::Evidence,
     report::{Cause, DrainedRequest, Report, SeveredRequest, Verdict},
 };
 use opentelemetry_proto::tonic::{
@@ -277,7 +277,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         Role::Client => ("client", SpanKind::Client),
         Role::Unknown => ("unknown", SpanKind::Internal),
     };
-    let (protocol_name, protocol_version) = match protocol.split_once('/') {
+    let (protocol_name, protocol_version) = match protocol.as_str().split_once('/') {
         Some((name, version)) => (name, Some(version)),
         None => (protocol.as_str(), None),
     };

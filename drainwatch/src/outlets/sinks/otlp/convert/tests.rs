@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use drainwatch_core::{
+    exchange::Protocol,
     report::{Exit, Finding, FindingCode, Moment, Outcomes},
     testing::report,
 };
@@ -51,7 +52,7 @@ fn rich() -> Report {
             at_ms: 900.0,
             cause: Cause::Truncated,
             role: Role::Server,
-            protocol: "http/1.1".into(),
+            protocol: Protocol::Http11,
             method: Some("POST".into()),
             path: Some("/webhooks/stripe".into()),
             host: Some("shop.example:8080".into()),
@@ -67,7 +68,7 @@ fn rich() -> Report {
             at_ms: 900.0,
             cause: Cause::Outbound,
             role: Role::Client,
-            protocol: "tls".into(),
+            protocol: Protocol::Tls,
             method: None,
             path: None,
             host: None,

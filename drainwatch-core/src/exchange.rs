@@ -1,0 +1,149 @@
+//! What was exchanged on a connection, and how far it came: one request and its response.
+//!
+//! The same shape everywhere: a reader makes it of a record, an event carries it, the tracker judges
+//! it, a report lists it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::words;
+
+words! {
+    /// What was spoken, as far as it was read.
+    Protocol {
+        /// HTTP/1.0 in clear.
+        Http10 = "http/1.0",
+        /// HTTP/1.1 in clear.
+        Http11 = "http/1.1",
+        /// `WebSocket` after its upgrade.
+        WebSocket = "websocket",
+        /// TLS: known by its records, not read.
+        Tls = "tls",
+        /// Nothing was read.
+        Tcp = "tcp",
+    }
+}
+
+/// How sure we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The protocol was read in clear.
+    Exact,
+    /// From turn-taking on the wire only.
+    Inferred,
+}
+
+/// What stood on the connection at the moment of the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExchangeState {
+    /// The request's head or body had not arrived (been sent) completely.
+    RequestIncomplete,
+    /// The request was complete, no byte of a final response had been written.
+    Unanswered,
+    /// The response had begun and was not complete.
+    ResponseIncomplete,
+    /// Request and response complete.
+    Complete,
+    /// A long-lived stream (101, CONNECT, SSE) without its protocol's goodbye.
+    Stream,
+    /// The evidence does not say (head beyond the capture, close-delimited body, seeded socket).
+    Unknown,
+}
+
+/// Which exchange of its connection it is: the same however often it is told of, and not its place in
+/// time, as what begins first need not end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ExchangeId {
+    /// Where one side speaks after the other.
+    Turn {
+        /// Number of the turn on its connection, from 1; 0 for what is older than the agent.
+        turn: u64,
+        /// Which of the turn's exchanges, from 0.
+        index: u32,
+    },
+}
+
+/// What was asked for, in the terms of its kind of protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// A request of HTTP.
+    Http(Http),
+    /// Not read.
+    Opaque,
+}
+
+/// A request of HTTP and its response, as far as their heads were seen. All text is bounded and printable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// Method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Path without query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Host header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Status of the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Known sender of webhooks, by the request's head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// Numbers of the rules `[[class]]`, from 0, whose condition on headers holds; of the headers
+    /// themselves nothing is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub header_rules: Vec<u8>,
+}
+
+/// One request and its response, as far as they were seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Which one of its connection.
+    pub id: ExchangeId,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// What was asked for.
+    pub operation: Operation,
+    /// How sure we are.
+    pub evidence: Evidence,
+    /// What stood there.
+    pub state: ExchangeState,
+    /// Monotonic time of the request's first byte at our process; 0 unknown.
+    pub started_ns: u64,
+    /// Monotonic time of the last byte of the exchange.
+    pub last_ns: u64,
+}
+
+impl Operation {
+    /// The request of HTTP that it is.
+    pub fn http(&self) -> Option<&Http> {
+        match self {
+            Self::Http(http) => Some(http),
+            Self::Opaque => None,
+        }
+    }
+
+    /// Method, of a protocol that has them.
+    pub fn method(&self) -> Option<&str> {
+        self.http()?.method.as_deref()
+    }
+
+    /// Path without query, of a protocol that has them.
+    pub fn path(&self) -> Option<&str> {
+        self.http()?.path.as_deref()
+    }
+
+    /// Known sender of webhooks, of a protocol whose requests show it.
+    pub fn sender(&self) -> Option<&str> {
+        self.http()?.sender.as_deref()
+    }
+
+    /// Host that was asked for, of a protocol that says so.
+    pub fn host(&self) -> Option<&str> {
+        self.http()?.host.as_deref()
+    }
+}

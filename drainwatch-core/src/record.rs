@@ -1,0 +1,68 @@
+//! What the kernel side recorded, as plain facts: no protocol is known here.
+
+use crate::event::{Connection, Event};
+
+/// Most bytes of the request direction that a record holds.
+pub const ASK_HEAD: usize = 1024;
+/// Most bytes of the latest response's beginning that a record holds.
+pub const ANSWER_HEAD: usize = 512;
+/// Most bytes of the response direction's end that a record holds.
+pub const TAIL: usize = 16;
+
+/// What the kernel side tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// An event as it stands.
+    Event(Event),
+    /// A connection with payload, which is still to be read.
+    Connection(Box<Recorded>),
+}
+
+/// A connection whose turn ended, or that ended itself, and what was recorded of its current turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Monotonic time of the event.
+    pub at_ns: u64,
+    /// All but its exchanges, which nobody has read yet.
+    pub connection: Connection,
+    /// The turn.
+    pub turn: Turn,
+}
+
+/// What the kernel recorded of the current turn of one connection.
+///
+/// A turn begins with the first byte in the request direction after one in the response direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Its number on the connection, from 1; 0 where none was seen from its beginning.
+    pub number: u32,
+    /// First bytes of the turn's request(s), contiguous from the first one on; empty when that one is lost.
+    pub ask: Vec<u8>,
+    /// Bytes of the turn in the request direction that moved through the process.
+    pub ask_bytes: u64,
+    /// First bytes of the *latest* response of the turn, contiguous from its first byte on; empty when
+    /// that one is lost. Several responses written in one system call stand here one after the other.
+    pub answer: Vec<u8>,
+    /// Bytes of the turn in the response direction, of all its responses.
+    pub answer_bytes: u64,
+    /// Bytes since the latest response's head began.
+    pub message_bytes: u64,
+    /// Responses begun in the turn, as far as system calls show them (0: none, or none recognised).
+    /// An interim (1xx) response is not one.
+    pub answers: u32,
+    /// Last bytes of the response direction, when known.
+    pub tail: Option<Vec<u8>>,
+    /// The last thing written was an interim (1xx) response; `answer` is empty then.
+    pub interim: bool,
+    /// An earlier answer on this connection began with `HTTP/1.`: bytes that do not begin a request
+    /// are then not a request of another protocol, but the rest of an upload answered early.
+    pub http: bool,
+    /// Monotonic time of the turn's first request byte.
+    pub ask_first_ns: u64,
+    /// Monotonic time of the last request byte.
+    pub ask_last_ns: u64,
+    /// Monotonic time of the last response byte.
+    pub answer_last_ns: u64,
+    /// Monotonic time at which the latest response began: the ones before it had ended by then.
+    pub message_first_ns: u64,
+}

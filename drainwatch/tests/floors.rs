@@ -16,7 +16,18 @@ use syn::{
 
 /// From the ground up. A module stands on the floor that has its name, or the longest part of it.
 const FLOORS: &[&str] = &[
-    "drainwatch_core",
+    "drainwatch_core::words",
+    "drainwatch_core::exchange",
+    "drainwatch_core::workload::text",
+    "drainwatch_core::workload::description",
+    "drainwatch_core::event",
+    "drainwatch_core::record",
+    "drainwatch_core::reading",
+    "drainwatch_core::class",
+    "drainwatch_core::report",
+    "drainwatch_core::workload",
+    "drainwatch_core::recommend",
+    "drainwatch_core::tracker",
     "drainwatch::kernel",
     "drainwatch::names",
     "drainwatch::outlets::text",
@@ -43,6 +54,18 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("redb", "drainwatch::outlets::store"),
     ("clap_complete", "drainwatch::cli"),
     ("ureq", "drainwatch::cli"),
+];
+
+/// What a room does without, although it is below: the kernel side knows no protocol and no report, an origin of names no
+/// report, and the tracker no bytes of a connection.
+const NOT_IN: &[(&str, &str)] = &[
+    ("drainwatch_core::reading", "drainwatch::kernel"),
+    ("drainwatch_core::tracker", "drainwatch::kernel"),
+    ("drainwatch_core::report", "drainwatch::kernel"),
+    ("drainwatch_core::tracker", "drainwatch::names"),
+    ("drainwatch_core::report", "drainwatch::names"),
+    ("drainwatch_core::reading", "drainwatch_core::tracker"),
+    ("drainwatch_core::record", "drainwatch_core::tracker"),
 ];
 
 /// One file: its name as a module, and what it uses by a path from the root of a crate.
@@ -92,40 +115,60 @@ fn is_in(path: &str, room: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Every use that goes up, or takes a crate into a room where it may not be.
+/// Every use that goes up, or takes something into a room where it may not be.
 fn wrong(modules: &BTreeMap<String, Module>) -> Vec<Wrong<'_>> {
     let mut all = Vec::new();
     for user in modules.values() {
         for used in &user.uses {
-            let owner = ONLY_IN.iter().find(|(krate, _)| is_in(used, krate));
-            let ours = is_in(used, "drainwatch") || is_in(used, "drainwatch_core");
-            let why = match (owner, floor(&user.name), floor(used)) {
-                (Some((krate, room)), ..) if !is_in(&user.name, room) => format!(
-                    "`{krate}` may only be used in `{room}`; let that room give what is needed as a type of its own"
-                ),
-                (_, None, _) if ours => format!(
-                    "`{}` stands on no floor; give it one in drainwatch/tests/floors.rs",
-                    user.name
-                ),
-                (_, _, None) if ours => {
-                    "it stands on no floor; give it one in drainwatch/tests/floors.rs".into()
-                }
-                (_, Some(from), Some(to)) if to > from => format!(
-                    "`{}` stands below `{}`; move what both need down to the lower one (or to one below both), or hand \
-                     it in from above",
-                    FLOORS[from], FLOORS[to]
-                ),
-                _ => continue,
-            };
-            all.push(Wrong {
-                user,
-                used,
-                file: file_of(used, modules),
-                why,
-            });
+            if let Some(why) = why_not(&user.name, used) {
+                all.push(Wrong {
+                    user,
+                    used,
+                    file: file_of(used, modules),
+                    why,
+                });
+            }
         }
     }
     all
+}
+
+/// Why this module may not use this path, if it may not, and what to do instead.
+fn why_not(user: &str, used: &str) -> Option<String> {
+    if let Some((krate, room)) = ONLY_IN
+        .iter()
+        .find(|(krate, room)| is_in(used, krate) && !is_in(user, room))
+    {
+        return Some(format!(
+            "`{krate}` may only be used in `{room}`; let that room give what is needed as a type of its own"
+        ));
+    }
+    if let Some((what, room)) = NOT_IN
+        .iter()
+        .find(|(what, room)| is_in(used, what) && is_in(user, room))
+    {
+        return Some(format!(
+            "`{what}` may not enter `{room}`; do what needs it above, where both are known"
+        ));
+    }
+    if !is_in(used, "drainwatch") && !is_in(used, "drainwatch_core") {
+        return None;
+    }
+    let homeless = |module| {
+        Some(format!(
+            "`{module}` stands on no floor; give it one in drainwatch/tests/floors.rs"
+        ))
+    };
+    match (floor(user), floor(used)) {
+        (None, _) => homeless(user),
+        (_, None) => homeless(used),
+        (Some(from), Some(to)) if to > from => Some(format!(
+            "`{}` stands below `{}`; move what both need down to the lower one (or to one below both), or hand it in \
+             from above",
+            FLOORS[from], FLOORS[to]
+        )),
+        _ => None,
+    }
 }
 
 fn file_of<'a>(path: &str, modules: &'a BTreeMap<String, Module>) -> Option<&'a Path> {
@@ -263,6 +306,9 @@ impl<'ast> Visit<'ast> for Reader {
         self.tree(&mut Vec::new(), &item.tree);
     }
 
+    /// `pub(super)` uses nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<_> = path
             .segments
@@ -339,6 +385,7 @@ fn given_a_use_that_goes_up_when_read_then_both_files_are_named_and_what_to_do()
     for text in [
         "use crate::kernel::Kernel;",
         "use super::Teller;",
+        "pub(in super::super) fn f() {}",
         "#[cfg(test)] mod tests { use crate::cli::run::node; }",
         "impl X { #[cfg(test)] fn f() { crate::cli::run::node() } }",
     ] {
@@ -352,8 +399,13 @@ fn given_a_use_that_goes_up_when_read_then_both_files_are_named_and_what_to_do()
         ),
         (
             "drainwatch::names",
+            "use drainwatch_core::report::Report;",
+            "`drainwatch_core::report` may not enter `drainwatch::names`",
+        ),
+        (
+            "drainwatch::names",
             "use crate::cellar::X;",
-            "it stands on no floor",
+            "`drainwatch::cellar::X` stands on no floor",
         ),
         (
             "drainwatch::cellar",

@@ -23,6 +23,7 @@ use crate::{
     agent::{
         self, Agent,
         config::{self, Flags, LogFormat, LogLevel, Settings},
+        source::Live,
     },
     cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},

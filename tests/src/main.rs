@@ -18,6 +18,7 @@ mod compare;
 mod engine;
 mod enter;
 mod home;
+mod load;
 mod page;
 mod prepare;
 mod runner;
@@ -29,7 +30,7 @@ mod table;
 
 use testkit::Clock;
 
-use crate::{agent::Agent, prepare::Artefacts, scene::World};
+use crate::{agent::Agent, load::Load, prepare::Artefacts, scene::World};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
@@ -69,6 +70,9 @@ struct Options {
     /// Factor on every deadline and grace period, for slow machines.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     slow: f64,
+    /// Beside the cases, keep a server busy, and check how many runs of the agent's programs the kernel skipped.
+    #[arg(long, requires = "drainwatch")]
+    load: bool,
     /// Servers that may be missing: their cases are skipped instead of failing. May be given several times.
     #[arg(long, value_name = "PROGRAM")]
     may_miss: Vec<String>,
@@ -165,7 +169,15 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         engines,
         absent,
     };
+    let load = options.load.then(|| Load::start(&world.out, clock)).transpose()?;
     let tally = runner::run(&world, &cases, options)?;
+    let bore_it = match (load, &world.agent) {
+        (Some(load), Some(agent)) => load.stop(agent),
+        _ => Ok(()),
+    };
+    if let Err(error) = &bore_it {
+        println!("FAIL load: {error:#}");
+    }
     if options.kernel_notes {
         runner::kernel_notes(&cases, &tally)?;
     }
@@ -175,7 +187,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     }
     // Before their files go.
     world.engines.clear();
-    let failed = tally.failed + usize::from(stopped.is_err());
+    let failed = tally.failed + usize::from(stopped.is_err()) + usize::from(bore_it.is_err());
     if failed == 0 {
         // Nothing to look at; a leftover in the temporary directory harms nobody.
         let _ = fs::remove_dir_all(&world.out);

@@ -13,21 +13,23 @@ use clap::{Parser, Subcommand};
 mod agent;
 mod alerts;
 mod cases;
-mod cgroup;
 mod client;
-mod clock;
 mod compare;
 mod engine;
 mod enter;
+mod home;
 mod page;
 mod prepare;
 mod runner;
 mod scene;
 mod serve;
 mod server;
+mod stage;
 mod table;
 
-use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
+use testkit::Clock;
+
+use crate::{agent::Agent, prepare::Artefacts, scene::World};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
@@ -144,7 +146,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         let _ = fs::remove_dir_all(&out);
         return Ok(ExitCode::SUCCESS);
     }
-    let root = cgroup::unified_root()?;
+    let root = testkit::cgroup::unified_root()?;
     let (engines, absent) = engine::start_needed(&cases, &out, &root, clock);
     let agent = options
         .drainwatch

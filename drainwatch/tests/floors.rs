@@ -134,10 +134,10 @@ fn wrong(modules: &BTreeMap<String, Module>) -> Vec<Wrong<'_>> {
 }
 
 /// Why this module may not use this path, if it may not, and what to do instead.
-fn why_not(user: &str, used: &str) -> Option<String> {
+fn why_not(module: &str, path: &str) -> Option<String> {
     if let Some((krate, room)) = ONLY_IN
         .iter()
-        .find(|(krate, room)| is_in(used, krate) && !is_in(user, room))
+        .find(|(krate, room)| is_in(path, krate) && !is_in(module, room))
     {
         return Some(format!(
             "`{krate}` may only be used in `{room}`; let that room give what is needed as a type of its own"
@@ -145,13 +145,13 @@ fn why_not(user: &str, used: &str) -> Option<String> {
     }
     if let Some((what, room)) = NOT_IN
         .iter()
-        .find(|(what, room)| is_in(used, what) && is_in(user, room))
+        .find(|(what, room)| is_in(path, what) && is_in(module, room))
     {
         return Some(format!(
             "`{what}` may not enter `{room}`; do what needs it above, where both are known"
         ));
     }
-    if !is_in(used, "drainwatch") && !is_in(used, "drainwatch_core") {
+    if !is_in(path, "drainwatch") && !is_in(path, "drainwatch_core") {
         return None;
     }
     let homeless = |module| {
@@ -159,9 +159,9 @@ fn why_not(user: &str, used: &str) -> Option<String> {
             "`{module}` stands on no floor; give it one in drainwatch/tests/floors.rs"
         ))
     };
-    match (floor(user), floor(used)) {
-        (None, _) => homeless(user),
-        (_, None) => homeless(used),
+    match (floor(module), floor(path)) {
+        (None, _) => homeless(module),
+        (_, None) => homeless(path),
         (Some(from), Some(to)) if to > from => Some(format!(
             "`{}` stands below `{}`; move what both need down to the lower one (or to one below both), or hand it in \
              from above",

@@ -1,14 +1,17 @@
 //! Classes: which traffic a request was, by rules of the user's and sound defaults.
 //!
 //! The first of these decides:
-//! 1. the first of the user's rules (`[[class]]`) of which every condition holds;
-//! 2. `stream`, for what is long-lived by design;
-//! 3. `webhook`, for what a known sender of webhooks sent (see [`crate::reading::SENDERS`]), and for
+//! 1. `probe`, for what a known prober asked (see [`crate::reading`]), and for what the workload's own
+//!    description says is a probe; so a rule for `/` does not make users of health checks;
+//! 2. the first of the user's rules (`[[class]]`) of which every condition holds; one that is named `probe`
+//!    makes probes;
+//! 3. `stream`, for what is long-lived by design;
+//! 4. `webhook`, for what a known sender of webhooks sent (see [`crate::reading::SENDERS`]), and for
 //!    what was sent to a path with a segment `webhook`, `webhooks`, `hooks`, `callback` or `callbacks`;
-//! 4. `request`.
+//! 5. `request`.
 //!
 //! Classes are label values of metrics, so there is a bounded number of them, from the configuration
-//! alone: nothing that comes from the network can make one.
+//! alone: nothing that comes from the network can make one. A probe is counted apart from all of them.
 
 use std::sync::Arc;
 
@@ -23,6 +26,8 @@ use crate::{
 pub const WEBHOOK: &str = "webhook";
 /// What nothing else is.
 pub const REQUEST: &str = "request";
+/// A health check or a scrape: nobody's request.
+pub const PROBE: &str = "probe";
 /// Long-lived by design.
 pub const STREAM: &str = "stream";
 
@@ -81,6 +86,8 @@ pub struct Traffic<'a> {
     pub port: u16,
     /// Long-lived by design.
     pub stream: bool,
+    /// The workload's description says that this is a probe.
+    pub described: bool,
 }
 
 /// The rules in force.
@@ -103,7 +110,7 @@ impl Classes {
         rules.truncate(MOST_RULES);
         let mut names: Vec<Arc<str>> = [REQUEST, STREAM, WEBHOOK].map(Arc::from).into();
         for rule in &rules {
-            if !names.iter().any(|name| **name == *rule.name) {
+            if rule.name != PROBE && !names.iter().any(|name| **name == *rule.name) {
                 names.push(rule.name.as_str().into());
             }
         }
@@ -120,13 +127,16 @@ impl Classes {
         HeaderRules::new(self.rules.iter().map(|rule| rule.header.as_slice()))
     }
 
-    /// Every class that a request can have.
+    /// Every class that a request can have; a probe is no request.
     pub fn names(&self) -> &[Arc<str>] {
         &self.names
     }
 
     /// The class of a request.
     pub fn of(&self, traffic: &Traffic<'_>) -> Arc<str> {
+        if traffic.described || traffic.operation.prober().is_some() {
+            return PROBE.into();
+        }
         let numbered = || (0..=u8::MAX).zip(&self.rules);
         let name = match numbered().find(|(number, rule)| rule.holds(*number, traffic)) {
             Some((_, rule)) => &rule.name,

@@ -285,6 +285,9 @@ pub struct Connection {
     pub unacked: u32,
     /// The kernel threw away what was queued (it reset the connection instead of closing it).
     pub aborted: bool,
+    /// No byte moved on it, in neither direction, for as long as it stood.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
     /// Exchanges that this event settles, oldest first; none on a connection where no byte moved.
     pub exchanges: Vec<Exchange>,
 }

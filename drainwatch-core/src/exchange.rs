@@ -93,6 +93,9 @@ pub struct Http {
     /// Known sender of webhooks, by the request's head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
+    /// Known prober (health checks, scrapes), by the request's head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prober: Option<String>,
     /// Numbers of the rules `[[class]]`, from 0, whose condition on headers holds; of the headers
     /// themselves nothing is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -140,6 +143,11 @@ impl Operation {
     /// Known sender of webhooks, of a protocol whose requests show it.
     pub fn sender(&self) -> Option<&str> {
         self.http()?.sender.as_deref()
+    }
+
+    /// Known prober, of a protocol whose requests show it.
+    pub fn prober(&self) -> Option<&str> {
+        self.http()?.prober.as_deref()
     }
 
     /// Host that was asked for, of a protocol that says so.

@@ -8,6 +8,7 @@
 
 mod headers;
 mod http1;
+mod probes;
 mod senders;
 mod text;
 mod websocket;
@@ -24,6 +25,7 @@ use crate::{
     record::{Fact, Recorded, Turn},
 };
 pub use headers::{HeaderRules, Pattern};
+pub use probes::KUBELET;
 pub use senders::NAMES as SENDERS;
 
 /// What a reader is told besides the turn.
@@ -71,6 +73,11 @@ pub struct Session {
     pub goodbye: bool,
 }
 
+/// The path of a request for this target, as reports show paths: for what is to be compared with them.
+pub fn shown_path(target: &str) -> Option<String> {
+    text::target(target.as_bytes(), false, true).0
+}
+
 /// Reads one protocol; `None` for "not mine".
 type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
@@ -96,7 +103,9 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
         exchanges,
         session: _,
     } = read(&turn, &Context::of(&connection, &turn, rules));
+    let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0;
     let connection = Connection {
+        silent: !moved && !connection.seeded,
         exchanges,
         ..connection
     };

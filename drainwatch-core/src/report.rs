@@ -35,6 +35,9 @@ pub struct Report {
     pub signals: Vec<SignalSeen>,
     /// Requests by outcome.
     pub requests: Outcomes,
+    /// Health checks and scrapes, whatever became of them: in no other number of this report.
+    #[serde(default)]
+    pub probes: u64,
     /// Severed requests by cause; only causes that occurred.
     pub severed: BTreeMap<Cause, u64>,
     /// The severed requests themselves, the first [`SEVERED_LISTED`] of them.

@@ -27,6 +27,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         exit: None,
         signals: vec![],
         requests: Outcomes::default(),
+        probes: 0,
         severed: BTreeMap::new(),
         severed_requests: vec![],
         severed_requests_omitted: 0,

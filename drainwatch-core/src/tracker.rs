@@ -13,6 +13,7 @@
 //! | `naming` | which workloads are known, by which name; what waits for one |
 //! | `deletions` | pods that are being deleted, before their stop signal |
 //! | `episode` | one shutdown under way |
+//! | `probes` | which of them are nobody's requests |
 //! | `judge`, `told`, `tally` | what became of each request; what is settled; counts and lists |
 //! | `summary`, `findings`, `advice` | the report |
 //! | `processes` | living processes and open listeners, before anything is stopped |
@@ -27,6 +28,7 @@ mod episode;
 mod findings;
 mod judge;
 mod naming;
+mod probes;
 mod processes;
 mod summary;
 mod tally;
@@ -36,6 +38,7 @@ mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -100,6 +103,13 @@ pub enum Effect {
     Drained {
         /// Whose.
         workload: Workload,
+    },
+    /// Health checks and scrapes were seen during a shutdown, just now.
+    Probed {
+        /// Whose.
+        workload: Workload,
+        /// How many.
+        count: u64,
     },
     /// The report as it stands; the shutdown goes on (`ended_at` is `None`).
     Updated(Box<Report>),
@@ -179,6 +189,8 @@ pub struct Tracker {
     seen_pods: BTreeMap<String, Vec<Workload>>,
     waiting: naming::Waiting,
     deletions: Deletions,
+    /// Addresses that the kubelet was seen to ask from.
+    kubelets: BTreeSet<IpAddr>,
     effects: Vec<Effect>,
     unmark_cgroups: BTreeSet<u64>,
     unmark_pids: BTreeSet<u32>,
@@ -203,6 +215,7 @@ impl Tracker {
             seen_pods: BTreeMap::new(),
             waiting: naming::Waiting::new(),
             deletions: Deletions::default(),
+            kubelets: BTreeSet::new(),
             effects: Vec::new(),
             unmark_cgroups: BTreeSet::new(),
             unmark_pids: BTreeSet::new(),
@@ -276,7 +289,7 @@ impl Tracker {
                     .find(*cgroup, *pid, None, None)
                     .and_then(|key| self.episodes.get_mut(&key));
                 if let (Some(cause), Some(episode)) = (cause, episode) {
-                    episode.reset(at_ns, cause, *pid, (*local, *peer, *netns));
+                    episode.reset(at_ns, cause, *pid, (*local, *peer, *netns), &self.kubelets);
                 }
             }
             EventKind::NamesExpected { origin } => self.names.expect(*origin),
@@ -691,10 +704,11 @@ impl Tracker {
                 .map_or(0, |process| process.cgroup),
             cgroup => cgroup,
         };
+        self.learn_kubelet(cgroup, connection);
         self.arrived(cgroup, connection);
         let key = self.find(cgroup, connection.pid, None, None);
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(&key)) {
-            episode.connection(at_ns, connection);
+            episode.connection(at_ns, connection, &self.kubelets);
         }
     }
 }

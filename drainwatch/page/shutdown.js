@@ -205,6 +205,7 @@ function numbers(report) {
     tile(r.severed ? "is-severed" : "", "severed", r.severed.toLocaleString("en"), shown(causes.join(", "))),
     tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
     r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), "the evidence does not say") : null,
+    report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: not counted elsewhere") : null,
     r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
     tile("", "took", took === null ? (report.ended_at === null ? "under way" : "–") : span(took), grace === null || grace === undefined ? null : `of ${seconds(grace)} grace`),
     report.endpoint_lag_ms === null ? null : tile("is-unknown", "new traffic for", span(report.endpoint_lag_ms), report.deleted_at ? "after the pod's deletion" : "after the stop signal"),

@@ -36,6 +36,7 @@ impl Asked {
             operation: &Operation::Http(self.http.clone()),
             port: self.port,
             stream: self.stream,
+            described: false,
         })
     }
 }

@@ -66,6 +66,7 @@ fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
             path,
             host,
             sender,
+            prober: _,
             header_rules,
             status: _,
         } = http;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Episode, HOUR, SECOND, Scope, Tracker, tally, told::Told};
+use super::{Effect, Episode, HOUR, SECOND, Scope, Tracker, probes::Sieve, tally, told::Told};
 use crate::event::Connection;
 
 /// Most pods under deletion that are followed; far above what a node runs.
@@ -148,15 +148,19 @@ impl Tracker {
     /// Something arrived, perhaps between the deletion and the stop signal.
     pub(super) fn arrived(&mut self, cgroup: u64, connection: &Connection) {
         let workload = self.names.workload_cgroup(cgroup);
-        let Some(deletion) = self
-            .deletions
-            .pods
-            .get(&workload)
-            .and_then(|uid| self.deletions.by_pod.get_mut(uid))
-        else {
+        let Some(uid) = self.deletions.pods.get(&workload) else {
             return;
         };
-        let last = tally::arrivals(connection, &Told::default(), deletion.at_ns)
+        let Some(deletion) = self.deletions.by_pod.get_mut(uid) else {
+            return;
+        };
+        let settings = self.names.settings(workload);
+        let sieve = Sieve {
+            classes: &self.config.classes,
+            settings: settings.as_ref(),
+            kubelets: &self.kubelets,
+        };
+        let last = tally::arrivals(connection, &Told::default(), deletion.at_ns, &sieve)
             .into_iter()
             .max();
         if let Some(ending) = deletion.cgroups.get_mut(&workload) {

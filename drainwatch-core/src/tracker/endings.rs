@@ -86,13 +86,13 @@ impl Tracker {
             .map_or(self.now_ns, |updated| updated.saturating_add(wait))
     }
 
-    /// Counts severed and drained requests outside, once it is certain that this is a shutdown.
+    /// Counts severed and drained requests, and probes, outside, once it is certain that this is a shutdown.
     pub(super) fn flush(&mut self, key: u64) {
         let Some(episode) = self.episodes.get(&key).filter(|e| e.confirmed) else {
             return;
         };
         let pending = &episode.tally.pending;
-        if (pending.drained == 0 && pending.severed.is_empty()) || self.held(episode.cgroup) {
+        if *pending == Pending::default() || self.held(episode.cgroup) {
             return;
         }
         let Some(episode) = self.episodes.get_mut(&key) else {
@@ -114,6 +114,12 @@ impl Tracker {
         for _ in 0..pending.drained {
             self.effects.push(Effect::Drained {
                 workload: workload.clone(),
+            });
+        }
+        if pending.probes > 0 {
+            self.effects.push(Effect::Probed {
+                workload,
+                count: pending.probes,
             });
         }
     }

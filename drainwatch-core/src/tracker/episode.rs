@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use super::{
     clock::Clock,
+    probes::Sieve,
     tally::{Context, Since, Tally},
 };
 use crate::{
@@ -551,8 +553,8 @@ impl Episode {
         }
     }
 
-    /// One of its connections reported.
-    pub fn connection(&mut self, at_ns: u64, connection: &Connection) {
+    /// One of its connections reported. `kubelets`: where the kubelet is known to ask from.
+    pub fn connection(&mut self, at_ns: u64, connection: &Connection, kubelets: &BTreeSet<IpAddr>) {
         let member = self.members.get(&connection.pid);
         // A connection of the next life of this cgroup.
         if member.is_none() && self.gone_ns.is_some_and(|gone| connection.born_ns > gone) {
@@ -562,8 +564,14 @@ impl Episode {
             Some(member) => member.kill.is_some_and(|kill| kill.by != KillBy::NamespaceEnd),
             None => self.first_kill().is_some(),
         };
+        let classes = Arc::clone(&self.tally.classes);
         let context = Context {
             at_ns,
+            sieve: Sieve {
+                classes: &classes,
+                settings: self.settings.as_ref(),
+                kubelets,
+            },
             since_ns: self.started_ns,
             since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
@@ -578,12 +586,25 @@ impl Episode {
     }
 
     /// A segment met a port or connection that it had closed.
-    pub fn reset(&mut self, at_ns: u64, cause: Cause, pid: u32, pair: (SocketAddr, SocketAddr, u32)) {
+    pub fn reset(
+        &mut self,
+        at_ns: u64,
+        cause: Cause,
+        pid: u32,
+        pair: (SocketAddr, SocketAddr, u32),
+        kubelets: &BTreeSet<IpAddr>,
+    ) {
         let since = self.since();
+        let classes = Arc::clone(&self.tally.classes);
+        let sieve = &Sieve {
+            classes: &classes,
+            settings: self.settings.as_ref(),
+            kubelets,
+        };
         let new = match cause {
             Cause::Refused if !self.listened(pair.0, pair.2) => false,
-            Cause::Refused => self.tally.refused(at_ns, since, pid, pair),
-            _ => self.tally.late(at_ns, since, pid, pair),
+            Cause::Refused => self.tally.refused(at_ns, since, pid, pair, sieve),
+            _ => self.tally.late(at_ns, since, pid, pair, sieve),
         };
         if new {
             self.touch(at_ns, News::Soon);

@@ -21,9 +21,19 @@ pub(super) enum Judged<'a> {
     /// It was severed; without an exchange where no byte of it was read.
     Severed(Cause, Option<&'a Exchange>),
     /// The peer ended first.
-    Aborted,
+    Aborted(&'a Exchange),
     /// The evidence does not say.
-    Unknown,
+    Unknown(&'a Exchange),
+}
+
+impl<'a> Judged<'a> {
+    /// The exchange that was judged, where any byte of it was read.
+    pub fn exchange(&self) -> Option<&'a Exchange> {
+        match *self {
+            Self::Drained(exchange) | Self::Aborted(exchange) | Self::Unknown(exchange) => Some(exchange),
+            Self::Severed(_, exchange) => exchange,
+        }
+    }
 }
 
 /// Whether this event says what became of an exchange: where the connection goes on, an unfinished one
@@ -57,7 +67,7 @@ pub(super) fn judge<'a>(connection: &'a Connection, since_ns: u64, told: &Told) 
             Role::Client => client(connection.end, exchange),
             Role::Unknown => match exchange.state {
                 ExchangeState::Complete => None,
-                _ => Some(Judged::Unknown),
+                _ => Some(Judged::Unknown(exchange)),
             },
         })
         .collect();
@@ -88,14 +98,14 @@ fn server<'a>(
         (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
         // The peer reset the connection in the middle of our write, before its bytes could be looked at:
         // what it had not acknowledged it never got.
-        (Unknown, End::Peer) if last && connection.unacked > 0 => return Some(Judged::Aborted),
+        (Unknown, End::Peer) if last && connection.unacked > 0 => return Some(Judged::Aborted(exchange)),
         // Whether it had been complete or not when the peer left, we did not sever it. And where the
         // connection goes on, nothing that is incomplete is settled.
         (Unknown, End::Peer) | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {
             return None;
         }
-        (Unknown, _) | (_, End::Unknown) => return Some(Judged::Unknown),
-        (_, End::Peer) => return Some(Judged::Aborted),
+        (Unknown, _) | (_, End::Unknown) => return Some(Judged::Unknown(exchange)),
+        (_, End::Peer) => return Some(Judged::Aborted(exchange)),
         (Unanswered, _) => Cause::Unanswered,
         (ResponseIncomplete, _) => Cause::Truncated,
         (RequestIncomplete, _) => Cause::Upload,
@@ -108,21 +118,22 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
     use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
     match (exchange.state, end) {
         (Complete | Stream, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => None,
-        (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown),
-        (_, End::Peer) => Some(Judged::Aborted),
+        (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
+        (_, End::Peer) => Some(Judged::Aborted(exchange)),
         (RequestIncomplete | Unanswered | ResponseIncomplete, End::Exit | End::Close) => {
             Some(Judged::Severed(Cause::Outbound, Some(exchange)))
         }
     }
 }
 
-/// Which traffic a severed request was. `port` is that of the answering side.
+/// Which traffic a severed request was, which is no probe. `port` is that of the answering side.
 pub(super) fn class(classes: &Classes, cause: Cause, exchange: Option<&Exchange>, port: u16) -> Arc<str> {
     classes.of(&Traffic {
         operation: exchange.map_or(&Operation::Opaque, |exchange| &exchange.operation),
         port,
         stream: cause == Cause::Stream
             || exchange.is_some_and(|exchange| exchange.state == ExchangeState::Stream),
+        described: false,
     })
 }
 

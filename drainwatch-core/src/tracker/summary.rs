@@ -59,6 +59,7 @@ impl Episode {
                 .map(|signal| signal_seen(signal, since(signal.at_ns)))
                 .collect(),
             requests: self.tally.outcomes.clone(),
+            probes: self.tally.probes,
             severed: self.tally.severed.clone(),
             severed_requests: self
                 .tally

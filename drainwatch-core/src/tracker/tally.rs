@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use super::{
     bounded::Recent,
     judge::{self, Judged},
+    probes::{Sieve, came_and_went},
     told::Told,
 };
 use crate::{
@@ -67,6 +68,8 @@ struct Seen {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
+    /// All that was asked on it were probes; `None`: nothing was seen to be asked.
+    only_probes: Option<bool>,
 }
 
 /// Effects not yet given out: how many requests of which kind.
@@ -74,11 +77,12 @@ struct Seen {
 pub(super) struct Pending {
     pub severed: BTreeMap<(Cause, Arc<str>, Role), u64>,
     pub drained: u64,
+    pub probes: u64,
 }
 
 /// Circumstances of a connection's event that the connection itself does not tell.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     pub at_ns: u64,
     /// Start of the shutdown.
     pub since_ns: u64,
@@ -86,6 +90,8 @@ pub(super) struct Context {
     pub since: Since,
     /// Its process, or the workload, had been sent SIGKILL.
     pub killed: bool,
+    /// What tells probes.
+    pub sieve: Sieve<'a>,
 }
 
 /// From when what arrives is worth a note.
@@ -98,18 +104,22 @@ pub(super) struct Since {
 }
 
 /// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
-/// connection itself, where nothing new is known to have come on it.
-pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64) -> Vec<u64> {
+/// connection itself, where nothing new is known to have come on it. Probes do not count.
+pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64, sieve: &Sieve<'_>) -> Vec<u64> {
     if connection.role != Role::Server && connection.end != End::Unaccepted {
         return Vec::new();
     }
     let starts = connection
         .exchanges
         .iter()
-        .filter(|exchange| !told.contains(exchange.id))
+        .filter(|exchange| !told.contains(exchange.id) && !sieve.holds(connection, Some(exchange)))
         .map(|exchange| exchange.started_ns);
     let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    if new.is_empty() && told.is_empty() && connection.born_ns > from && !connection.seeded {
+    let probe = match &connection.exchanges[..] {
+        [] => came_and_went(connection) || sieve.holds(connection, None),
+        asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
+    };
+    if new.is_empty() && told.is_empty() && !probe && connection.born_ns > from && !connection.seeded {
         new.push(connection.born_ns);
     }
     new
@@ -138,6 +148,8 @@ pub(super) struct Tally {
     pub cut_by_kill: u64,
     /// Connections with nothing outstanding that SIGKILL ended.
     pub idle_when_killed: u64,
+    /// Probes, whatever became of them; in nothing else here.
+    pub probes: u64,
     /// A connection was attributed at all.
     pub touched: bool,
     pub pending: Pending,
@@ -162,6 +174,7 @@ impl Default for Tally {
             cut_by_exit: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
+            probes: 0,
             touched: false,
             pending: Pending::default(),
             connections: Recent::new(CONNECTIONS),
@@ -189,7 +202,7 @@ impl Tally {
     }
 
     /// Takes in a connection's event. Says whether anything changed.
-    pub fn connection(&mut self, connection: &Connection, context: Context) -> bool {
+    pub fn connection(&mut self, connection: &Connection, context: Context<'_>) -> bool {
         let ends = connection.end != End::Open;
         let seen = self.connections.entry(&connection.id, Seen::default);
         if seen.ended {
@@ -198,10 +211,14 @@ impl Tally {
         self.touched = true;
         let told = seen.told.clone();
         let judged = judge::judge(connection, context.since_ns, &told);
-        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown);
+        let probe = |exchange| context.sieve.holds(connection, exchange);
+        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown(_));
         for exchange in &connection.exchanges {
             seen.told.note(exchange.id, judge::settles(connection, exchange));
+            let before = seen.only_probes.unwrap_or(true);
+            seen.only_probes = Some(before && probe(Some(exchange)));
         }
+        let users = seen.only_probes != Some(true);
         seen.ended = ends;
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
         if ends {
@@ -210,21 +227,29 @@ impl Tally {
                 connection.id,
             );
         }
-        self.note_arrivals(connection, &told, context.since);
+        self.note_arrivals(connection, &told, context);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
-        if idle && context.killed {
+        if idle && users && context.killed {
             self.idle_when_killed += 1;
         }
+        let silent = came_and_went(connection);
+        if silent {
+            self.probed();
+        }
         for verdict in &judged {
+            if probe(verdict.exchange()) {
+                self.probed();
+                continue;
+            }
             match *verdict {
                 Judged::Drained(exchange) => self.drained(connection, exchange),
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
-                Judged::Aborted => self.outcomes.aborted += 1,
-                Judged::Unknown => self.outcomes.unknown += 1,
+                Judged::Aborted(_) => self.outcomes.aborted += 1,
+                Judged::Unknown(_) => self.outcomes.unknown += 1,
             }
         }
-        !judged.is_empty()
+        silent || !judged.is_empty()
     }
 
     /// A connection attempt met a closed port. Says whether it was a new one: a SYN that is
@@ -235,17 +260,29 @@ impl Tally {
         since: Since,
         pid: u32,
         pair: (SocketAddr, SocketAddr, u32),
+        sieve: &Sieve<'_>,
     ) -> bool {
         if self.refused.contains(&pair) {
             return false;
         }
         self.refused.insert(&pair, ());
+        if sieve.silent(pair.0, pair.1) {
+            self.probed();
+            return true;
+        }
         self.without_exchange(at_ns, since, Cause::Refused, pid, pair);
         true
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(&mut self, at_ns: u64, since: Since, pid: u32, pair: (SocketAddr, SocketAddr, u32)) -> bool {
+    pub fn late(
+        &mut self,
+        at_ns: u64,
+        since: Since,
+        pid: u32,
+        pair: (SocketAddr, SocketAddr, u32),
+        sieve: &Sieve<'_>,
+    ) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };
@@ -255,6 +292,10 @@ impl Tally {
         // Once per connection: what follows are retransmissions.
         if !std::mem::take(&mut seen.may_be_late) {
             return false;
+        }
+        if seen.only_probes == Some(true) || sieve.silent(pair.0, pair.1) {
+            self.probed();
+            return true;
         }
         self.without_exchange(at_ns, since, Cause::Late, pid, pair);
         true
@@ -283,11 +324,13 @@ impl Tally {
         self.cut_by_exit += other.cut_by_exit;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
+        self.probes += other.probes;
         self.touched |= other.touched;
         for (key, count) in other.pending.severed {
             *self.pending.severed.entry(key).or_default() += count;
         }
         self.pending.drained += other.pending.drained;
+        self.pending.probes += other.pending.probes;
         for (id, seen) in other.connections.iter() {
             self.connections.insert(id, seen.clone());
         }
@@ -299,14 +342,20 @@ impl Tally {
         }
     }
 
-    fn note_arrivals(&mut self, connection: &Connection, told: &Told, since: Since) {
+    fn probed(&mut self) {
+        self.probes += 1;
+        self.pending.probes += 1;
+    }
+
+    fn note_arrivals(&mut self, connection: &Connection, told: &Told, context: Context<'_>) {
+        let Context { since, sieve, .. } = context;
         if let Some(stop_ns) = since.stop_ns {
-            let new = arrivals(connection, told, stop_ns);
+            let new = arrivals(connection, told, stop_ns, &sieve);
             self.arrivals += new.len() as u64;
             self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
         }
         if let Some(lag_ns) = since.lag_ns {
-            let last = arrivals(connection, told, lag_ns).into_iter().max();
+            let last = arrivals(connection, told, lag_ns, &sieve).into_iter().max();
             self.last_arrival_ns = self.last_arrival_ns.max(last);
         }
     }
@@ -332,7 +381,7 @@ impl Tally {
         connection: &Connection,
         cause: Cause,
         exchange: Option<&Exchange>,
-        context: Context,
+        context: Context<'_>,
     ) {
         if context.killed {
             self.cut_by_kill += 1;

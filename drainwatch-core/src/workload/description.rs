@@ -4,10 +4,14 @@
 //! during or after the workload's life. Everything in it was chosen by other people: whoever makes one
 //! bounds it with [`super::text::shown_name`], and the number of containers with [`MOST_CONTAINERS`].
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Most containers of a pod that are described; far above what a pod has.
 pub const MOST_CONTAINERS: usize = 64;
+/// Most probes of a pod that are described; a container has three, and few pods have several containers.
+pub const MOST_PROBES: usize = 64;
 
 /// Where descriptions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +108,22 @@ pub struct Pod {
     pub ready: Option<bool>,
     /// Init, regular and ephemeral containers.
     pub containers: Vec<PodContainer>,
+    /// How it is asked whether it is well, and for its metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
+    /// `status.hostIPs`: addresses of its node, from which the kubelet asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<IpAddr>,
+}
+
+/// A probe or scrape that a pod describes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Probe {
+    /// Port.
+    pub port: u16,
+    /// Path without query, as reports show paths, of one over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// A container of a pod.

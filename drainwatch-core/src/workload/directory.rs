@@ -3,12 +3,16 @@
 //! Bounded: of too many living ones the oldest is forgotten; of those that have left the node, the last
 //! `LEFT` stay known, for what is still to be told of their last shutdown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{
     classify::{Identity, Kind},
     description::{
-        Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit,
+        Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe,
+        Subject, Unit,
     },
 };
 
@@ -51,7 +55,7 @@ pub enum Found<'a> {
     Unit(&'a Unit),
 }
 
-/// How a workload was told to be stopped.
+/// How a workload was told to be stopped, and how it is asked whether it is well.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// Seconds from the beginning of the stop (of a pod: its deletion) to SIGKILL.
@@ -66,6 +70,10 @@ pub struct Settings {
     pub compose: bool,
     /// It is known whether anything runs before the stop signal.
     pub prestop_known: bool,
+    /// Its pod's probes and scrapes.
+    pub probes: Vec<Probe>,
+    /// Addresses of its node, which the kubelet's probes come from.
+    pub hosts: Vec<IpAddr>,
 }
 
 impl Found<'_> {
@@ -77,6 +85,8 @@ impl Found<'_> {
                 prestop: container.and_then(|container| container.prestop.clone()),
                 stop_signal: container.and_then(|container| container.stop_signal),
                 prestop_known: container.is_some(),
+                probes: pod.probes.clone(),
+                hosts: pod.hosts.clone(),
                 ..Settings::default()
             },
             Self::Container(container) => Settings {
@@ -107,6 +117,7 @@ impl Directory {
         let earlier = self.remove(&subject);
         if let Description::Pod(pod) = &mut description {
             pod.containers.truncate(MOST_CONTAINERS);
+            pod.probes.truncate(MOST_PROBES);
             let known = match &earlier {
                 Some(Description::Pod(known)) => &known.containers[..],
                 _ => &[],

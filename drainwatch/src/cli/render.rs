@@ -95,6 +95,11 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     if requests.unknown > 0 {
         counts.push(format!("{} unknown", requests.unknown));
     }
+    match report.probes {
+        0 => {}
+        1 => counts.push("1 probe besides".into()),
+        many => counts.push(format!("{many} probes besides")),
+    }
     lines.extend(wrap(&counts.join(", "), width));
 
     for seen in report.signals.iter().take(4) {

@@ -243,6 +243,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unsent: event.unsent,
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
+        silent: false,
         exchanges: Vec::new(),
     }
 }

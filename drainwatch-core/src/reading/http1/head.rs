@@ -4,7 +4,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
 use crate::{
     exchange::{Http, Protocol},
-    reading::{HeaderRules, senders, text},
+    reading::{HeaderRules, probes, senders, text},
     record::ASK_HEAD,
 };
 
@@ -119,6 +119,10 @@ pub(super) fn request(bytes: &[u8], rules: &HeaderRules) -> Seen<Request> {
         http.host = value(parsed.headers, "host").map(text::host);
     }
     http.sender = senders::of(parsed.headers).map(str::to_owned);
+    let whole = matches!(outcome, Ok(httparse::Status::Complete(_)));
+    let (method, path) = (http.method.as_deref(), http.path.as_deref());
+    let prober = probes::of(method, path, protocol, parsed.headers, whole);
+    http.prober = prober.map(str::to_owned);
     http.header_rules = rules.held(parsed.headers);
     match outcome {
         Ok(httparse::Status::Complete(length)) => {

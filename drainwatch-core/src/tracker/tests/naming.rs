@@ -65,6 +65,7 @@ pub fn pod() -> Pod {
             stop_signal: None,
             init: false,
         }],
+        ..Pod::default()
     }
 }
 

@@ -94,6 +94,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 unsent,
                 unacked,
                 aborted,
+                silent: false,
                 exchanges,
             },
         )

@@ -16,6 +16,8 @@ use k8s_openapi::{
 
 use crate::names::signal;
 
+mod probes;
+
 /// Longest container id that is believed: runtimes make 64 hexadecimal digits.
 const ID: usize = 128;
 /// Most ids of a container's runs that are kept: of one that crashes again and again, the last ones.
@@ -68,6 +70,8 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
         }),
         ready: ready(pod),
         containers: containers(pod, before),
+        probes: probes::described(pod),
+        hosts: probes::hosts(pod),
     })
 }
 

@@ -62,6 +62,12 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
         add: |out, series| out.counter(&[], series.drained),
     },
     WorkloadFamily {
+        name: "drainwatch_probe_requests_total",
+        help: "Health checks and scrapes during a shutdown, whatever became of them: in no other number.",
+        kind: MetricType::COUNTER,
+        add: |out, series| out.counter(&[], series.probes),
+    },
+    WorkloadFamily {
         name: "drainwatch_shutdown_findings_total",
         help: "Shutdowns in which this was found wrong.",
         kind: MetricType::COUNTER,

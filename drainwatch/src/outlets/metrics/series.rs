@@ -69,6 +69,8 @@ pub struct Series {
     pub severed: Vec<(Arc<str>, [u64; Cause::ALL.len()])>,
     /// Requests that finished during a shutdown.
     pub drained: u64,
+    /// Health checks and scrapes during a shutdown.
+    pub probes: u64,
     /// Shutdowns by finding.
     pub findings: [u64; FindingCode::ALL.len()],
     /// Stop signal to gone.
@@ -97,6 +99,7 @@ impl Series {
                 .map(|class| (Arc::clone(class), Default::default()))
                 .collect(),
             drained: 0,
+            probes: 0,
             findings: Default::default(),
             shutdown_seconds: Histogram::default(),
             drain_seconds: Histogram::default(),
@@ -113,7 +116,7 @@ impl Series {
         let shutdowns = self.shutdowns.iter().flatten();
         let severed = self.severed.iter().flat_map(|(_, causes)| causes);
         let counts = shutdowns.chain(severed).chain(&self.findings).chain(&self.resets);
-        self.drained == 0 && counts.copied().all(|count| count == 0)
+        self.drained == 0 && self.probes == 0 && counts.copied().all(|count| count == 0)
     }
 
     /// Counts one severed request.

@@ -45,6 +45,7 @@ pub fn log(report: &Report) {
                 severed,
                 aborted,
                 unknown,
+                probes,
                 severed_unanswered,
                 severed_truncated,
                 severed_upload,

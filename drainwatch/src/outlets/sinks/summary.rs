@@ -69,6 +69,8 @@ pub struct Summary {
     pub aborted: u64,
     /// Requests of which the evidence does not say.
     pub unknown: u64,
+    /// Health checks and scrapes, whatever became of them: in no other number.
+    pub probes: u64,
     /// Of the severed: no byte of a response had left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severed_unanswered: Option<u64>,
@@ -158,6 +160,7 @@ impl From<&Report> for Summary {
             severed: report.requests.severed,
             aborted: report.requests.aborted,
             unknown: report.requests.unknown,
+            probes: report.probes,
             severed_unanswered: by(Cause::Unanswered),
             severed_truncated: by(Cause::Truncated),
             severed_upload: by(Cause::Upload),

@@ -1,0 +1,135 @@
+//! Telling probes from users' requests: by the head that was read, by the user's rules, and by what the
+//! workload's description says. What a description does not say beforehand is learned: the addresses that
+//! the kubelet's probes come from need not be the node's own (a bridge of the pod network has another).
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::Tracker;
+use crate::{
+    class::{Classes, PROBE, Traffic},
+    event::{Connection, End, Role},
+    exchange::{Exchange, Operation},
+    reading::KUBELET,
+    workload::directory::Settings,
+};
+
+/// Most addresses of the kubelet that are remembered; a node has one for each family and network.
+const KUBELETS: usize = 16;
+
+/// What tells probes of one workload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sieve<'a> {
+    pub classes: &'a Classes,
+    pub settings: Option<&'a Settings>,
+    /// Addresses that the kubelet was seen to ask from.
+    pub kubelets: &'a BTreeSet<IpAddr>,
+}
+
+/// Both ends of a connection, and which of them we are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub role: Role,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+impl Sieve<'_> {
+    /// Whether an exchange of this connection is a probe; of one that nobody accepted no byte was read.
+    /// Without an exchange: whether the connection itself is.
+    pub fn holds(&self, connection: &Connection, exchange: Option<&Exchange>) -> bool {
+        let ends = Ends {
+            role: connection.role,
+            local: connection.local,
+            peer: connection.peer,
+        };
+        self.asked(ends, exchange.filter(|_| connection.end != End::Unaccepted))
+    }
+
+    /// Whether what never got to say a byte was a probe.
+    pub fn silent(&self, local: SocketAddr, peer: SocketAddr) -> bool {
+        let role = Role::Server;
+        self.asked(Ends { role, local, peer }, None)
+    }
+
+    fn asked(&self, ends: Ends, exchange: Option<&Exchange>) -> bool {
+        let operation = exchange.map_or(&Operation::Opaque, |exchange| &exchange.operation);
+        let answering = if ends.role == Role::Client {
+            ends.peer
+        } else {
+            ends.local
+        };
+        let described = ends.role != Role::Client
+            && match exchange {
+                Some(_) => self.describes(ends.local.port(), operation),
+                None => self.may_be_kubelet(ends.local.port(), ends.peer.ip()),
+            };
+        let traffic = Traffic {
+            operation,
+            port: answering.port(),
+            stream: false,
+            described,
+        };
+        *self.classes.of(&traffic) == *PROBE
+    }
+
+    /// Whether the workload's description says that this is asked to see whether it is well.
+    fn describes(&self, port: u16, operation: &Operation) -> bool {
+        let fetches = matches!(operation.method(), Some("GET" | "HEAD"));
+        // The front page is also what people ask for.
+        let path = operation.path().filter(|&path| fetches && path != "/");
+        let probes = self.settings.map_or(&[][..], |settings| &settings.probes);
+        path.is_some_and(|path| {
+            probes
+                .iter()
+                .any(|probe| probe.port == port && probe.path.as_deref() == Some(path))
+        })
+    }
+
+    /// Whether the description has a probe at this port, and the node is where it comes from.
+    fn may_be_kubelet(&self, port: u16, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.settings.is_some_and(|settings| {
+            settings.probes.iter().any(|probe| probe.port == port)
+                && (settings.hosts.contains(&peer) || self.kubelets.contains(&peer))
+        })
+    }
+}
+
+/// A client that came and went without a word: a check whether the port is open.
+pub(super) fn came_and_went(connection: &Connection) -> bool {
+    connection.silent && connection.role == Role::Server && connection.end == End::Peer
+}
+
+impl Tracker {
+    /// Learns where the kubelet's probes come from: from one that the pod describes, and that bears its name.
+    pub(super) fn learn_kubelet(&mut self, cgroup: u64, connection: &Connection) {
+        let port = connection.local.port();
+        let named = |exchange: &&Exchange| exchange.operation.prober() == Some(KUBELET);
+        let mut named = connection.exchanges.iter().filter(named).peekable();
+        let peer = connection.peer.ip().to_canonical();
+        if connection.role != Role::Server
+            || named.peek().is_none()
+            || self.kubelets.contains(&peer)
+            || self.kubelets.len() >= KUBELETS
+        {
+            return;
+        }
+        let settings = self.names.settings(self.names.workload_cgroup(cgroup));
+        let described = |exchange: &Exchange| {
+            settings
+                .iter()
+                .flat_map(|settings| &settings.probes)
+                .any(|probe| {
+                    probe.port == port
+                        && probe.path.is_some()
+                        && probe.path.as_deref() == exchange.operation.path()
+                })
+        };
+        if named.any(described) {
+            self.kubelets.insert(peer);
+        }
+    }
+}

@@ -361,7 +361,8 @@ impl<S: Source> Agent<S> {
             | Effect::WorkloadConfigured { .. }
             | Effect::Unresolved { .. }
             | Effect::Severed { .. }
-            | Effect::Drained { .. } => {}
+            | Effect::Drained { .. }
+            | Effect::Probed { .. } => {}
         }
     }
 

@@ -45,6 +45,7 @@ pub struct Report {
     pub exit: Option<Exit>,
     pub signals: Vec<SignalSeen>,
     pub requests: BTreeMap<String, u64>,
+    pub probes: u64,
     pub severed: BTreeMap<String, u64>,
     pub severed_requests: Vec<Severed>,
     pub severed_requests_omitted: u64,

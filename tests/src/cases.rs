@@ -19,6 +19,7 @@ mod faults;
 mod kills;
 mod late;
 mod namespaces;
+mod probes;
 mod runtimes;
 mod stops;
 mod workers;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         stops::cases(),
         drains::cases(),
         late::cases(),
+        probes::cases(),
         clients::cases(),
         faults::cases(),
         workers::cases(),

@@ -267,6 +267,10 @@ fn counts(entries: &[Entry], report: &Report, wrong: &mut Vec<String>) {
         ("aborted", count(Fate::Aborted), count(Fate::Aborted)),
         ("unknown", count(Fate::Unknown), count(Fate::Unknown)),
     ];
+    let probes = count(Fate::Probe);
+    if report.probes != probes {
+        wrong.push(format!("probes is {}, must be {probes}", report.probes));
+    }
     for (outcome, least, most) in must {
         match report.requests.get(outcome) {
             Some(n) if (least..=most).contains(n) => {}

@@ -265,6 +265,8 @@ pub enum Way {
     Knock,
     /// Connects and asks at [`Step::During`].
     Arrive,
+    /// Connects at [`Step::During`] and leaves without a byte, as a balancer's check of the port does.
+    Touch,
     /// Sent at [`Step::Poison`], nothing is waited for.
     Finally,
 }
@@ -379,6 +381,8 @@ pub enum Fate {
     Unknown,
     /// The client left before the shutdown and the connection with it: not in the report.
     Gone,
+    /// Nobody's request: counted among the probes, whatever became of it.
+    Probe,
 }
 
 /// Who is signalled.

@@ -235,3 +235,25 @@ proptest! {
         prop_assert!(classes.names().contains(&class));
     }
 }
+
+#[test]
+fn given_a_probe_by_head_or_description_when_a_rule_of_the_users_holds_too_then_it_stays_a_probe() {
+    let everything = rules("[[class]]\nname = \"web\"\npath = \"/\"\n").unwrap();
+    let asked = post("/up").with(|http| http.prober = Some("kubelet".into()));
+    assert_eq!(&*asked.class(&everything), PROBE);
+    let traffic = Traffic {
+        operation: &Operation::Http(post("/up").http),
+        port: 80,
+        stream: false,
+        described: true,
+    };
+    assert_eq!(&*everything.of(&traffic), PROBE);
+}
+
+#[test]
+fn given_a_rule_that_is_named_probe_when_it_holds_then_it_makes_probes_and_no_class_of_requests() {
+    let classes = rules("[[class]]\nname = \"probe\"\npath = \"/up\"\n").unwrap();
+    assert_eq!(&*post("/up").class(&classes), PROBE);
+    assert_eq!(&*post("/pay").class(&classes), REQUEST);
+    assert!(!classes.names().iter().any(|name| **name == *PROBE));
+}

@@ -218,7 +218,6 @@ impl Tally {
             let before = seen.only_probes.unwrap_or(true);
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
-        let users = seen.only_probes != Some(true);
         seen.ended = ends;
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
         if ends {
@@ -230,7 +229,7 @@ impl Tally {
         self.note_arrivals(connection, &told, context);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
-        if idle && users && context.killed {
+        if idle && context.killed {
             self.idle_when_killed += 1;
         }
         let silent = came_and_went(connection);

@@ -4,6 +4,7 @@ mod advice;
 mod deletions;
 mod findings;
 mod naming;
+mod probes;
 mod properties;
 mod requests;
 pub(crate) mod scene;

@@ -16,7 +16,13 @@ impl Scene<'_> {
         let (row, requests) = (*row, requests.clone());
         let patience = self.patience();
         let mut connection = match row.way {
-            Way::Queue | Way::QueueSilent | Way::QueueLeft | Way::Knock | Way::Arrive | Way::Finally => {
+            Way::Queue
+            | Way::QueueSilent
+            | Way::QueueLeft
+            | Way::Knock
+            | Way::Arrive
+            | Way::Touch
+            | Way::Finally => {
                 return Ok(());
             }
             way => self.connect(way == Way::Slow)?,
@@ -178,6 +184,12 @@ impl Scene<'_> {
                 let mut connection = self.connect(false)?;
                 connection.send(&requests);
                 self.reach(&mut connection, self.played[index].row, &requests)?;
+                self.played[index].connection = Some(connection);
+            }
+            Way::Touch => {
+                let mut connection = self.connect(false)?;
+                connection.note_unsent(&requests);
+                self.leave(&mut connection, false)?;
                 self.played[index].connection = Some(connection);
             }
             Way::Late => {

@@ -8,7 +8,7 @@ use nix::{sys::signal::kill, unistd::Pid};
 use super::{PATIENCE, Scene};
 use crate::{
     server,
-    table::{Fate, Step, Who},
+    table::{Ask, Fate, Saw, Step, Who},
 };
 
 impl Scene<'_> {
@@ -73,7 +73,11 @@ impl Scene<'_> {
                 fs::write(self.directory.join("release"), "")?;
                 let patience = self.patience();
                 for played in &mut self.played {
-                    let drained = played.row.asks.iter().any(|ask| ask.fate == Fate::Drained);
+                    let answered = |ask: &Ask| {
+                        ask.fate == Fate::Drained
+                            || (ask.fate == Fate::Probe && matches!(ask.saw, Saw::Complete(_)))
+                    };
+                    let drained = played.row.asks.iter().any(answered);
                     if let Some(connection) = played.connection.as_mut().filter(|_| drained) {
                         connection.settle(patience)?;
                         // Done: a client that stayed would hold drains that wait for it.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
-    exchange::{Exchange, ExchangeState},
+    exchange::{Exchange, ExchangeState, Operation},
     report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
     tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
     workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
@@ -57,7 +57,13 @@ fn any_state() -> impl Strategy<Value = ExchangeState> {
 }
 
 fn any_exchange() -> impl Strategy<Value = Exchange> {
-    (any_state(), 0u64..20_000, 0u64..20_000).prop_map(|(state, a, b)| get(state, a.min(b), a.max(b)))
+    (any_state(), 0u64..20_000, 0u64..20_000, 0..4).prop_map(|(state, a, b, prober)| {
+        let mut exchange = get(state, a.min(b), a.max(b));
+        if let (Operation::Http(http), 0) = (&mut exchange.operation, prober) {
+            http.prober = Some("kubelet".to_owned());
+        }
+        exchange
+    })
 }
 
 fn any_connection() -> impl Strategy<Value = Connection> {
@@ -94,7 +100,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 unsent,
                 unacked,
                 aborted,
-                silent: false,
+                silent: exchanges.is_empty() && !aborted,
                 exchanges,
             },
         )
@@ -338,11 +344,13 @@ proptest! {
     ) {
         let (mut told, mut reported): (BTreeMap<Cause, u64>, BTreeMap<Cause, u64>) = Default::default();
         let (mut drained, mut drained_reported) = (0, 0);
+        let (mut probes, mut probes_reported) = (0, 0);
         let mut open: BTreeMap<String, bool> = BTreeMap::new();
         for effect in run(&events) {
             match effect {
                 Effect::Severed { cause, .. } => *told.entry(cause).or_default() += 1,
                 Effect::Drained { .. } => drained += 1,
+                Effect::Probed { count, .. } => probes += count,
                 Effect::Updated(report) => {
                     consistent(&report);
                     prop_assert_eq!(&report.ended_at, &None);
@@ -357,6 +365,7 @@ proptest! {
                         *reported.entry(cause).or_default() += count;
                     }
                     drained_reported += report.requests.drained;
+                    probes_reported += report.probes;
                     open.insert(report.id, true);
                 }
                 Effect::Discarded { id } => {
@@ -367,6 +376,7 @@ proptest! {
         }
         prop_assert_eq!(told, reported);
         prop_assert_eq!(drained, drained_reported);
+        prop_assert_eq!(probes, probes_reported);
         prop_assert!(open.values().all(|over| *over), "every report ends: {:?}", open);
     }
 
@@ -387,6 +397,7 @@ proptest! {
                 }
                 Effect::Severed { workload, .. }
                 | Effect::Drained { workload }
+                | Effect::Probed { workload, .. }
                 | Effect::WorkloadConfigured { workload, .. } => {
                     let known = instances.get(&workload).is_some_and(|count| *count > 0);
                     prop_assert!(known, "it was announced: {:?}", workload);

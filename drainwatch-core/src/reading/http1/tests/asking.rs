@@ -218,6 +218,124 @@ fn given_bytes_of_another_protocol_when_read_then_they_are_not_http() {
     }
 }
 
+/// The prober that this head shows, the only one in its turn.
+fn prober(head: &str) -> Option<String> {
+    let exchanges = given().read(head).judged();
+    let http = exchanges.first()?.operation.http()?;
+    http.prober.clone()
+}
+
+#[test]
+fn given_a_head_of_a_known_prober_when_read_then_it_is_named() {
+    for (agent, name) in [
+        ("kube-probe/1.30", "kubelet"),
+        ("KUBE-PROBE/1.34+", "kubelet"),
+        ("GoogleHC/1.0", "google"),
+        (
+            "GoogleStackdriverMonitoring-UptimeChecks(https://cloud.google.com/monitoring)",
+            "google-uptime",
+        ),
+        ("ELB-HealthChecker/2.0", "elb"),
+        (
+            "Amazon-Route53-Health-Check-Service (ref 1; report http://amzn.to/1vsZADi)",
+            "route53",
+        ),
+        ("Edge Health Probe", "azure-front-door"),
+        ("Azure Traffic Manager Endpoint Monitor", "azure-traffic-manager"),
+        ("AlwaysOn", "azure-app-service"),
+        ("ReadyForRequest/1.0 (HealthCheck)", "azure-app-service"),
+        ("HealthCheck/1.0", "azure-app-service"),
+        (
+            "Mozilla/5.0 (compatible;Cloudflare-Healthchecks/1.0;+https://www.cloudflare.com/; healthcheck-id: 1)",
+            "cloudflare",
+        ),
+        ("Consul Health Check", "consul"),
+        ("Envoy/HC", "envoy"),
+        ("Prometheus/2.53.0", "prometheus"),
+        ("vm_promscrape", "victoriametrics"),
+        ("Blackbox Exporter/0.25.0", "blackbox"),
+        ("Datadog Agent/7.55.0", "datadog"),
+        ("Datadog/Synthetics", "datadog"),
+        ("Telegraf/1.31.0 Go/1.22.4", "telegraf"),
+        (
+            "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
+            "uptimerobot",
+        ),
+        ("Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)", "pingdom"),
+        ("Site24x7", "site24x7"),
+        ("Mozilla/5.0 (compatible; StatusCake)", "statuscake"),
+        ("Better Uptime Bot Mozilla/5.0 (Windows NT 10.0)", "better-uptime"),
+        ("Better Stack Better Uptime Bot Mozilla/5.0", "better-uptime"),
+        ("Uptime-Kuma/1.23.13", "uptime-kuma"),
+        (
+            "Mozilla/5.0 (compatible; HetrixTools Uptime Monitoring Bot. https://hetrix.tools/uptime)",
+            "hetrixtools",
+        ),
+        ("check_http/v2.3.3 (nagios-plugins 2.3.3)", "nagios"),
+        ("Zabbix", "zabbix"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let head = format!("{method} /up HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n");
+            assert_eq!(prober(&head).as_deref(), Some(name), "{agent}");
+        }
+    }
+    let scrape = "GET /metrics HTTP/1.1\r\nUser-Agent: otelcol/0.103\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n";
+    assert_eq!(
+        prober(scrape).as_deref(),
+        Some("prometheus"),
+        "of what is built on Prometheus, the header shows it"
+    );
+    for head in [
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+        "OPTIONS / HTTP/1.0\r\nConnection: close\r\n\r\n",
+    ] {
+        assert_eq!(prober(head).as_deref(), Some("haproxy"), "{head:?}");
+    }
+}
+
+#[test]
+fn given_a_head_that_only_resembles_a_probers_when_read_then_it_is_a_users() {
+    let asked = |line: &str, headers: &str| format!("{line}\r\n{headers}\r\n");
+    let long = "k".repeat(900);
+    for head in [
+        asked(
+            "GET / HTTP/1.1",
+            "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n",
+        ),
+        asked("GET / HTTP/1.1", "User-Agent: my kube-probe/1.30\r\n"),
+        asked("GET / HTTP/1.1", "User-Agent: kube-prob\r\n"),
+        asked("GET / HTTP/1.1", "User-Agent:\r\n"),
+        asked("GET / HTTP/1.1", "X-User-Agent: kube-probe/1.30\r\n"),
+        asked("GET / HTTP/1.1", &format!("User-Agent: {long}\r\n")),
+        asked("GET / HTTP/1.1", "User-Agent: Go-http-client/1.1\r\n"),
+        // The same program delivers, or discovers targets.
+        asked("POST /api/v1/write HTTP/1.1", "User-Agent: Prometheus/2.53.0\r\n"),
+        asked("POST /write HTTP/1.1", "User-Agent: Telegraf/1.31.0\r\n"),
+        asked(
+            "GET /targets HTTP/1.1",
+            "User-Agent: Prometheus/2.53.0\r\nX-Prometheus-Refresh-Interval-Seconds: 60\r\n",
+        ),
+        asked("DELETE /all HTTP/1.1", "User-Agent: kube-probe/1.30\r\n"),
+        // A browser's preflight, a proxy's, another path, and one of which more may come.
+        asked("OPTIONS / HTTP/1.1", ""),
+        asked("OPTIONS / HTTP/1.0", "Host: a\r\n"),
+        asked("OPTIONS /pay HTTP/1.0", ""),
+        "OPTIONS / HTTP/1.0\r\n".to_owned(),
+        // Invented, folded, in the body, or in the path.
+        asked("GET /?User-Agent:kube-probe/1.30 HTTP/1.1", "Host: a\r\n"),
+        asked("GET / HTTP/1.1", "Host: a\r\n\r\nUser-Agent: kube-probe/1.30\r\n"),
+    ] {
+        assert_eq!(prober(&head), None, "{head:?}");
+    }
+}
+
+#[test]
+fn given_a_head_that_is_cut_behind_the_agent_when_read_then_the_prober_is_known() {
+    let cut = "GET /up HTTP/1.1\r\nUser-Agent: kube-probe/1.30\r\nAcc";
+    assert_eq!(prober(cut).as_deref(), Some("kubelet"));
+    assert_eq!(prober("GET /up HTTP/1.1\r\nUser-Agent: kube-pr"), None);
+}
+
 /// The sender of each request.
 fn senders(recorder: &Recorder) -> Vec<Option<String>> {
     let sender = |exchange: Exchange| exchange.operation.http().and_then(|http| http.sender.clone());

@@ -84,7 +84,11 @@ fn path(target: &str) -> Option<String> {
 /// Prometheus's own example and of its charts.
 fn scrapes(pod: &ApiPod, containers: &[&Container]) -> Vec<Probe> {
     let annotations = pod.metadata.annotations.as_ref();
-    let says = |name: &str| annotations?.get(&format!("prometheus.io/{name}")).map(String::as_str);
+    let says = |name: &str| {
+        annotations?
+            .get(&format!("prometheus.io/{name}"))
+            .map(String::as_str)
+    };
     if says("scrape") != Some("true") {
         return vec![];
     }

@@ -1,9 +1,9 @@
 //! The shutdown tracker: events in, effects out. No clock, no I/O, no way to fail.
 //!
 //! The kernel reports generously: on a stop signal it marks both the process and its whole cgroup as
-//! draining. What the shutdown is *of* is decided here (`scope` below), and [`Effect::StopCgroup`] and
-//! [`Effect::StopProcess`] take the marks back. The kernel knows no workloads, only the cgroup that a
-//! process is in: [`Effect::DrainCgroup`] marks what else belongs to a container or unit. An episode's
+//! draining. What the shutdown is *of* is decided here (`scope` below), and [`Effect::UnmarkCgroup`] and
+//! [`Effect::UnmarkProcess`] take the marks back. The kernel knows no workloads, only the cgroup that a
+//! process is in: [`Effect::MarkCgroup`] marks what else belongs to a container or unit. An episode's
 //! cgroup is always the workload's own; events carry the one that the process is in.
 //!
 //! | file | what it holds |
@@ -43,7 +43,7 @@ use self::{
     bounded::Recent,
     clock::Clock,
     deletions::Deletions,
-    episode::{Ended, Episode, KillBy, News, SIGKILL, Scope, Stop},
+    episode::{Ended, Episode, KillBy, SIGKILL, Scope, Stop, Urgency},
     processes::{Listeners, Processes},
 };
 use crate::{
@@ -111,26 +111,26 @@ pub enum Effect {
         /// Id of the report that an [`Effect::Updated`] may have carried.
         id: String,
     },
-    /// Kernel side: this cgroup must report too, until [`Effect::StopCgroup`]. It belongs to a workload that
+    /// Kernel side: this cgroup must report too, until [`Effect::UnmarkCgroup`]. It belongs to a workload that
     /// is stopped, and the signal went to a process elsewhere in it.
-    DrainCgroup {
+    MarkCgroup {
         /// cgroup v2 id.
         cgroup: u64,
     },
     /// Kernel side: in this cgroup, this signal is a stop signal too, as long as the cgroup lives.
-    StopSignal {
+    WatchStopSignal {
         /// cgroup v2 id.
         cgroup: u64,
         /// Number; never SIGKILL, nor one that the kernel sends as a matter of course.
         signal: u32,
     },
     /// Kernel side: this cgroup need not report any more.
-    StopCgroup {
+    UnmarkCgroup {
         /// cgroup v2 id.
         cgroup: u64,
     },
     /// Kernel side: this process need not report any more, nor the ports that it closed.
-    StopProcess {
+    UnmarkProcess {
         /// Process id.
         pid: u32,
     },
@@ -285,7 +285,7 @@ impl Tracker {
             EventKind::EventsLost { count } => {
                 for episode in self.episodes.values_mut() {
                     episode.events_lost = episode.events_lost.saturating_add(*count);
-                    episode.news = episode.news.max(News::Soon);
+                    episode.news = episode.news.max(Urgency::Soon);
                 }
             }
         }
@@ -297,7 +297,7 @@ impl Tracker {
     /// Monotonic time at which the tracker wants a [`crate::event::EventKind::Tick`], if anything is under way.
     pub fn next_deadline(&self) -> Option<u64> {
         let update = |episode: &Episode| {
-            (episode.news > News::None && episode.reportable()).then(|| self.update_due(episode))
+            (episode.news > Urgency::Told && episode.reportable()).then(|| self.update_due(episode))
         };
         let deadlines = |episode: &Episode| {
             let end = self.end_due(episode);
@@ -579,7 +579,7 @@ impl Tracker {
         if let Some(episode) = self.episodes.get_mut(&key)
             && episode.marked_cgroups.insert(cgroup)
         {
-            self.effects.push(Effect::DrainCgroup { cgroup });
+            self.effects.push(Effect::MarkCgroup { cgroup });
         }
     }
 

@@ -4,13 +4,13 @@ use super::episode::{Episode, SIGTERM, Stop, signal_name};
 use crate::{
     recommend::{self, Measured, Recommended},
     report::Workload,
-    workload::directory::Settings,
+    workload::directory::StopSettings,
 };
 
 /// What is known of how a workload is stopped, and what its shutdown calls for.
 pub(super) struct Advice<'a> {
     workload: &'a Workload,
-    settings: Option<&'a Settings>,
+    settings: Option<&'a StopSettings>,
     recommended: Option<Recommended>,
 }
 

@@ -133,7 +133,7 @@ impl Tracker {
                 .marked
                 .insert(cgroup)
         {
-            self.effects.push(Effect::DrainCgroup { cgroup });
+            self.effects.push(Effect::MarkCgroup { cgroup });
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Effect, HOUR, SECOND, Tracker,
-    episode::{Episode, News, Scope},
+    episode::{Episode, Scope, Urgency},
     tally::Pending,
 };
 
@@ -28,8 +28,8 @@ impl Tracker {
         }
         // What was over, and waited for its name alone, ends.
         self.expire();
-        for episode in self.episodes.values_mut().filter(|e| e.news > News::None) {
-            episode.news = News::Now;
+        for episode in self.episodes.values_mut().filter(|e| e.news > Urgency::Told) {
+            episode.news = Urgency::Now;
         }
         self.publish();
         std::mem::take(&mut self.effects)
@@ -40,7 +40,7 @@ impl Tracker {
         let due: Vec<u64> = self
             .episodes
             .iter()
-            .filter(|(_, e)| e.news > News::None)
+            .filter(|(_, e)| e.news > Urgency::Told)
             .map(|(&k, _)| k)
             .collect();
         for key in due {
@@ -54,7 +54,7 @@ impl Tracker {
             }
             self.known(key);
             if let Some(episode) = self.episodes.get_mut(&key) {
-                episode.news = News::None;
+                episode.news = Urgency::Told;
                 episode.updated_ns = Some(self.now_ns);
                 self.effects
                     .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
@@ -64,12 +64,12 @@ impl Tracker {
             // Another shutdown, or a pod that is being deleted, still needs the mark.
             let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
             if !self.episodes.values().any(needed) && !self.deletions.mark(cgroup) {
-                self.effects.push(Effect::StopCgroup { cgroup });
+                self.effects.push(Effect::UnmarkCgroup { cgroup });
             }
         }
         for pid in std::mem::take(&mut self.unmark_pids) {
             if !self.episodes.values().any(|e| e.marked_pids.contains(&pid)) {
-                self.effects.push(Effect::StopProcess { pid });
+                self.effects.push(Effect::UnmarkProcess { pid });
             }
         }
     }
@@ -77,9 +77,9 @@ impl Tracker {
     /// When the next update of a report is due.
     pub(super) fn update_due(&self, episode: &Episode) -> u64 {
         let wait = match episode.news {
-            News::Now => 0,
-            News::Soon => UPDATE_SOON_NS,
-            News::Some | News::None => UPDATE_NS,
+            Urgency::Now => 0,
+            Urgency::Soon => UPDATE_SOON_NS,
+            Urgency::Later | Urgency::Told => UPDATE_NS,
         };
         episode
             .updated_ns

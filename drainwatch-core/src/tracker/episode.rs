@@ -12,7 +12,7 @@ use super::{
 use crate::{
     event::{Connection, Disposition, End, Process, Signal},
     report::{Cause, MomentKind, TIMELINE_LISTED, Workload},
-    workload::directory::Settings,
+    workload::directory::StopSettings,
 };
 
 /// Numbers of the signals that the rules name (the same on every architecture Linux runs on).
@@ -127,10 +127,11 @@ pub(super) struct MomentAt {
 
 /// How much there is to tell since the last [`super::Effect::Updated`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum News {
-    None,
+pub(super) enum Urgency {
+    /// All of it was told.
+    Told,
     /// Drained requests and the like: can wait.
-    Some,
+    Later,
     /// Signals, exits, severed requests: soon.
     Soon,
     /// At once.
@@ -152,7 +153,7 @@ pub(super) struct Episode {
     pub presumed: bool,
     pub workload: Workload,
     /// How it was told to be stopped.
-    pub settings: Option<Settings>,
+    pub settings: Option<StopSettings>,
     /// Its pod does not list this container: a sandbox, unless it serves.
     pub unlisted: bool,
     /// When its pod's deletion was asked for.
@@ -185,7 +186,7 @@ pub(super) struct Episode {
     pub gone_ns: Option<u64>,
     /// The cgroup emptied (or, of a [`Scope::Process`], its last process ended).
     pub emptied: bool,
-    pub news: News,
+    pub news: Urgency,
     pub updated_ns: Option<u64>,
     /// Ids under which parts of it were reported before they turned out to be parts.
     pub superseded: Vec<String>,
@@ -228,7 +229,7 @@ impl Episode {
             events_lost: 0,
             gone_ns: None,
             emptied: false,
-            news: News::Now,
+            news: Urgency::Now,
             updated_ns: None,
             superseded: Vec::new(),
             unmark_ns: None,
@@ -262,15 +263,15 @@ impl Episode {
     }
 
     /// What is said of its workload, from now on.
-    pub fn describe(&mut self, workload: Workload, settings: Option<Settings>, unlisted: bool) {
+    pub fn describe(&mut self, workload: Workload, settings: Option<StopSettings>, unlisted: bool) {
         if (&self.workload, &self.settings, self.unlisted) == (&workload, &settings, unlisted) {
             return;
         }
         (self.workload, self.settings, self.unlisted) = (workload, settings, unlisted);
-        self.news = self.news.max(News::Soon);
+        self.news = self.news.max(Urgency::Soon);
     }
 
-    pub fn touch(&mut self, at_ns: u64, news: News) {
+    pub fn touch(&mut self, at_ns: u64, news: Urgency) {
         self.last_activity_ns = self.last_activity_ns.max(at_ns);
         self.news = self.news.max(news);
     }
@@ -316,7 +317,7 @@ impl Episode {
     /// A stop signal or SIGKILL at one of its processes. `main`: its main process. `open`: listeners it
     /// has open now.
     pub fn signal(&mut self, at_ns: u64, signal: &Signal, kill: Option<KillBy>, main: bool, open: usize) {
-        self.touch(at_ns, News::Soon);
+        self.touch(at_ns, Urgency::Soon);
         // With the main process it is the whole workload for certain, and ends with the cgroup.
         self.presumed &= !main;
         self.marked_cgroups.insert(signal.target.cgroup);
@@ -395,7 +396,7 @@ impl Episode {
                 stop.dropped = true;
                 stop.disposition = Disposition::Default;
             }
-            self.touch(at_ns, News::Some);
+            self.touch(at_ns, Urgency::Later);
             let detail = Some(format!("{} at {}", signal_name(signal), target.comm));
             self.moment(MomentAt {
                 at_ns,
@@ -410,7 +411,7 @@ impl Episode {
             return;
         };
         stop.delivered_ns = Some(at_ns);
-        self.touch(at_ns, News::Some);
+        self.touch(at_ns, Urgency::Later);
         let detail = Some(format!("{} at {}", signal_name(signal), target.comm));
         self.moment(MomentAt {
             at_ns,
@@ -422,7 +423,7 @@ impl Episode {
 
     /// One of its processes ended. Says whether that was the last of those it is about.
     pub fn exited(&mut self, process: &Process, ended: Ended, main: bool) {
-        self.touch(ended.at_ns, News::Soon);
+        self.touch(ended.at_ns, Urgency::Soon);
         let detail = match (ended.code, ended.signal) {
             (_, Some(signal)) => Some(signal_name(signal)),
             (Some(code), None) => Some(format!("code {code}")),
@@ -462,7 +463,7 @@ impl Episode {
     }
 
     fn gone(&mut self, at_ns: u64) {
-        self.touch(at_ns, News::Now);
+        self.touch(at_ns, Urgency::Now);
         if self.gone_ns.is_none() {
             self.moment(MomentAt {
                 at_ns,
@@ -475,7 +476,7 @@ impl Episode {
     }
 
     pub fn listener_opened(&mut self, at_ns: u64, pid: u32, local: SocketAddr) {
-        self.touch(at_ns, News::Some);
+        self.touch(at_ns, Urgency::Later);
         let detail = Some(local.to_string());
         self.moment(MomentAt {
             at_ns,
@@ -497,7 +498,7 @@ impl Episode {
         if self.closed.len() < CLOSED {
             self.closed.insert((netns, local));
         }
-        self.touch(at_ns, News::Soon);
+        self.touch(at_ns, Urgency::Soon);
         self.confirmed = true;
         self.listener_closed_ns = Some(at_ns);
         let detail = Some(local.to_string());
@@ -514,7 +515,7 @@ impl Episode {
         if let Some(kill) = self.members.get_mut(&pid).and_then(|member| member.kill.as_mut()) {
             kill.by = KillBy::Oom;
         }
-        self.touch(at_ns, News::Soon);
+        self.touch(at_ns, Urgency::Soon);
         self.moment(MomentAt {
             at_ns,
             what: MomentKind::Oom,
@@ -573,7 +574,7 @@ impl Episode {
         let settled = self.tally.connection(connection, context);
         if settled || lag(&self.tally) != arrived {
             let severed = self.tally.outcomes.severed > severed;
-            self.touch(at_ns, if severed { News::Soon } else { News::Some });
+            self.touch(at_ns, if severed { Urgency::Soon } else { Urgency::Later });
         }
     }
 
@@ -586,7 +587,7 @@ impl Episode {
             _ => self.tally.late(at_ns, since, pid, pair),
         };
         if new {
-            self.touch(at_ns, News::Soon);
+            self.touch(at_ns, Urgency::Soon);
         }
     }
 
@@ -702,7 +703,7 @@ impl Episode {
         self.events_lost = self.events_lost.max(other.events_lost);
         self.marked_cgroups.extend(other.marked_cgroups);
         self.marked_pids.extend(other.marked_pids);
-        self.news = News::Now;
+        self.news = Urgency::Now;
     }
 
     fn moment(&mut self, moment: MomentAt) {

@@ -25,7 +25,7 @@ const BUSY_STALE_NS: u64 = 2_500_000_000;
 
 /// Everything that was wrong, in the order of the closed list.
 pub(super) fn find(episode: &Episode, trigger: Trigger, measured: Option<Measured>) -> Vec<Finding> {
-    let seen = Seen::new(episode, measured);
+    let seen = Examined::new(episode, measured);
     [
         seen.no_handler(),
         seen.ignored_by_pid1(),
@@ -70,7 +70,7 @@ fn count(n: u64, noun: &str) -> String {
     }
 }
 
-struct Seen<'a> {
+struct Examined<'a> {
     episode: &'a Episode,
     stop_ns: Option<u64>,
     /// First SIGKILL after the stop signal, and how long after.
@@ -80,7 +80,7 @@ struct Seen<'a> {
     advice: Advice<'a>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Examined<'a> {
     fn new(episode: &'a Episode, measured: Option<Measured>) -> Self {
         let stop_ns = episode.first_stop.map(|stop| stop.at_ns);
         let killed = episode.first_kill().and_then(|kill| {

@@ -14,7 +14,7 @@ use crate::{
     tracker::episode::signal_name,
     workload::{
         description::{Description, Subject},
-        directory::Settings,
+        directory::StopSettings,
         of_pod,
     },
 };
@@ -34,7 +34,7 @@ fn is_own_stop_signal(signal: u32) -> bool {
 }
 
 /// As reports have it.
-pub(super) fn configured(settings: &Settings) -> Configured {
+pub(super) fn configured(settings: &StopSettings) -> Configured {
     Configured {
         grace_seconds: settings.grace_seconds,
         prestop: settings.prestop.as_ref().map(|prestop| prestop.what.clone()),
@@ -185,7 +185,7 @@ impl Tracker {
             && is_own_stop_signal(signal)
             && !self.names.is_removed(cgroup)
         {
-            self.effects.push(Effect::StopSignal { cgroup, signal });
+            self.effects.push(Effect::WatchStopSignal { cgroup, signal });
         }
     }
 
@@ -211,7 +211,7 @@ impl Tracker {
     }
 
     /// The workloads of a pod are these, from now on.
-    fn announce_pod(&mut self, uid: &str, now: &[(Workload, Settings)]) {
+    fn announce_pod(&mut self, uid: &str, now: &[(Workload, StopSettings)]) {
         if !self.seen_pods.contains_key(uid) && self.seen_pods.len() >= PODS {
             return;
         }

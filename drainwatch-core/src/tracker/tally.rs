@@ -59,7 +59,7 @@ pub(super) struct Drained {
 
 /// What is remembered of a connection.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+struct Remembered {
     /// Its exchanges so far.
     told: Told,
     /// Its end was seen.
@@ -141,7 +141,7 @@ pub(super) struct Tally {
     /// A connection was attributed at all.
     pub touched: bool,
     pub pending: Pending,
-    connections: Recent<u64, Seen>,
+    connections: Recent<u64, Remembered>,
     by_pair: Recent<(SocketAddr, SocketAddr, u32), u64>,
     refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
 }
@@ -191,7 +191,7 @@ impl Tally {
     /// Takes in a connection's event. Says whether anything changed.
     pub fn connection(&mut self, connection: &Connection, context: Context) -> bool {
         let ends = connection.end != End::Open;
-        let seen = self.connections.entry(&connection.id, Seen::default);
+        let seen = self.connections.entry(&connection.id, Remembered::default);
         if seen.ended {
             return false; // a connection ends once; this event is a duplicate
         }

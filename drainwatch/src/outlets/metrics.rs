@@ -196,12 +196,12 @@ impl Metrics {
             Effect::Finished(report) => self.finished(report, now_ns),
             Effect::WorkloadConfigured { workload, configured } => self.configured(workload, configured),
             Effect::Unresolved { origin } => *self.unresolved.entry(*origin).or_default() += 1,
-            Effect::StopSignal { .. }
+            Effect::WatchStopSignal { .. }
             | Effect::Updated(_)
             | Effect::Discarded { .. }
-            | Effect::DrainCgroup { .. }
-            | Effect::StopCgroup { .. }
-            | Effect::StopProcess { .. } => {}
+            | Effect::MarkCgroup { .. }
+            | Effect::UnmarkCgroup { .. }
+            | Effect::UnmarkProcess { .. } => {}
         }
     }
 

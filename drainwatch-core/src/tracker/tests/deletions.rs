@@ -28,8 +28,8 @@ fn serving() -> Scene {
 
 fn marked(effects: &[Effect]) -> Vec<(u64, bool)> {
     let marks = effects.iter().filter_map(|effect| match effect {
-        Effect::DrainCgroup { cgroup } => Some((*cgroup, true)),
-        Effect::StopCgroup { cgroup } => Some((*cgroup, false)),
+        Effect::MarkCgroup { cgroup } => Some((*cgroup, true)),
+        Effect::UnmarkCgroup { cgroup } => Some((*cgroup, false)),
         _ => None,
     });
     marks.collect()

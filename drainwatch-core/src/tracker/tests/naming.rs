@@ -450,7 +450,7 @@ fn a_stop_signal_of_ones_own_is_asked_for_in_every_cgroup_of_the_workload() {
     };
     let asked = |effects: &[Effect]| -> Vec<(u64, u32)> {
         let asked = effects.iter().filter_map(|effect| match effect {
-            Effect::StopSignal { cgroup, signal } => Some((*cgroup, *signal)),
+            Effect::WatchStopSignal { cgroup, signal } => Some((*cgroup, *signal)),
             _ => None,
         });
         asked.collect()

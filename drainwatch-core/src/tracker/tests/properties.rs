@@ -463,7 +463,7 @@ proptest! {
         });
         let effects = run(&events);
         let stopped: Vec<u64> = effects.iter().filter_map(|effect| match effect {
-            Effect::StopCgroup { cgroup } => Some(*cgroup),
+            Effect::UnmarkCgroup { cgroup } => Some(*cgroup),
             _ => None,
         }).collect();
         for signal in signalled {
@@ -474,8 +474,8 @@ proptest! {
         let mut asked = BTreeSet::new();
         for effect in &effects {
             match effect {
-                Effect::DrainCgroup { cgroup } => drop(asked.insert(*cgroup)),
-                Effect::StopCgroup { cgroup } => drop(asked.remove(cgroup)),
+                Effect::MarkCgroup { cgroup } => drop(asked.insert(*cgroup)),
+                Effect::UnmarkCgroup { cgroup } => drop(asked.remove(cgroup)),
                 _ => {}
             }
         }

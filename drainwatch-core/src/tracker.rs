@@ -48,9 +48,10 @@ use self::{
 };
 use crate::{
     class::Classes,
+    description::Origin,
     event::{Connection, Event, EventKind, Listener, Process, Role, Sender, Signal},
     report::{Cause, Configured, Report, Workload},
-    workload::{Names, description::Origin},
+    workload::Names,
 };
 
 const SECOND: u64 = 1_000_000_000;

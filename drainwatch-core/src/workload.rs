@@ -6,7 +6,6 @@
 //! stopped, with its children. What the path does not say, the [`directory`] of descriptions does.
 
 pub mod classify;
-pub mod description;
 pub mod directory;
 pub mod text;
 
@@ -18,11 +17,14 @@ use std::{
 
 use self::{
     classify::{CgroupRole, Identity, Kind, classify},
-    description::{Description, Origin, Pod, PodContainer, Subject},
     directory::{Directory, Found, StopSettings, only_container},
     text::{shown_name, shown_path},
 };
-use crate::{event::Process, report::Workload};
+use crate::{
+    description::{Description, Origin, Pod, PodContainer, Subject},
+    event::Process,
+    report::Workload,
+};
 
 /// Removed cgroups whose paths are remembered, for events that come after the removal.
 const TOMBSTONES: usize = 4096;

@@ -10,13 +10,10 @@ use std::collections::BTreeMap;
 
 use super::{Effect, Episode, SECOND, Scope, Tracker, deletions::Learned};
 use crate::{
+    description::{Description, Subject},
     report::{Configured, Workload},
     tracker::episode::signal_name,
-    workload::{
-        description::{Description, Subject},
-        directory::StopSettings,
-        of_pod,
-    },
+    workload::{directory::StopSettings, of_pod},
 };
 
 /// How long what there is to tell waits for the workload's name.

@@ -5,11 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    classify::{Identity, Kind},
-    description::{
-        Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit,
-    },
+use super::classify::{Identity, Kind};
+use crate::description::{
+    Container, Description, MOST_CONTAINERS, Origin, Pod, PodContainer, PreStop, Subject, Unit,
 };
 
 /// Most descriptions of what lives on the node; far above what a node runs.

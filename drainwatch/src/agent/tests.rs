@@ -383,8 +383,7 @@ async fn given_no_loop_when_asked_then_it_is_stuck() {
 #[tokio::test]
 async fn given_an_origin_when_the_agent_starts_then_what_is_older_waits_for_its_names() {
     let tape = Written::default();
-    let (tellers, names) =
-        crate::names::Teller::channel(&[drainwatch_core::workload::description::Origin::Docker]);
+    let (tellers, names) = crate::names::Teller::channel(&[drainwatch_core::description::Origin::Docker]);
     let options = Options {
         tape: Some(Box::new(tape.clone())),
         names: Some(names),

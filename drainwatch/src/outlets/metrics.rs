@@ -13,11 +13,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use drainwatch_core::{
     class::Classes,
+    description::Origin,
     event::{Event, EventKind},
     recommend::{self, Measured},
     report::{Configured, Report, Trigger, Workload},
     tracker::Effect,
-    workload::description::Origin,
 };
 use prometheus::{Encoder, TextEncoder};
 

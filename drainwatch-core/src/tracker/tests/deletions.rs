@@ -5,10 +5,10 @@ use super::{
     scene::{Scene, WALL_MS, answered, codes, unanswered},
 };
 use crate::{
+    description::{Description, Pod, Subject},
     event::{End, EventKind},
     report::{FindingCode, Report},
     tracker::Effect,
-    workload::description::{Description, Pod, Subject},
 };
 
 fn deleted(wall_ms: i64) -> Description {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::scene::{Scene, process, unanswered};
 use crate::{
+    description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
     event::{End, EventKind, Process},
     report::{Report, Workload},
     tracker::{Effect, naming::NAME_WITHIN_NS},
-    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
 };
 
 pub const UID: &str = "6cf8b6d2-1f2c-4b52-9e0c-3d4a5b6c7d8e";

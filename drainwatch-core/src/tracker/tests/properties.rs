@@ -10,11 +10,11 @@ use super::{
     sub_cgroups::{CONTAINER, INIT, UNIT, WORKER, container, container_path},
 };
 use crate::{
+    description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     exchange::{Exchange, ExchangeState},
     report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
     tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
-    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
 };
 
 /// Of the scene, and one that nobody told of.

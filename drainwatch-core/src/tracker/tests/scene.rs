@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use crate::{
+    description::{Description, Origin, Subject},
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     report::{Cause, FindingCode, Report},
     tracker::{Effect, Tracker, TrackerConfig, episode},
-    workload::description::{Description, Origin, Subject},
 };
 
 /// cgroup of everything that says nothing else: `/web`.

@@ -118,7 +118,7 @@ pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64) -> Vec<u
 /// The requests of one shutdown.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
-    pub classes: Arc<Classes>,
+    classes: Arc<Classes>,
     pub outcomes: Outcomes,
     pub severed: BTreeMap<Cause, u64>,
     pub severed_requests: Vec<Severed>,
@@ -146,10 +146,11 @@ pub(super) struct Tally {
     refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
+impl Tally {
+    /// Nothing yet; requests are to be told apart by these rules.
+    pub fn new(classes: Arc<Classes>) -> Self {
         Self {
-            classes: Arc::default(),
+            classes,
             outcomes: Outcomes::default(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
@@ -169,9 +170,7 @@ impl Default for Tally {
             refused: Recent::new(CONNECTIONS),
         }
     }
-}
 
-impl Tally {
     /// Counts of one cause.
     pub fn count(&self, cause: Cause) -> u64 {
         self.severed.get(&cause).copied().unwrap_or(0)

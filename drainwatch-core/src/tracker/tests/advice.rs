@@ -8,7 +8,7 @@ use crate::{
     description::{Container, Description, Origin, Pod, Unit},
     event::{Disposition, End, EventKind, Process},
     report::{Finding, FindingCode, Report},
-    tracker::episode::{SIGKILL, SIGTERM},
+    tracker::episode::signals::{SIGKILL, SIGTERM},
 };
 
 fn finding(report: &Report, code: FindingCode) -> (&str, &str) {

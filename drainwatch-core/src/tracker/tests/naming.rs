@@ -519,12 +519,12 @@ fn ten_thousand_pods_come_and_go_and_nothing_is_left_of_them() {
     assert_eq!(count(&scene.effects), 0);
     assert!(most < 10, "no more than what is in its linger: {most}");
     assert_eq!(scene.tracker.next_deadline(), None);
-    let tracker = &scene.tracker;
+    let announcements = &scene.tracker.announcements;
     assert_eq!(
         (
-            tracker.seen_pods.len(),
-            tracker.waiting.len(),
-            tracker.seen.iter().count()
+            announcements.pods(),
+            announcements.waiting(),
+            announcements.with_cgroup()
         ),
         (0, 0, 0)
     );

@@ -8,7 +8,7 @@ use crate::{
     report::{Cause, Exit, FindingCode, Outcomes, Trigger, Verdict},
     tracker::{
         Effect,
-        episode::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
+        episode::signals::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
     },
 };
 
@@ -762,7 +762,7 @@ fn updates_are_few_however_many_requests_drain() {
 #[test]
 fn more_shutdowns_than_are_kept_lose_no_report() {
     let mut scene = Scene::new();
-    let count = u32::try_from(super::super::beginnings::EPISODES).unwrap() + 10;
+    let count = u32::try_from(super::super::episodes::EPISODES).unwrap() + 10;
     for pid in 0..count {
         let cgroup = 1000 + u64::from(pid);
         scene.push(

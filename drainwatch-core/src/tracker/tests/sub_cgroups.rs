@@ -6,7 +6,7 @@ use crate::{
     report::{Cause, FindingCode, Report, Trigger, Verdict, Workload},
     tracker::{
         Effect,
-        episode::{SIGKILL, SIGTERM},
+        episode::signals::{SIGKILL, SIGTERM},
     },
 };
 

@@ -19,7 +19,7 @@ const FLOORS: &[&str] = &[
     "drainwatch_core::words",
     "drainwatch_core::exchange",
     "drainwatch_core::workload::text",
-    "drainwatch_core::workload::description",
+    "drainwatch_core::description",
     "drainwatch_core::event",
     "drainwatch_core::record",
     "drainwatch_core::reading",

@@ -130,13 +130,13 @@ impl Deletions {
 }
 
 impl Tracker {
-    /// The deletion of a pod was asked for, as is heard at `at_ns`. Only the first news of it count: later ones
-    /// may change its time, not when it began.
-    pub(super) fn deleted(&mut self, at_ns: u64, uid: &str, deleted_ms: i64) {
+    /// The deletion of a pod was asked for at `wall_ms`, as is heard at `at_ns`. Only the first news of it count:
+    /// later ones may change its time, not when it began.
+    pub(super) fn deleted(&mut self, at_ns: u64, uid: &str, wall_ms: i64) {
         if self.deletions.is_known(uid) {
             return;
         }
-        let told_ns = self.clock.monotonic(deleted_ms);
+        let told_ns = self.clock.monotonic(wall_ms);
         let deleted_ns = if at_ns.saturating_sub(told_ns) <= FRESH_NS {
             at_ns
         } else {

@@ -241,3 +241,52 @@ fn configure(workload: Workload, settings: &StopSettings) -> Effect {
         configured: configured(settings),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{report::Verdict, testing::report};
+
+    fn workload(name: &str) -> Workload {
+        report("r", name, Verdict::Clean).workload
+    }
+
+    #[test]
+    fn given_an_announced_workload_then_it_is_seen_once_and_leaves_once_its_cgroup_did() {
+        let (mut announcements, mut effects) = (Announcements::new(), Vec::new());
+        for _ in 0..2 {
+            announcements.announce(7, workload("/web"), false, None, &mut effects);
+        }
+        announcements.retire(7, &mut effects);
+        assert_eq!(effects, [Effect::WorkloadSeen(workload("/web"))]);
+        effects.clear();
+        assert!(announcements.rename(7, &workload("shop"), None, &mut effects));
+        announcements.removed(7);
+        for _ in 0..2 {
+            announcements.retire(7, &mut effects);
+        }
+        assert_eq!(
+            effects,
+            [
+                Effect::WorkloadSeen(workload("shop")),
+                Effect::WorkloadGone(workload("/web")),
+                Effect::WorkloadGone(workload("shop")),
+            ]
+        );
+    }
+
+    #[test]
+    fn given_a_workload_that_waits_when_it_is_announced_then_nothing_waits_any_more() {
+        let (mut announcements, mut effects) = (Announcements::new(), Vec::new());
+        assert!(announcements.wait(7, 10) && announcements.wait(8, 20));
+        assert_eq!(
+            (announcements.due_ns(), announcements.waiting_until(10)),
+            (Some(10), vec![7])
+        );
+        announcements.announce(7, workload("/web"), false, None, &mut effects);
+        assert_eq!(
+            (announcements.waits_until(7), announcements.due_ns()),
+            (None, Some(20))
+        );
+    }
+}

@@ -168,7 +168,7 @@ impl Episode {
     /// It begins after its pod's deletion; the last arrival since, if any, was then.
     pub fn follows_deletion(&mut self, deleted_ns: u64, last_arrival_ns: Option<u64>) {
         self.in_pod.deleted_ns = Some(deleted_ns.min(self.started_ns));
-        self.tally.last_arrival_ns = last_arrival_ns;
+        self.tally.arrived_before(last_arrival_ns);
     }
 
     /// Only now it is heard that its pod's deletion was asked for, as it is told at `told_ns`. The stop signal
@@ -410,11 +410,10 @@ impl Episode {
             since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
         };
-        let lag = |tally: &Tally| (tally.arrivals, tally.last_after_stop_ns, tally.last_arrival_ns);
-        let (severed, arrived) = (self.tally.outcomes.severed, lag(&self.tally));
+        let (severed, arrived) = (self.tally.outcomes().severed, self.tally.arrivals());
         let settled = self.tally.connection(connection, context);
-        if settled || lag(&self.tally) != arrived {
-            let severed = self.tally.outcomes.severed > severed;
+        if settled || self.tally.arrivals() != arrived {
+            let severed = self.tally.outcomes().severed > severed;
             self.touch(at_ns, if severed { Urgency::Soon } else { Urgency::Later });
         }
     }
@@ -456,7 +455,7 @@ impl Episode {
 
     /// What its workload's counters are to be told, once it is certain that this is a shutdown.
     pub fn take_pending(&mut self) -> Pending {
-        std::mem::take(&mut self.tally.pending)
+        self.tally.take_pending()
     }
 
     /// Its report was told as it stands.

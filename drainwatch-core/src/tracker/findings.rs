@@ -85,7 +85,7 @@ impl<'a> Examined<'a> {
         let measured = measured.map(|measured| Measured {
             // Where its requests were cut, what the time it had was too short for.
             cut: killed
-                .filter(|_| handled && episode.tally().cut_by_kill > 0)
+                .filter(|_| handled && episode.tally().cut_by_kill() > 0)
                 .map(|(_, had_ns)| Duration::from_nanos(had_ns).as_secs_f64()),
             ..measured
         });

@@ -93,3 +93,36 @@ impl Released {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_released_marks_when_taken_back_then_those_still_needed_stay_and_none_is_taken_back_twice() {
+        let mut marks = Marks::default();
+        assert!(marks.cgroup(7) && marks.cgroup(8));
+        assert!(!marks.cgroup(7), "marked already");
+        marks.process(100);
+        let mut released = Released::default();
+        released.all_of(&marks);
+        released.process(100);
+        let mut effects = Vec::new();
+        released.take_back(|cgroup| cgroup == 8, |_| false, &mut effects);
+        released.take_back(|_| false, |_| false, &mut effects);
+        assert_eq!(
+            effects,
+            [
+                Effect::UnmarkCgroup { cgroup: 7 },
+                Effect::UnmarkProcess { pid: 100 }
+            ]
+        );
+    }
+
+    #[test]
+    fn given_more_processes_than_are_remembered_then_the_first_ones_are() {
+        let mut marks = Marks::default();
+        (1..=20_000).for_each(|pid| marks.process(pid));
+        assert!(marks.has_process(16_384) && !marks.has_process(16_385));
+    }
+}

@@ -34,7 +34,7 @@ impl Episode {
         let since = |at_ns: u64| ms(at_ns.saturating_sub(self.started_ns()));
         let stop_ns = self.first_stop().map(|stop| stop.at_ns);
         let after_stop = |at_ns: Option<u64>| Some(ms(at_ns?.saturating_sub(stop_ns?)));
-        let listed = tally.severed_requests.len() as u64;
+        let listed = tally.severed_requests().len() as u64;
         let mut timeline: Vec<Moment> = self
             .timeline()
             .iter()
@@ -60,23 +60,24 @@ impl Episode {
                 .iter()
                 .map(|signal| signal_seen(signal, since(signal.at_ns)))
                 .collect(),
-            requests: tally.outcomes.clone(),
-            severed: tally.severed.clone(),
+            requests: tally.outcomes().clone(),
+            severed: tally.severed_by_cause().clone(),
             severed_requests: tally
-                .severed_requests
+                .severed_requests()
                 .iter()
                 .map(|request| severed_request(request, since(request.at_ns)))
                 .collect(),
-            severed_requests_omitted: tally.outcomes.severed.saturating_sub(listed),
+            severed_requests_omitted: tally.outcomes().severed.saturating_sub(listed),
             timeline,
             drained_requests: tally
-                .drained_requests
+                .drained_requests()
                 .iter()
                 .map(|request| drained_request(request, since(request.at_ns)))
                 .collect(),
-            drain_ms: after_stop(tally.last_drained_ns),
+            drain_ms: after_stop(tally.last_drained_ns()),
             endpoint_lag_ms: tally
-                .last_arrival_ns
+                .arrivals()
+                .last_ns
                 .zip(self.lag_from())
                 .map(|(last, from)| ms(last.saturating_sub(from))),
             findings: Vec::new(),
@@ -90,7 +91,7 @@ impl Episode {
     }
 
     fn verdict(&self) -> Verdict {
-        let outcomes = &self.tally().outcomes;
+        let outcomes = self.tally().outcomes();
         if outcomes.severed > 0 {
             Verdict::Severed
         } else if outcomes.unknown > 0 || self.lost() > 0 {

@@ -115,32 +115,46 @@ pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64) -> Vec<u
     new
 }
 
+/// New requests and connections that came when no more should.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Arrivals {
+    /// How many came after the stop signal.
+    pub count: u64,
+    /// When the last of those came.
+    pub last_after_stop_ns: Option<u64>,
+    /// The last one since the deletion of its pod, or the stop signal.
+    pub last_ns: Option<u64>,
+}
+
+impl Arrivals {
+    fn after_stop(&mut self, new: &[u64]) {
+        self.count += new.len() as u64;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.count += other.count;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
 /// The requests of one shutdown.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     classes: Arc<Classes>,
-    pub outcomes: Outcomes,
-    pub severed: BTreeMap<Cause, u64>,
-    pub severed_requests: Vec<Severed>,
-    pub drained_requests: Vec<Drained>,
-    /// End of the last request that finished.
-    pub last_drained_ns: Option<u64>,
-    /// Longest time that a drained request took.
-    pub longest_drained_ns: u64,
-    /// New requests and connections after the stop signal.
-    pub arrivals: u64,
-    pub last_after_stop_ns: Option<u64>,
-    /// The last one since the deletion of its pod, or the stop signal.
-    pub last_arrival_ns: Option<u64>,
-    /// Severed by the process's own exit or close, in the server role.
-    pub cut_by_exit: u64,
-    /// Severed when SIGKILL came.
-    pub cut_by_kill: u64,
-    /// Connections with nothing outstanding that SIGKILL ended.
-    pub idle_when_killed: u64,
-    /// A connection was attributed at all.
-    pub touched: bool,
-    pub pending: Pending,
+    outcomes: Outcomes,
+    severed: BTreeMap<Cause, u64>,
+    severed_requests: Vec<Severed>,
+    drained_requests: Vec<Drained>,
+    last_drained_ns: Option<u64>,
+    longest_drained_ns: u64,
+    arrivals: Arrivals,
+    cut_by_exit: u64,
+    cut_by_kill: u64,
+    idle_when_killed: u64,
+    touched: bool,
+    pending: Pending,
     connections: Recent<u64, Remembered>,
     by_pair: Recent<(SocketAddr, SocketAddr, u32), u64>,
     refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
@@ -157,9 +171,7 @@ impl Tally {
             drained_requests: Vec::new(),
             last_drained_ns: None,
             longest_drained_ns: 0,
-            arrivals: 0,
-            last_after_stop_ns: None,
-            last_arrival_ns: None,
+            arrivals: Arrivals::default(),
             cut_by_exit: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
@@ -174,6 +186,76 @@ impl Tally {
     /// Counts of one cause.
     pub fn count(&self, cause: Cause) -> u64 {
         self.severed.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// How many there were of each outcome.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Counts of each cause that occurred.
+    pub fn severed_by_cause(&self) -> &BTreeMap<Cause, u64> {
+        &self.severed
+    }
+
+    /// The first ones that were severed.
+    pub fn severed_requests(&self) -> &[Severed] {
+        &self.severed_requests
+    }
+
+    /// The first ones that finished.
+    pub fn drained_requests(&self) -> &[Drained] {
+        &self.drained_requests
+    }
+
+    /// End of the last request that finished.
+    pub fn last_drained_ns(&self) -> Option<u64> {
+        self.last_drained_ns
+    }
+
+    /// Longest time that a drained request took.
+    pub fn longest_drained_ns(&self) -> u64 {
+        self.longest_drained_ns
+    }
+
+    /// What came when no more should.
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals
+    }
+
+    /// Severed by the process's own exit or close, in the server role.
+    pub fn cut_by_exit(&self) -> u64 {
+        self.cut_by_exit
+    }
+
+    /// Severed when SIGKILL came.
+    pub fn cut_by_kill(&self) -> u64 {
+        self.cut_by_kill
+    }
+
+    /// Connections with nothing outstanding that SIGKILL ended.
+    pub fn idle_when_killed(&self) -> u64 {
+        self.idle_when_killed
+    }
+
+    /// A connection was attributed at all.
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// Whether something was counted that is not told outside yet.
+    pub fn has_pending(&self) -> bool {
+        self.pending != Pending::default()
+    }
+
+    /// What is to be told outside, once.
+    pub fn take_pending(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Before this shutdown, but after the deletion of its pod, this was the last arrival.
+    pub fn arrived_before(&mut self, last_ns: Option<u64>) {
+        self.arrivals.last_ns = last_ns;
     }
 
     /// Any request, whatever became of it.
@@ -276,9 +358,7 @@ impl Tally {
         self.drained_requests.truncate(DRAINED_LISTED);
         self.last_drained_ns = self.last_drained_ns.max(other.last_drained_ns);
         self.longest_drained_ns = self.longest_drained_ns.max(other.longest_drained_ns);
-        self.arrivals += other.arrivals;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
-        self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
+        self.arrivals.absorb(other.arrivals);
         self.cut_by_exit += other.cut_by_exit;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
@@ -301,12 +381,11 @@ impl Tally {
     fn note_arrivals(&mut self, connection: &Connection, told: &Told, since: Since) {
         if let Some(stop_ns) = since.stop_ns {
             let new = arrivals(connection, told, stop_ns);
-            self.arrivals += new.len() as u64;
-            self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
+            self.arrivals.after_stop(&new);
         }
         if let Some(lag_ns) = since.lag_ns {
             let last = arrivals(connection, told, lag_ns).into_iter().max();
-            self.last_arrival_ns = self.last_arrival_ns.max(last);
+            self.arrivals.last_ns = self.arrivals.last_ns.max(last);
         }
     }
 
@@ -363,11 +442,10 @@ impl Tally {
         (local, peer, _): (SocketAddr, SocketAddr, u32),
     ) {
         if since.stop_ns.is_some() {
-            self.arrivals += 1;
-            self.last_after_stop_ns = self.last_after_stop_ns.max(Some(at_ns));
+            self.arrivals.after_stop(&[at_ns]);
         }
         if since.lag_ns.is_some() {
-            self.last_arrival_ns = self.last_arrival_ns.max(Some(at_ns));
+            self.arrivals.last_ns = self.arrivals.last_ns.max(Some(at_ns));
         }
         self.record(&Cut {
             at_ns,

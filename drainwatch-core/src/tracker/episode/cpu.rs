@@ -34,3 +34,27 @@ impl CpuUse {
         Some(latest.1.saturating_sub(earlier.1).saturating_mul(100) / wall_us.max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn given_samples_around_a_time_then_only_those_before_it_that_are_fresh_and_apart_count() {
+        let mut cpu = CpuUse::default();
+        assert_eq!(cpu.percent_at(SECOND), None, "no sample");
+        cpu.sample(SECOND, 0);
+        assert_eq!(cpu.percent_at(SECOND), None, "one alone");
+        cpu.sample(2 * SECOND, 750_000);
+        cpu.sample(5 * SECOND, 9_000_000);
+        assert_eq!(cpu.percent_at(3 * SECOND), Some(75));
+        assert_eq!(
+            cpu.percent_at(4 * SECOND + SECOND / 2),
+            Some(75),
+            "just fresh enough"
+        );
+        assert_eq!(cpu.percent_at(5 * SECOND - 1), None, "stale");
+    }
+}

@@ -58,3 +58,26 @@ impl OwnListeners {
         self.open_at_kill = self.open_at_kill.max(other.open_at_kill);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_closed_listeners_then_an_address_was_theirs_or_its_port_is_unknown() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let mut listeners = OwnListeners::default();
+        listeners.closed(1, address("10.0.0.1:80"), 1);
+        listeners.closed(2, address("[::]:443"), 1);
+        for (at, netns, listened, why) in [
+            ("10.0.0.1:80", 1, true, "the very address"),
+            ("10.0.0.2:80", 1, false, "another address of a known port"),
+            ("10.0.0.2:80", 2, true, "nothing is known of that namespace"),
+            ("10.0.0.2:81", 1, true, "nothing is known of that port"),
+            ("10.0.0.2:443", 1, true, "the unspecified one of IPv6 takes both"),
+        ] {
+            assert_eq!(listeners.listened(address(at), netns), listened, "{why}");
+        }
+        assert_eq!(listeners.closed_ns(), Some(2));
+    }
+}

@@ -1,8 +1,8 @@
 //! What is asked of a shutdown: nothing here changes it.
 
 use super::{
-    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Members, OVERDUE_NS, OwnListeners, Pending, STOP_SIGNAL_NS,
-    Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
+    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Members, OVERDUE_NS, OwnListeners, STOP_SIGNAL_NS, Scope,
+    Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
 };
 use crate::tracker::marks::Marks;
 
@@ -116,7 +116,7 @@ impl Episode {
 
     /// Whether its workload's counters are to be told something.
     pub fn has_pending(&self) -> bool {
-        self.tally.pending != Pending::default()
+        self.tally.has_pending()
     }
 
     /// When its pod's deletion was asked for. Of one worker of many that says nothing.
@@ -176,7 +176,7 @@ impl Episode {
             // What neither served nor called can have cut nothing: a helper, a probe, a `sleep`.
             Scope::Worker => served || requests || (called && signalled),
             Scope::Process => {
-                served || requests || ((signalled || killed()) && (called || self.tally.touched))
+                served || requests || ((signalled || killed()) && (called || self.tally.is_touched()))
             }
         }
     }

@@ -95,3 +95,43 @@ impl Telling {
         std::mem::take(&mut self.superseded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_what_was_told_when_news_come_then_their_urgency_says_when_they_are_due() {
+        let mut telling = Telling::new("a".into());
+        assert_eq!((telling.has_news(), telling.due_ns(7)), (true, 7));
+        telling.told(SECOND);
+        assert!(!telling.has_news() && telling.is_known());
+        for (urgency, wait_ns) in [
+            (Urgency::Later, UPDATE_NS),
+            (Urgency::Soon, UPDATE_SOON_NS),
+            (Urgency::Later, UPDATE_SOON_NS),
+            (Urgency::Now, 0),
+        ] {
+            telling.raise(urgency);
+            assert_eq!(telling.due_ns(2 * SECOND), SECOND + wait_ns, "{urgency:?}");
+        }
+    }
+
+    #[test]
+    fn given_two_reports_that_are_one_then_the_earlier_id_stands_and_only_a_known_one_is_taken_back() {
+        for (other_is_earlier, known, stands, superseded) in [
+            (true, true, "b", vec!["a"]),
+            (true, false, "b", vec![]),
+            (false, true, "a", vec![]),
+        ] {
+            let mut telling = Telling::new("a".into());
+            if known {
+                telling.told(1);
+            }
+            telling.absorb(Telling::new("b".into()), other_is_earlier);
+            assert_eq!(telling.id(), stands);
+            assert_eq!(telling.take_superseded(), superseded);
+            assert!(telling.take_superseded().is_empty(), "each once");
+        }
+    }
+}

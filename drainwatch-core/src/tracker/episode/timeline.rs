@@ -58,3 +58,47 @@ impl Timeline {
         self.0.truncate(TIMELINE_LISTED - RESERVED_MOMENTS);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(at_ns: u64, what: MomentKind) -> MomentAt {
+        MomentAt {
+            at_ns,
+            what,
+            detail: None,
+            pid: None,
+        }
+    }
+
+    #[test]
+    fn given_a_full_timeline_when_it_is_killed_and_empties_then_both_still_find_their_place() {
+        let mut timeline = Timeline::default();
+        for at_ns in 0..1000 {
+            timeline.note(moment(at_ns, MomentKind::Exit));
+        }
+        assert_eq!(timeline.iter().count(), TIMELINE_LISTED - RESERVED_MOMENTS);
+        for at_ns in 1000..1100 {
+            timeline.note(moment(at_ns, MomentKind::Kill));
+        }
+        timeline.note(moment(2000, MomentKind::Emptied));
+        let kinds: Vec<_> = timeline.iter().map(|moment| moment.what).collect();
+        assert_eq!(kinds.len(), TIMELINE_LISTED);
+        assert_eq!(
+            kinds[TIMELINE_LISTED - 2..],
+            [MomentKind::Kill, MomentKind::Emptied]
+        );
+    }
+
+    #[test]
+    fn given_a_part_that_was_over_when_it_is_taken_over_then_its_end_is_not_the_end_of_the_whole() {
+        let (mut whole, mut part) = (Timeline::default(), Timeline::default());
+        whole.note(moment(5, MomentKind::StopSignal));
+        part.note(moment(3, MomentKind::Exit));
+        part.note(moment(3, MomentKind::Emptied));
+        whole.absorb(part);
+        let kinds: Vec<_> = whole.iter().map(|moment| moment.what).collect();
+        assert_eq!(kinds, [MomentKind::Exit, MomentKind::StopSignal]);
+    }
+}

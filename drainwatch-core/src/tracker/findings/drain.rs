@@ -8,7 +8,7 @@ use crate::{
 
 impl Examined<'_> {
     pub(super) fn exit_without_drain(&self) -> Option<Finding> {
-        let cut = self.episode.tally().cut_by_exit;
+        let cut = self.episode.tally().cut_by_exit();
         let stop_ns = self.stop_ns.filter(|_| cut > 0 && self.handled)?;
         // Refused and late ones are not outstanding requests; they are counted elsewhere.
         let exit = self
@@ -34,14 +34,14 @@ impl Examined<'_> {
     }
 
     pub(super) fn killed_mid_drain(&self) -> Option<Finding> {
-        let cut = self.episode.tally().cut_by_kill;
+        let cut = self.episode.tally().cut_by_kill();
         let (_, grace) = self.killed.filter(|_| cut > 0 && self.handled)?;
-        let outcomes = &self.episode.tally().outcomes;
+        let outcomes = self.episode.tally().outcomes();
         let drained = match outcomes.drained {
             0 => "none had finished by then".to_owned(),
             n => format!(
                 "{n} had finished, the longest after {}",
-                human(self.episode.tally().longest_drained_ns)
+                human(self.episode.tally().longest_drained_ns())
             ),
         };
         finding(
@@ -61,7 +61,7 @@ impl Examined<'_> {
     }
 
     pub(super) fn hung_on_idle_connections(&self) -> Option<Finding> {
-        let tally = &self.episode.tally();
+        let tally = self.episode.tally();
         let (kill_ns, grace) = self.killed?;
         let closed = self
             .episode
@@ -71,14 +71,14 @@ impl Examined<'_> {
         if !self.handled || !closed || self.episode.listeners().open_at_kill() > 0 {
             return None;
         }
-        if tally.cut_by_kill > 0 || tally.idle_when_killed == 0 {
+        if tally.cut_by_kill() > 0 || tally.idle_when_killed() == 0 {
             return None;
         }
         finding(
             FindingCode::HungOnIdleConnections,
             format!(
                 "Nothing was outstanding, but {} kept it until SIGKILL came {} after the stop signal.",
-                count(tally.idle_when_killed, "idle keep-alive connection"),
+                count(tally.idle_when_killed(), "idle keep-alive connection"),
                 human(grace)
             ),
             "Close idle keep-alive connections on the stop signal, and answer the last requests with `Connection: close`.",
@@ -106,7 +106,7 @@ impl Examined<'_> {
     pub(super) fn busy_when_killed(&self) -> Option<Finding> {
         let (kill_ns, grace) = self.killed?;
         // Cut by the kill itself, or by the end of the pid namespace that it brought.
-        if self.episode.tally().cut_by_kill + self.episode.tally().cut_by_exit > 0 {
+        if self.episode.tally().cut_by_kill() + self.episode.tally().cut_by_exit() > 0 {
             return None;
         }
         let percent = self.episode.cpu().percent_at(kill_ns)?;

@@ -9,7 +9,7 @@ use crate::{
 impl Examined<'_> {
     pub(super) fn traffic_after_stop(&self) -> Option<Finding> {
         let stop_ns = self.stop_ns?;
-        let last_ns = self.episode.tally().last_after_stop_ns?;
+        let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
         let lag = human(last_ns.saturating_sub(stop_ns));
         let ready = match self.episode.ready_at_stop() {
             Some(true) => "; its readiness had not flipped when the stop signal came",
@@ -19,7 +19,7 @@ impl Examined<'_> {
             FindingCode::TrafficAfterStop,
             format!(
                 "{} came after the stop signal, the last {lag} after it{}{ready}.",
-                count(self.episode.tally().arrivals, "new request"),
+                count(self.episode.tally().arrivals().count, "new request"),
                 self.after_deletion(Some(last_ns))
             ),
             self.advice.prestop().unwrap_or_else(|| format!(
@@ -36,7 +36,7 @@ impl Examined<'_> {
         let first = self
             .episode
             .tally()
-            .severed_requests
+            .severed_requests()
             .iter()
             .find(|request| request.cause == Cause::Refused);
         let after = match (first, self.episode.listeners().closed_ns()) {

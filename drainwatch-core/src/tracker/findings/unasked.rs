@@ -60,7 +60,7 @@ impl Examined<'_> {
             Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
             None => member.exit().is_some_and(|exit| exit.signal == Some(SIGKILL)),
         })?;
-        let outstanding = self.episode.tally().outcomes.severed;
+        let outstanding = self.episode.tally().outcomes().severed;
         finding(
             FindingCode::NoGrace,
             format!(

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    description::{Description, Origin, Subject},
     exchange::Exchange,
-    workload::description::{Description, Origin, Subject},
 };
 
 /// Something that happened, when, on the kernel's monotonic clock.

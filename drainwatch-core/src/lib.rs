@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod class;
+pub mod description;
 pub mod event;
 pub mod exchange;
 pub mod reading;

@@ -6,7 +6,6 @@
 //! stopped, with its children. What the path does not say, the [`directory`] of descriptions does.
 
 pub mod classify;
-pub mod description;
 pub mod directory;
 pub mod text;
 
@@ -17,12 +16,15 @@ use std::{
 };
 
 use self::{
-    classify::{Identity, Kind, Role, classify},
-    description::{Description, Origin, Pod, PodContainer, Subject},
-    directory::{Directory, Found, Settings, only_container},
+    classify::{CgroupRole, Identity, Kind, classify},
+    directory::{Directory, Found, StopSettings, only_container},
     text::{shown_name, shown_path},
 };
-use crate::{event::Process, report::Workload};
+use crate::{
+    description::{Description, Origin, Pod, PodContainer, Subject},
+    event::Process,
+    report::Workload,
+};
 
 /// Removed cgroups whose paths are remembered, for events that come after the removal.
 const TOMBSTONES: usize = 4096;
@@ -150,7 +152,7 @@ impl Names {
     /// Whether a cgroup belongs to the workload of the cgroup `workload`: as part of that container or
     /// unit, or by lying below it and being nothing of its own.
     pub fn belongs(&self, cgroup: u64, workload: u64) -> bool {
-        let known = |identity: &Identity| identity.role == Role::Known;
+        let known = |identity: &Identity| identity.role == CgroupRole::Known;
         self.workload_cgroup(cgroup) == workload
             || (!self.identity(cgroup).is_some_and(known) && self.is_within(cgroup, workload))
     }
@@ -242,7 +244,7 @@ impl Names {
     }
 
     /// How a workload was told to be stopped, where somebody says so.
-    pub fn settings(&self, cgroup: u64) -> Option<Settings> {
+    pub fn settings(&self, cgroup: u64) -> Option<StopSettings> {
         Some(self.found(cgroup)?.settings())
     }
 
@@ -269,7 +271,7 @@ impl Names {
         };
         let identity = &known.identity;
         if known.removed
-            || identity.role != Role::Known
+            || identity.role != CgroupRole::Known
             || identity.own(&known.path).len() != known.path.len()
         {
             return false;
@@ -336,7 +338,7 @@ impl Names {
 
 /// The workloads that a pod is known by before any cgroup of it is, and how they are to be stopped: one for
 /// each container that serves.
-pub fn of_pod(pod: &Pod) -> impl Iterator<Item = (Workload, Settings)> {
+pub fn of_pod(pod: &Pod) -> impl Iterator<Item = (Workload, StopSettings)> {
     let serving = pod.containers.iter().filter(|container| !container.init);
     serving.map(|container| {
         let mut named = workload(Kind::Kubernetes, String::new(), None, String::new());

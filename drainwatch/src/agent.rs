@@ -352,10 +352,10 @@ impl<S: Source> Agent<S> {
                 let now_ms = self.wall_ms();
                 self.history.discard(&id, now_ms);
             }
-            Effect::DrainCgroup { cgroup } => self.source.drain_cgroup(cgroup),
-            Effect::StopCgroup { cgroup } => self.source.stop_cgroup(cgroup, self.latest_ns),
-            Effect::StopProcess { pid } => self.source.stop_process(pid, self.latest_ns),
-            Effect::StopSignal { cgroup, signal } => self.source.stop_signal(cgroup, signal),
+            Effect::MarkCgroup { cgroup } => self.source.mark_cgroup(cgroup),
+            Effect::UnmarkCgroup { cgroup } => self.source.unmark_cgroup(cgroup, self.latest_ns),
+            Effect::UnmarkProcess { pid } => self.source.unmark_process(pid, self.latest_ns),
+            Effect::WatchStopSignal { cgroup, signal } => self.source.watch_stop_signal(cgroup, signal),
             Effect::WorkloadSeen(_)
             | Effect::WorkloadGone(_)
             | Effect::WorkloadConfigured { .. }

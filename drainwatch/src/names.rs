@@ -17,8 +17,8 @@ pub mod systemd;
 use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, time::Duration};
 
 use drainwatch_core::{
+    description::{Description, Origin, Subject},
     event::EventKind,
-    workload::description::{Description, Origin, Subject},
 };
 use serde::Serialize;
 use tokio::sync::mpsc;

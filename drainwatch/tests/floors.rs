@@ -19,7 +19,7 @@ const FLOORS: &[&str] = &[
     "drainwatch_core::words",
     "drainwatch_core::exchange",
     "drainwatch_core::workload::text",
-    "drainwatch_core::workload::description",
+    "drainwatch_core::description",
     "drainwatch_core::event",
     "drainwatch_core::record",
     "drainwatch_core::reading",
@@ -190,16 +190,15 @@ fn crate_at(name: &str, root: &Path, modules: &mut BTreeMap<String, Module>) {
         root.parent().unwrap().to_owned(),
     )];
     while let Some((name, file, children)) = waiting.pop() {
-        let text = fs::read_to_string(base.join(&file)).unwrap();
+        let text = fs::read_to_string(base.join(&file))
+            .unwrap_or_else(|why| panic!("{}: {why} (no module is a mod.rs)", file.display()));
         let (module, inner) = parse(name, file, &text);
         for child in inner {
-            let beside = children.join(format!("{child}.rs"));
-            let file = if base.join(&beside).exists() {
-                beside
-            } else {
-                children.join(&child).join("mod.rs")
-            };
-            waiting.push((format!("{}::{child}", module.name), file, children.join(&child)));
+            waiting.push((
+                format!("{}::{child}", module.name),
+                children.join(format!("{child}.rs")),
+                children.join(&child),
+            ));
         }
         modules.insert(module.name.clone(), module);
     }

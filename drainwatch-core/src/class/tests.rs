@@ -5,14 +5,14 @@ use crate::exchange::Http;
 
 /// A request that gets a class.
 #[derive(Debug, Clone)]
-struct Asked {
+struct Given {
     http: Http,
     port: u16,
     stream: bool,
 }
 
-fn post(path: &str) -> Asked {
-    Asked {
+fn post(path: &str) -> Given {
+    Given {
         http: Http {
             path: Some(path.into()),
             method: Some("POST".into()),
@@ -23,7 +23,7 @@ fn post(path: &str) -> Asked {
     }
 }
 
-impl Asked {
+impl Given {
     /// The same with another head.
     fn with(&self, change: impl FnOnce(&mut Http)) -> Self {
         let mut changed = self.clone();
@@ -100,7 +100,7 @@ fn given_a_request_that_only_fetches_when_its_path_is_one_of_webhooks_then_it_is
 
 #[test]
 fn given_a_stream_when_no_rule_of_the_users_holds_then_it_stays_a_stream() {
-    let stream = Asked {
+    let stream = Given {
         stream: true,
         ..post("/webhooks/live")
     };
@@ -120,7 +120,7 @@ fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_la
     .unwrap();
     let names: Vec<_> = classes.names().iter().map(|name| &**name).collect();
     assert_eq!(names, ["request", "stream", "webhook", "payments", "stripe"]);
-    let paid = Asked {
+    let paid = Given {
         port: 8443,
         ..post("/pay/17").with(|http| http.host = Some("EU.shop.example:8443".into()))
     };
@@ -141,7 +141,7 @@ fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_la
         ),
         (paid.with(|http| http.host = None), "a host that was not seen"),
         (
-            Asked {
+            Given {
                 port: 80,
                 ..paid.clone()
             },
@@ -231,7 +231,7 @@ proptest! {
         ).unwrap();
         let (path, host, method) = (Some(path), Some(host), Some(method));
         let http = Http { path, host, method, header_rules: vec![0], ..Http::default() };
-        let class = Asked { http, port, stream }.class(&classes);
+        let class = Given { http, port, stream }.class(&classes);
         prop_assert!(classes.names().contains(&class));
     }
 }

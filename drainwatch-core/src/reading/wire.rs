@@ -50,18 +50,18 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
             Vec::new()
         });
     }
-    let asked = if tls { asked_in(turn) } else { Asked::Something };
+    let asked = if tls { asked_in(turn) } else { TlsAsk::Something };
     let answered = turn.answer_bytes > 0 && !turn.interim && turn.answer_last_ns >= turn.ask_last_ns;
     let answer = |state| Some(exchange(0, state, turn.ask_first_ns, turn.answer_last_ns));
     let first = match asked {
-        Asked::Goodbye => {
+        TlsAsk::Goodbye => {
             return Reading {
                 session: Session { goodbye: true },
                 ..Reading::default()
             };
         }
-        Asked::Nothing if !answered => None,
-        Asked::WithFinished if answered && perhaps_tickets(turn) => answer(ExchangeState::Unknown),
+        TlsAsk::Nothing if !answered => None,
+        TlsAsk::WithFinished if answered && perhaps_tickets(turn) => answer(ExchangeState::Unknown),
         _ if answered => answer(ExchangeState::Complete),
         // What is unread belongs to what was asked and not answered.
         _ => {
@@ -87,7 +87,7 @@ fn is_tls(bytes: &[u8]) -> bool {
 }
 
 /// What a turn in TLS asked for.
-enum Asked {
+enum TlsAsk {
     /// As far as one can see, something.
     Something,
     /// Nothing: the client's last step of a TLS 1.3 handshake, to which no answer is owed.
@@ -98,20 +98,20 @@ enum Asked {
     Goodbye,
 }
 
-fn asked_in(turn: &Turn) -> Asked {
+fn asked_in(turn: &Turn) -> TlsAsk {
     match records(&turn.ask, turn.asked()).as_deref() {
-        Some([(APPLICATION_DATA, CLOSE_NOTIFY)]) => Asked::Goodbye,
-        Some(records) if records.iter().all(|&(kind, _)| kind == ALERT) => Asked::Goodbye,
+        Some([(APPLICATION_DATA, CLOSE_NOTIFY)]) => TlsAsk::Goodbye,
+        Some(records) if records.iter().all(|&(kind, _)| kind == ALERT) => TlsAsk::Goodbye,
         Some([(CHANGE_CIPHER_SPEC, 1), (APPLICATION_DATA, length), more @ ..])
             if FINISHED.contains(length) =>
         {
             if more.is_empty() {
-                Asked::Nothing
+                TlsAsk::Nothing
             } else {
-                Asked::WithFinished
+                TlsAsk::WithFinished
             }
         }
-        _ => Asked::Something,
+        _ => TlsAsk::Something,
     }
 }
 

@@ -1,16 +1,19 @@
 //! Which setting to change, where it is, and to what: the words of findings where an orchestrator is known.
 
-use super::episode::{Episode, SIGTERM, Stop, signal_name};
+use super::episode::{
+    Episode,
+    signals::{SIGTERM, Stop, signal_name},
+};
 use crate::{
     recommend::{self, Measured, Recommended},
     report::Workload,
-    workload::directory::Settings,
+    workload::directory::StopSettings,
 };
 
 /// What is known of how a workload is stopped, and what its shutdown calls for.
 pub(super) struct Advice<'a> {
     workload: &'a Workload,
-    settings: Option<&'a Settings>,
+    settings: Option<&'a StopSettings>,
     recommended: Option<Recommended>,
 }
 
@@ -23,8 +26,8 @@ fn number(seconds: f64) -> String {
 impl<'a> Advice<'a> {
     pub fn new(episode: &'a Episode, measured: Option<Measured>) -> Self {
         Self {
-            workload: &episode.workload,
-            settings: episode.settings.as_ref(),
+            workload: episode.workload(),
+            settings: episode.settings(),
             recommended: measured.map(recommend::after),
         }
     }

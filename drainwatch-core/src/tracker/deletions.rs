@@ -38,17 +38,9 @@ struct Ending {
     marked: BTreeSet<u64>,
 }
 
-/// What was said of a deletion, when.
-#[derive(Debug)]
-pub(super) struct Learned<'a> {
-    pub at_ns: u64,
-    pub uid: &'a str,
-    pub deleted_ms: i64,
-}
-
 impl Deletions {
     /// Whether this cgroup is to report because of one.
-    pub fn mark(&self, cgroup: u64) -> bool {
+    pub fn need_cgroup(&self, cgroup: u64) -> bool {
         let mut endings = self
             .by_pod
             .values()
@@ -57,145 +49,143 @@ impl Deletions {
     }
 
     /// When the first of them is forgotten.
-    pub fn due(&self) -> Option<u64> {
+    pub fn due_ns(&self) -> Option<u64> {
         self.by_pod.values().map(|deletion| deletion.forget_ns).min()
     }
 
     /// Time of the deletion of this workload's pod, and its last arrival since.
-    pub fn of(&self, cgroup: u64) -> Option<(u64, Option<u64>)> {
-        let deletion = self.by_pod.get(self.pods.get(&cgroup)?)?;
-        Some((deletion.at_ns, deletion.cgroups.get(&cgroup)?.last_arrival_ns))
+    pub fn of(&self, workload: u64) -> Option<(u64, Option<u64>)> {
+        let deletion = self.by_pod.get(self.pods.get(&workload)?)?;
+        Some((deletion.at_ns, deletion.cgroups.get(&workload)?.last_arrival_ns))
+    }
+
+    /// Whether the deletion of this pod is known.
+    pub fn is_known(&self, uid: &str) -> bool {
+        self.by_pod.contains_key(uid)
+    }
+
+    /// A pod with these workloads is being deleted since `at_ns`, as is known since `heard_ns`. Says whether there
+    /// is room for it.
+    fn begin(&mut self, uid: &str, at_ns: u64, heard_ns: u64, workloads: &[u64]) -> bool {
+        if workloads.is_empty() || self.by_pod.len() >= DELETIONS {
+            return false;
+        }
+        let deletion = Deletion {
+            at_ns,
+            forget_ns: heard_ns.saturating_add(REMEMBERED_NS),
+            cgroups: workloads
+                .iter()
+                .map(|&workload| (workload, Ending::default()))
+                .collect(),
+        };
+        self.by_pod.insert(uid.to_owned(), deletion);
+        self.pods
+            .extend(workloads.iter().map(|&workload| (workload, uid.to_owned())));
+        true
+    }
+
+    /// This cgroup of a workload whose pod is being deleted, if it is, is to report. Says whether that is new.
+    fn mark(&mut self, workload: u64, cgroup: u64) -> bool {
+        self.ending(workload)
+            .is_some_and(|(_, ending)| ending.marked.insert(cgroup))
+    }
+
+    /// Something arrived, perhaps between the deletion and the stop signal.
+    pub fn arrived(&mut self, workload: u64, connection: &Connection, sieve: &Sieve<'_>) {
+        if let Some((deleted_ns, ending)) = self.ending(workload) {
+            let arrivals = tally::arrivals(connection, &Told::default(), deleted_ns, sieve);
+            ending.last_arrival_ns = ending.last_arrival_ns.max(arrivals.into_iter().max());
+        }
+    }
+
+    fn ending(&mut self, workload: u64) -> Option<(u64, &mut Ending)> {
+        let deletion = self.by_pod.get_mut(self.pods.get(&workload)?)?;
+        Some((deletion.at_ns, deletion.cgroups.get_mut(&workload)?))
+    }
+
+    /// This workload is gone: nothing more to see there. Gives the cgroups that reported because of it.
+    fn release(&mut self, workload: u64) -> BTreeSet<u64> {
+        let Some(uid) = self.pods.remove(&workload) else {
+            return BTreeSet::new();
+        };
+        let Some(deletion) = self.by_pod.get_mut(&uid) else {
+            return BTreeSet::new();
+        };
+        let ending = deletion.cgroups.remove(&workload);
+        if deletion.cgroups.is_empty() {
+            self.by_pod.remove(&uid);
+        }
+        ending.map(|ending| ending.marked).unwrap_or_default()
+    }
+
+    /// Workloads whose deletion is to be forgotten: nothing came of it.
+    fn over(&self, now_ns: u64) -> Vec<u64> {
+        let over = |deletion: &&Deletion| deletion.forget_ns <= now_ns;
+        self.by_pod
+            .values()
+            .filter(over)
+            .flat_map(|deletion| deletion.cgroups.keys().copied())
+            .collect()
     }
 }
 
 impl Tracker {
-    /// The deletion of a pod was asked for. Only the first news of it count: later ones may change its time,
-    /// not when it began.
-    pub(super) fn deleted(&mut self, learned: &Learned<'_>) {
-        let Learned {
-            at_ns,
-            uid,
-            deleted_ms,
-        } = *learned;
-        if self.deletions.by_pod.contains_key(uid) {
+    /// The deletion of a pod was asked for at `wall_ms`, as is heard at `at_ns`. Only the first news of it count:
+    /// later ones may change its time, not when it began.
+    pub(super) fn deleted(&mut self, at_ns: u64, uid: &str, wall_ms: i64) {
+        if self.deletions.is_known(uid) {
             return;
         }
-        let told_ns = self.clock.monotonic(deleted_ms);
+        let told_ns = self.clock.monotonic(wall_ms);
         let deleted_ns = if at_ns.saturating_sub(told_ns) <= FRESH_NS {
             at_ns
         } else {
             told_ns
         };
         let of: Vec<u64> = self.names.cgroups_of_pod(uid).collect();
-        let ending = |e: &&mut Episode| of.contains(&e.cgroup) && e.deleted_ns.is_none();
-        for episode in self.episodes.values_mut().filter(ending) {
-            // The stop signal may be quicker than the news of the deletion that it is of, but not than the deletion.
-            let began_ns = episode.first_stop.map_or(episode.started_ns, |stop| stop.at_ns);
-            if told_ns <= began_ns {
-                episode.deleted_ns = Some(deleted_ns.min(began_ns));
+        for episode in self.episodes.iter_mut() {
+            if of.contains(&episode.cgroup()) {
+                episode.deletion_learned(told_ns, deleted_ns);
             }
         }
+        let stopping = |cgroup| {
+            let whole = |e: &Episode| e.scope() == Scope::Workload && e.cgroup() == cgroup;
+            self.episodes.any(whole)
+        };
         let living: Vec<u64> = of
             .into_iter()
-            .filter(|&cgroup| !self.names.is_removed(cgroup) && !self.is_stopping(cgroup))
+            .filter(|&cgroup| !self.names.is_removed(cgroup) && !stopping(cgroup))
             .collect();
-        if living.is_empty() || self.deletions.by_pod.len() >= DELETIONS {
+        if !self.deletions.begin(uid, deleted_ns, at_ns, &living) {
             return;
         }
-        self.deletions.by_pod.insert(
-            uid.to_owned(),
-            Deletion {
-                at_ns: deleted_ns,
-                forget_ns: at_ns.saturating_add(REMEMBERED_NS),
-                cgroups: BTreeMap::new(),
-            },
-        );
-        for cgroup in living {
-            self.deletions.pods.insert(cgroup, uid.to_owned());
-            for member in self.names.members(cgroup).collect::<Vec<_>>() {
-                self.report_deleted(uid, cgroup, member);
+        for workload in living {
+            for cgroup in self.names.members(workload).collect::<Vec<_>>() {
+                self.mark_deleted(workload, cgroup);
             }
         }
     }
 
-    fn is_stopping(&self, cgroup: u64) -> bool {
-        self.episodes
-            .values()
-            .any(|e| e.scope == Scope::Workload && e.cgroup == cgroup)
-    }
-
-    fn report_deleted(&mut self, uid: &str, workload: u64, cgroup: u64) {
-        if let Some(deletion) = self.deletions.by_pod.get_mut(uid)
-            && deletion
-                .cgroups
-                .entry(workload)
-                .or_default()
-                .marked
-                .insert(cgroup)
-        {
-            self.effects.push(Effect::DrainCgroup { cgroup });
+    fn mark_deleted(&mut self, workload: u64, cgroup: u64) {
+        if self.deletions.mark(workload, cgroup) {
+            self.effects.push(Effect::MarkCgroup { cgroup });
         }
     }
 
     /// A cgroup made inside a container of a pod that is being deleted reports too.
     pub(super) fn created_in_deleted(&mut self, cgroup: u64) {
-        let workload = self.names.workload_cgroup(cgroup);
-        if let Some(uid) = self.deletions.pods.get(&workload).cloned() {
-            self.report_deleted(&uid, workload, cgroup);
-        }
-    }
-
-    /// Something arrived, perhaps between the deletion and the stop signal.
-    pub(super) fn arrived(&mut self, cgroup: u64, connection: &Connection) {
-        let workload = self.names.workload_cgroup(cgroup);
-        let Some(uid) = self.deletions.pods.get(&workload) else {
-            return;
-        };
-        let Some(deletion) = self.deletions.by_pod.get_mut(uid) else {
-            return;
-        };
-        let settings = self.names.settings(workload);
-        let sieve = Sieve {
-            classes: &self.config.classes,
-            settings: settings.as_ref(),
-            kubelets: &self.kubelets,
-        };
-        let last = tally::arrivals(connection, &Told::default(), deletion.at_ns, &sieve)
-            .into_iter()
-            .max();
-        if let Some(ending) = deletion.cgroups.get_mut(&workload) {
-            ending.last_arrival_ns = ending.last_arrival_ns.max(last);
-        }
+        self.mark_deleted(self.names.workload_cgroup(cgroup), cgroup);
     }
 
     /// This container is gone: nothing more to see there.
-    pub(super) fn release(&mut self, cgroup: u64) {
-        let Some(uid) = self.deletions.pods.remove(&cgroup) else {
-            return;
-        };
-        let Some(deletion) = self.deletions.by_pod.get_mut(&uid) else {
-            return;
-        };
-        if let Some(ending) = deletion.cgroups.remove(&cgroup) {
-            self.unmark_cgroups.extend(ending.marked);
-        }
-        if deletion.cgroups.is_empty() {
-            self.deletions.by_pod.remove(&uid);
-        }
+    pub(super) fn release(&mut self, workload: u64) {
+        self.released.cgroups(self.deletions.release(workload));
     }
 
     /// Forgets deletions that nothing came of.
     pub(super) fn forget_deletions(&mut self) {
-        let over = |deletion: &Deletion| deletion.forget_ns <= self.now_ns;
-        let cgroups: Vec<u64> = self
-            .deletions
-            .by_pod
-            .values()
-            .filter(|deletion| over(deletion))
-            .flat_map(|deletion| deletion.cgroups.keys().copied())
-            .collect();
-        for cgroup in cgroups {
-            self.release(cgroup);
+        for workload in self.deletions.over(self.now_ns) {
+            self.release(workload);
         }
     }
 }

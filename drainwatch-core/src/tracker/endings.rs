@@ -3,103 +3,63 @@
 use std::sync::Arc;
 
 use super::{
-    Effect, HOUR, SECOND, Tracker,
-    episode::{Episode, News, Scope},
-    tally::Pending,
+    Effect, Tracker,
+    episode::{Episode, Scope},
 };
-
-/// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
-/// for other things (a JVM's thread dump) …
-const MILD_SIGNAL_NS: u64 = 120 * SECOND;
-/// … and all others.
-const STOP_SIGNAL_NS: u64 = HOUR;
-/// A shutdown that began but never ends (a child lives on in its cgroup) is reported as it stands after
-/// this long without anything new.
-const OVERDUE_NS: u64 = 24 * HOUR;
-/// Least time between two updates of a report, for urgent and for other news.
-const UPDATE_SOON_NS: u64 = SECOND / 20;
-const UPDATE_NS: u64 = SECOND / 10;
 
 impl Tracker {
     /// Gives out what has not been told yet, whether an update is due or not: nothing comes after it.
     pub fn tell_all(&mut self) -> Vec<Effect> {
-        for cgroup in self.waiting.keys().copied().collect::<Vec<_>>() {
+        for cgroup in self.announcements.waiting_until(u64::MAX) {
             self.stop_waiting(cgroup);
         }
         // What was over, and waited for its name alone, ends.
         self.expire();
-        for episode in self.episodes.values_mut().filter(|e| e.news > News::None) {
-            episode.news = News::Now;
-        }
+        self.episodes.iter_mut().for_each(Episode::hurry);
         self.publish();
         std::mem::take(&mut self.effects)
     }
 
     /// Gives out what every shutdown has to tell.
     pub(super) fn publish(&mut self) {
-        let due: Vec<u64> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| e.news > News::None)
-            .map(|(&k, _)| k)
-            .collect();
-        for key in due {
+        for key in self.episodes.numbers(|e| e.telling().has_news()) {
             self.flush(key);
-            let Some(episode) = self.episodes.get(&key) else {
+            let Some(episode) = self.episodes.get(key) else {
                 continue;
             };
-            let cgroup = episode.cgroup;
-            if !episode.reportable() || self.update_due(episode) > self.now_ns || self.held(cgroup) {
+            let (cgroup, due_ns) = (episode.cgroup(), episode.telling().due_ns(self.now_ns));
+            if !episode.is_reportable() || due_ns > self.now_ns || self.held(cgroup) {
                 continue;
             }
             self.known(key);
-            if let Some(episode) = self.episodes.get_mut(&key) {
-                episode.news = News::None;
-                episode.updated_ns = Some(self.now_ns);
+            if let Some(episode) = self.episodes.get_mut(key) {
+                episode.told(self.now_ns);
                 self.effects
                     .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
             }
         }
-        for cgroup in std::mem::take(&mut self.unmark_cgroups) {
-            // Another shutdown, or a pod that is being deleted, still needs the mark.
-            let needed = |e: &Episode| e.scope == Scope::Workload && e.marked_cgroups.contains(&cgroup);
-            if !self.episodes.values().any(needed) && !self.deletions.mark(cgroup) {
-                self.effects.push(Effect::StopCgroup { cgroup });
-            }
-        }
-        for pid in std::mem::take(&mut self.unmark_pids) {
-            if !self.episodes.values().any(|e| e.marked_pids.contains(&pid)) {
-                self.effects.push(Effect::StopProcess { pid });
-            }
-        }
-    }
-
-    /// When the next update of a report is due.
-    pub(super) fn update_due(&self, episode: &Episode) -> u64 {
-        let wait = match episode.news {
-            News::Now => 0,
-            News::Soon => UPDATE_SOON_NS,
-            News::Some | News::None => UPDATE_NS,
-        };
-        episode
-            .updated_ns
-            .map_or(self.now_ns, |updated| updated.saturating_add(wait))
+        // Another shutdown, or a pod that is being deleted, may still need the mark.
+        self.released.take_back(
+            |cgroup| self.episodes.need_cgroup(cgroup) || self.deletions.need_cgroup(cgroup),
+            |pid| self.episodes.need_process(pid),
+            &mut self.effects,
+        );
     }
 
     /// Counts severed and drained requests, and probes, outside, once it is certain that this is a shutdown.
     pub(super) fn flush(&mut self, key: u64) {
-        let Some(episode) = self.episodes.get(&key).filter(|e| e.confirmed) else {
+        let flushes = |e: &&Episode| e.is_confirmed() && e.has_pending();
+        let Some(cgroup) = self.episodes.get(key).filter(flushes).map(Episode::cgroup) else {
             return;
         };
-        let pending = &episode.tally.pending;
-        if *pending == Pending::default() || self.held(episode.cgroup) {
+        if self.held(cgroup) {
             return;
         }
-        let Some(episode) = self.episodes.get_mut(&key) else {
+        let Some(episode) = self.episodes.get_mut(key) else {
             return;
         };
-        let pending = std::mem::take(&mut episode.tally.pending);
-        let workload = episode.workload.clone();
+        let pending = episode.take_pending();
+        let workload = episode.workload().clone();
         self.known(key);
         for ((cause, class, role), count) in pending.severed {
             for _ in 0..count {
@@ -124,128 +84,103 @@ impl Tracker {
         }
     }
 
-    /// When a shutdown ends if nothing more happens.
-    pub(super) fn end_due(&self, episode: &Episode) -> u64 {
-        let (from, wait) = match (episode.gone_ns, episode.confirmed) {
-            (Some(gone), _) => (gone, self.config.linger_ns),
-            (None, true) => (episode.last_activity_ns, OVERDUE_NS),
-            (None, false) => {
-                let wait = if episode.mild {
-                    MILD_SIGNAL_NS
-                } else {
-                    STOP_SIGNAL_NS
-                };
-                (episode.last_stop_ns.unwrap_or(episode.started_ns), wait)
-            }
-        };
-        from.saturating_add(wait)
-    }
-
+    /// Ends what has come to its end by now: waiting, deletions, marks, shutdowns.
     pub(super) fn expire(&mut self) {
         self.stop_waiting_when_due();
         self.forget_deletions();
-        for (_, episode) in self
-            .episodes
-            .iter_mut()
-            .filter(|(_, e)| e.unmark_ns.is_some_and(|at| at <= self.now_ns))
-        {
-            episode.unmark_ns = None;
-            if episode.scope != Scope::Workload {
-                self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
+        for episode in self.episodes.iter_mut() {
+            if episode.is_rest_unmarked(self.now_ns) {
+                self.released.cgroups_of(episode.marks());
             }
         }
-        let due: Vec<u64> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| self.end_due(e) <= self.now_ns)
-            .map(|(&key, _)| key)
-            .collect();
-        for key in due {
-            let Some(episode) = self.episodes.get(&key) else {
+        let (linger_ns, now_ns) = (self.config.linger_ns, self.now_ns);
+        for key in self.episodes.numbers(|e| e.end_due_ns(linger_ns) <= now_ns) {
+            let Some(episode) = self.episodes.get(key) else {
                 continue;
             };
-            let (cgroup, confirmed) = (episode.cgroup, episode.confirmed);
-            if confirmed && episode.reportable() && self.held(cgroup) {
+            if !episode.is_confirmed() {
+                self.give_up(key);
                 continue;
             }
-            if confirmed {
-                self.finish(key, self.now_ns);
-            } else {
-                self.give_up(key);
+            let (cgroup, reportable) = (episode.cgroup(), episode.is_reportable());
+            if !reportable || !self.held(cgroup) {
+                self.finish(key, now_ns);
             }
         }
     }
 
     /// The end: the final report, and no more marks.
     pub(super) fn finish(&mut self, key: u64, at_ns: u64) {
-        if let Some(episode) = self.episodes.get_mut(&key) {
-            episode.confirmed = true;
-            let cgroup = episode.cgroup;
-            if episode.reportable() || episode.tally.pending != Pending::default() {
+        if let Some(episode) = self.episodes.get_mut(key) {
+            episode.confirm();
+            let cgroup = episode.cgroup();
+            if episode.is_reportable() || episode.has_pending() {
                 // Its time to wait is over, or there is no room for it.
                 self.stop_waiting(cgroup);
             }
         }
         self.flush(key);
-        if self.episodes.get(&key).is_some_and(Episode::reportable) {
+        if self.episodes.get(key).is_some_and(Episode::is_reportable) {
             self.known(key);
         }
-        let Some(episode) = self.episodes.remove(&key) else {
+        let Some(episode) = self.episodes.remove(key) else {
             return;
         };
         // The tick that ends the linger may come late; the end does not.
         let due = episode
-            .gone_ns
+            .gone_ns()
             .map_or(at_ns, |gone| gone.saturating_add(self.config.linger_ns));
-        if episode.reportable() {
-            let report = episode.report(&self.config.node, Some(due.min(at_ns).max(episode.started_ns)));
+        if episode.is_reportable() {
+            let ended_ns = due.min(at_ns).max(episode.started_ns());
+            let report = episode.report(&self.config.node, Some(ended_ns));
             self.effects.push(Effect::Finished(Box::new(report)));
-        } else if episode.updated_ns.is_some() {
-            self.effects.push(Effect::Discarded {
-                id: episode.id.clone(),
-            });
+        } else {
+            self.discard(&episode);
         }
         self.let_go(&episode);
     }
 
     /// A stop signal stopped nothing.
-    pub(super) fn give_up(&mut self, key: u64) {
-        let Some(episode) = self.episodes.remove(&key) else {
+    fn give_up(&mut self, key: u64) {
+        let Some(episode) = self.episodes.remove(key) else {
             return;
         };
-        if let (Some(stop), Some(first)) = (episode.first_stop, episode.signals.first()) {
-            let pid = (episode.scope == Scope::Process).then_some(first.signal.target.pid);
+        if let (Some(stop), Some(first)) = (episode.first_stop(), episode.signals().iter().next()) {
+            let pid = (episode.scope() == Scope::Process).then_some(first.signal.target.pid);
             self.given_up
-                .insert(&(episode.cgroup, pid), (stop, first.signal.clone()));
+                .insert(&(episode.cgroup(), pid), (stop, first.signal.clone()));
         }
-        if episode.updated_ns.is_some() {
-            self.effects.push(Effect::Discarded {
-                id: episode.id.clone(),
-            });
-        }
+        self.discard(&episode);
         self.let_go(&episode);
     }
 
-    pub(super) fn let_go(&mut self, episode: &Episode) {
-        self.unmark_cgroups.extend(episode.marked_cgroups.iter().copied());
-        self.unmark_pids.extend(episode.marked_pids.iter().copied());
-        if episode.scope == Scope::Workload && episode.gone_ns.is_some() {
-            self.release(episode.cgroup);
+    /// Takes its report back, where anybody may have heard of it.
+    fn discard(&mut self, episode: &Episode) {
+        let telling = episode.telling();
+        if telling.is_known() {
+            let id = telling.id().to_owned();
+            self.effects.push(Effect::Discarded { id });
         }
-        self.retire(episode.cgroup);
-        let key = (episode.cgroup, episode.workload.name.clone());
-        if episode.scope == Scope::Process && self.seen_processes.contains(&key) {
-            let listening = self
-                .listeners
-                .iter()
-                .any(|o| o.cgroup == key.0 && o.process.comm == key.1);
-            let under_way = self.episodes.values().any(|e| e.workload == episode.workload);
-            if !listening
-                && !under_way
-                && let Some(workload) = self.seen_processes.remove(&key)
-            {
-                self.effects.push(Effect::WorkloadGone(workload));
-            }
+    }
+
+    /// It is over: nothing is marked, or kept, because of it any more.
+    fn let_go(&mut self, episode: &Episode) {
+        self.released.all_of(episode.marks());
+        let (cgroup, workload) = (episode.cgroup(), episode.workload());
+        if episode.scope() == Scope::Workload && episode.gone_ns().is_some() {
+            self.release(cgroup);
+        }
+        self.retire(cgroup);
+        if episode.scope() != Scope::Process || !self.announcements.has_process(cgroup, &workload.name) {
+            return;
+        }
+        let listening = self
+            .listeners
+            .iter()
+            .any(|open| open.cgroup == cgroup && open.process.comm == workload.name);
+        if !listening && !self.episodes.any(|e| e.workload() == workload) {
+            self.announcements
+                .retire_process(cgroup, &workload.name, &mut self.effects);
         }
     }
 }

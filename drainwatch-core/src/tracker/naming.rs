@@ -6,25 +6,15 @@
 //!
 //! A workload counts an instance for each of its cgroups, and for each container of a described pod.
 
-use std::collections::BTreeMap;
-
-use super::{Effect, Episode, SECOND, Scope, Tracker, deletions::Learned};
+use super::{Effect, Episode, SECOND, Scope, Tracker};
 use crate::{
-    report::{Configured, Workload},
-    tracker::episode::signal_name,
-    workload::{
-        description::{Description, Subject},
-        directory::Settings,
-        of_pod,
-    },
+    description::{Description, Subject},
+    report::Workload,
+    workload::of_pod,
 };
 
 /// How long what there is to tell waits for the workload's name.
 pub(super) const NAME_WITHIN_NS: u64 = 10 * SECOND;
-/// Most workloads that something waits for; beyond, their cgroup's name has to do at once.
-const WAITING: usize = 4096;
-/// Most pods whose containers are announced; beyond, their cgroups announce them.
-pub(super) const PODS: usize = 4096;
 
 /// Stop signals of one's own that the kernel side is asked to tell of: those that processes use for what their
 /// authors like. Not those that the kernel itself sends as a matter of course (SIGCHLD, SIGPIPE, faults):
@@ -33,59 +23,22 @@ fn is_own_stop_signal(signal: u32) -> bool {
     matches!(signal, 1 | 6 | 10 | 12 | 28 | 30 | 34..=63)
 }
 
-/// As reports have it.
-pub(super) fn configured(settings: &Settings) -> Configured {
-    Configured {
-        grace_seconds: settings.grace_seconds,
-        prestop: settings.prestop.as_ref().map(|prestop| prestop.what.clone()),
-        prestop_seconds: match &settings.prestop {
-            Some(prestop) => prestop.seconds,
-            None => settings.prestop_known.then_some(0.0),
-        },
-        stop_signal: settings.stop_signal.map(signal_name),
-        kill_mode: settings.kill_mode.clone(),
-    }
-}
-
 impl Tracker {
     /// A workload is known.
-    pub(super) fn announce(&mut self, cgroup: u64, workload: Workload) {
+    fn announce(&mut self, cgroup: u64, workload: Workload) {
         if self.names.is_shared(cgroup) {
-            let key = (cgroup, workload.name.clone());
-            if self.seen_processes.contains(&key) {
-                return;
-            }
-            let forgotten = self.seen_processes.make_room();
-            self.gone(forgotten.map(|(_, workload)| workload));
-            self.seen_processes.insert(&key, workload.clone());
-            self.effects.push(Effect::WorkloadSeen(workload));
+            self.announcements
+                .announce_process(cgroup, workload, &mut self.effects);
             return;
         }
-        if self.seen.contains(&cgroup) {
-            return;
-        }
-        self.waiting.remove(&cgroup);
-        let forgotten = self.seen.make_room();
-        self.gone(forgotten.map(|(_, (workload, _))| workload));
-        let removed = self.names.is_removed(cgroup);
-        self.seen.insert(&cgroup, (workload.clone(), removed));
-        self.seen_as(cgroup, workload);
-    }
-
-    fn seen_as(&mut self, cgroup: u64, workload: Workload) {
         let settings = self.names.settings(cgroup);
-        self.effects.push(Effect::WorkloadSeen(workload.clone()));
-        if let Some(settings) = settings {
-            self.effects.push(Effect::WorkloadConfigured {
-                workload,
-                configured: configured(&settings),
-            });
-        }
-    }
-
-    fn gone(&mut self, workloads: impl IntoIterator<Item = Workload>) {
-        self.effects
-            .extend(workloads.into_iter().map(Effect::WorkloadGone));
+        self.announcements.announce(
+            cgroup,
+            workload,
+            self.names.is_removed(cgroup),
+            settings.as_ref(),
+            &mut self.effects,
+        );
     }
 
     /// Announces a workload, unless its name is on its way.
@@ -97,50 +50,45 @@ impl Tracker {
 
     /// Announces the workload of a shutdown before anything else is said of it.
     pub(super) fn known(&mut self, key: u64) {
-        if let Some(episode) = self.episodes.get(&key) {
-            let (cgroup, workload) = (episode.cgroup, episode.workload.clone());
+        if let Some(episode) = self.episodes.get(key) {
+            let (cgroup, workload) = (episode.cgroup(), episode.workload().clone());
             self.announce_named(cgroup, workload);
         }
     }
 
     /// Says that a removed cgroup's workload is gone, once its shutdown is told.
     pub(super) fn retire(&mut self, cgroup: u64) {
-        if self.episodes.values().any(|e| e.cgroup == cgroup) {
+        if self.episodes.any(|e| e.cgroup() == cgroup) {
             return;
         }
         if self.names.is_removed(cgroup) {
-            self.waiting.remove(&cgroup);
+            self.announcements.stop_waiting(cgroup);
             self.release(cgroup);
         }
-        if self.seen.get(&cgroup).is_some_and(|(_, removed)| *removed)
-            && let Some((workload, _)) = self.seen.remove(&cgroup)
-        {
-            self.effects.push(Effect::WorkloadGone(workload));
-        }
+        self.announcements.retire(cgroup, &mut self.effects);
     }
 
     /// Whether what there is to tell of a workload has to wait for its name. It has until
     /// [`NAME_WITHIN_NS`] from now, when this is the first to tell.
     pub(super) fn held(&mut self, cgroup: u64) -> bool {
-        if self.waiting.contains_key(&cgroup) {
+        if self.announcements.waits_until(cgroup).is_some() {
             return true;
         }
-        if self.seen.contains(&cgroup) || self.names.awaited(cgroup).is_none() {
+        if self.announcements.of(cgroup).is_some() || self.names.awaited(cgroup).is_none() {
             return false;
         }
-        self.waiting
-            .insert(cgroup, self.now_ns.saturating_add(NAME_WITHIN_NS));
-        if self.waiting.len() > WAITING {
+        let until_ns = self.now_ns.saturating_add(NAME_WITHIN_NS);
+        let room = self.announcements.wait(cgroup, until_ns);
+        if !room {
             self.stop_waiting(cgroup);
-            return false;
         }
-        true
+        room
     }
 
     /// Ends the waiting for a name. Without one, the cgroup's has to do.
     pub(super) fn stop_waiting(&mut self, cgroup: u64) {
-        self.waiting.remove(&cgroup);
-        if self.seen.contains(&cgroup) {
+        self.announcements.stop_waiting(cgroup);
+        if self.announcements.of(cgroup).is_some() {
             return;
         }
         let workload = self.names.named(cgroup);
@@ -157,14 +105,7 @@ impl Tracker {
 
     /// Stops waiting where the time is over.
     pub(super) fn stop_waiting_when_due(&mut self) {
-        let due = |(_, at): &(&u64, &u64)| **at <= self.now_ns;
-        let over: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(due)
-            .map(|(&cgroup, _)| cgroup)
-            .collect();
-        for cgroup in over {
+        for cgroup in self.announcements.waiting_until(self.now_ns) {
             self.stop_waiting(cgroup);
         }
     }
@@ -185,7 +126,7 @@ impl Tracker {
             && is_own_stop_signal(signal)
             && !self.names.is_removed(cgroup)
         {
-            self.effects.push(Effect::StopSignal { cgroup, signal });
+            self.effects.push(Effect::WatchStopSignal { cgroup, signal });
         }
     }
 
@@ -193,13 +134,10 @@ impl Tracker {
     pub(super) fn described(&mut self, at_ns: u64, description: &Description) {
         let cgroups = self.names.describe(description.clone());
         if let Description::Pod(pod) = description {
-            self.announce_pod(&pod.uid, &of_pod(pod).collect::<Vec<_>>());
+            let workloads: Vec<_> = of_pod(pod).collect();
+            self.announcements.pod(&pod.uid, &workloads, &mut self.effects);
             if let Some(deleted_ms) = pod.deleted_ms {
-                self.deleted(&Learned {
-                    at_ns,
-                    uid: &pod.uid,
-                    deleted_ms,
-                });
+                self.deleted(at_ns, &pod.uid, deleted_ms);
             }
         }
         for cgroup in cgroups {
@@ -210,35 +148,11 @@ impl Tracker {
         }
     }
 
-    /// The workloads of a pod are these, from now on.
-    fn announce_pod(&mut self, uid: &str, now: &[(Workload, Settings)]) {
-        if !self.seen_pods.contains_key(uid) && self.seen_pods.len() >= PODS {
-            return;
-        }
-        let workloads: Vec<Workload> = now.iter().map(|(workload, _)| workload.clone()).collect();
-        let before = self
-            .seen_pods
-            .insert(uid.to_owned(), workloads.clone())
-            .unwrap_or_default();
-        if before != workloads {
-            // The new ones first: what is the same workload under another image never leaves.
-            self.effects
-                .extend(workloads.into_iter().map(Effect::WorkloadSeen));
-            self.gone(before);
-        }
-        let configured = now.iter().map(|(workload, settings)| Effect::WorkloadConfigured {
-            workload: workload.clone(),
-            configured: configured(settings),
-        });
-        self.effects.extend(configured);
-    }
-
     /// A pod, container or unit has left the node.
     pub(super) fn undescribed(&mut self, subject: &Subject) {
         self.names.undescribe(subject);
         if let Subject::Pod(uid) = subject {
-            let before = self.seen_pods.remove(uid).unwrap_or_default();
-            self.gone(before);
+            self.announcements.pod_left(uid, &mut self.effects);
         }
     }
 
@@ -247,33 +161,17 @@ impl Tracker {
         let workload = self.names.named(cgroup);
         let settings = self.names.settings(cgroup);
         let unlisted = self.names.is_unlisted(cgroup);
-        let whole = |e: &&mut Episode| e.cgroup == cgroup && e.scope != Scope::Process;
-        for episode in self.episodes.values_mut().filter(whole) {
+        let whole = |e: &&mut Episode| e.cgroup() == cgroup && e.scope() != Scope::Process;
+        for episode in self.episodes.iter_mut().filter(whole) {
             episode.describe(workload.clone(), settings.clone(), unlisted);
         }
-        let waited = self.names.awaited(cgroup).is_none() && self.waiting.remove(&cgroup).is_some();
-        if let Some((known, _)) = self.seen.entry_if_known(&cgroup) {
-            let before = std::mem::replace(known, workload.clone());
-            if before != workload {
-                self.seen_as(cgroup, workload);
-                self.effects.push(Effect::WorkloadGone(before));
-            } else if let Some(settings) = settings {
-                self.effects.push(Effect::WorkloadConfigured {
-                    workload,
-                    configured: configured(&settings),
-                });
-            }
-        } else if waited || self.names.is_discoverable(cgroup) {
+        let waited = self.names.awaited(cgroup).is_none() && self.announcements.stop_waiting(cgroup);
+        let announced = self
+            .announcements
+            .rename(cgroup, &workload, settings.as_ref(), &mut self.effects);
+        if !announced && (waited || self.names.is_discoverable(cgroup)) {
             self.announce(cgroup, workload);
             self.retire(cgroup);
         }
     }
-
-    /// When the first of the waiting is over.
-    pub(super) fn naming_due(&self) -> Option<u64> {
-        self.waiting.values().min().copied()
-    }
 }
-
-/// Workloads' own cgroups that something waits for, each with the time until which it does.
-pub(super) type Waiting = BTreeMap<u64, u64>;

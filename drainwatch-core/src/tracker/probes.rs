@@ -13,7 +13,7 @@ use crate::{
     event::{Connection, End, Role},
     exchange::{Exchange, Operation},
     reading::KUBELET,
-    workload::directory::Settings,
+    workload::directory::StopSettings,
 };
 
 /// Most addresses of the kubelet that are remembered; a node has one for each family and network.
@@ -23,7 +23,7 @@ const KUBELETS: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sieve<'a> {
     pub classes: &'a Classes,
-    pub settings: Option<&'a Settings>,
+    pub settings: Option<&'a StopSettings>,
     /// Addresses that the kubelet was seen to ask from.
     pub kubelets: &'a BTreeSet<IpAddr>,
 }
@@ -105,7 +105,7 @@ pub(super) fn came_and_went(connection: &Connection) -> bool {
 
 impl Tracker {
     /// Learns where the kubelet's probes come from: from one that the pod describes, and that bears its name.
-    pub(super) fn learn_kubelet(&mut self, cgroup: u64, connection: &Connection) {
+    pub(super) fn learn_kubelet(&mut self, workload: u64, connection: &Connection) {
         let port = connection.local.port();
         let named = |exchange: &&Exchange| exchange.operation.prober() == Some(KUBELET);
         let mut named = connection.exchanges.iter().filter(named).peekable();
@@ -117,7 +117,7 @@ impl Tracker {
         {
             return;
         }
-        let settings = self.names.settings(self.names.workload_cgroup(cgroup));
+        let settings = self.names.settings(workload);
         let described = |exchange: &Exchange| {
             settings
                 .iter()

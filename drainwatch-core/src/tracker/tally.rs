@@ -60,7 +60,7 @@ pub(super) struct Drained {
 
 /// What is remembered of a connection.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+struct Remembered {
     /// Its exchanges so far.
     told: Told,
     /// Its end was seen.
@@ -125,52 +125,64 @@ pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64, sieve: &
     new
 }
 
+/// New requests and connections that came when no more should.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Arrivals {
+    /// How many came after the stop signal.
+    pub count: u64,
+    /// When the last of those came.
+    pub last_after_stop_ns: Option<u64>,
+    /// The last one since the deletion of its pod, or the stop signal.
+    pub last_ns: Option<u64>,
+}
+
+impl Arrivals {
+    fn after_stop(&mut self, new: &[u64]) {
+        self.count += new.len() as u64;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.count += other.count;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
 /// The requests of one shutdown.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
-    pub classes: Arc<Classes>,
-    pub outcomes: Outcomes,
-    pub severed: BTreeMap<Cause, u64>,
-    pub severed_requests: Vec<Severed>,
-    pub drained_requests: Vec<Drained>,
-    /// End of the last request that finished.
-    pub last_drained_ns: Option<u64>,
-    /// Longest time that a drained request took.
-    pub longest_drained_ns: u64,
-    /// New requests and connections after the stop signal.
-    pub arrivals: u64,
-    pub last_after_stop_ns: Option<u64>,
-    /// The last one since the deletion of its pod, or the stop signal.
-    pub last_arrival_ns: Option<u64>,
-    /// Severed by the process's own exit or close, in the server role.
-    pub cut_by_exit: u64,
-    /// Severed when SIGKILL came.
-    pub cut_by_kill: u64,
-    /// Connections with nothing outstanding that SIGKILL ended.
-    pub idle_when_killed: u64,
-    /// Probes, whatever became of them; in nothing else here.
-    pub probes: u64,
-    /// A connection was attributed at all.
-    pub touched: bool,
-    pub pending: Pending,
-    connections: Recent<u64, Seen>,
+    classes: Arc<Classes>,
+    outcomes: Outcomes,
+    severed: BTreeMap<Cause, u64>,
+    severed_requests: Vec<Severed>,
+    drained_requests: Vec<Drained>,
+    last_drained_ns: Option<u64>,
+    longest_drained_ns: u64,
+    arrivals: Arrivals,
+    cut_by_exit: u64,
+    cut_by_kill: u64,
+    idle_when_killed: u64,
+    probes: u64,
+    touched: bool,
+    pending: Pending,
+    connections: Recent<u64, Remembered>,
     by_pair: Recent<(SocketAddr, SocketAddr, u32), u64>,
     refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
+impl Tally {
+    /// Nothing yet; requests are to be told apart by these rules.
+    pub fn new(classes: Arc<Classes>) -> Self {
         Self {
-            classes: Arc::default(),
+            classes,
             outcomes: Outcomes::default(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
             drained_requests: Vec::new(),
             last_drained_ns: None,
             longest_drained_ns: 0,
-            arrivals: 0,
-            last_after_stop_ns: None,
-            last_arrival_ns: None,
+            arrivals: Arrivals::default(),
             cut_by_exit: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
@@ -182,12 +194,90 @@ impl Default for Tally {
             refused: Recent::new(CONNECTIONS),
         }
     }
-}
 
-impl Tally {
     /// Counts of one cause.
     pub fn count(&self, cause: Cause) -> u64 {
         self.severed.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// How many there were of each outcome.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Counts of each cause that occurred.
+    pub fn severed_by_cause(&self) -> &BTreeMap<Cause, u64> {
+        &self.severed
+    }
+
+    /// The first ones that were severed.
+    pub fn severed_requests(&self) -> &[Severed] {
+        &self.severed_requests
+    }
+
+    /// The first ones that finished.
+    pub fn drained_requests(&self) -> &[Drained] {
+        &self.drained_requests
+    }
+
+    /// End of the last request that finished.
+    pub fn last_drained_ns(&self) -> Option<u64> {
+        self.last_drained_ns
+    }
+
+    /// Longest time that a drained request took.
+    pub fn longest_drained_ns(&self) -> u64 {
+        self.longest_drained_ns
+    }
+
+    /// What came when no more should.
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals
+    }
+
+    /// Severed by the process's own exit or close, in the server role.
+    pub fn cut_by_exit(&self) -> u64 {
+        self.cut_by_exit
+    }
+
+    /// Severed when SIGKILL came.
+    pub fn cut_by_kill(&self) -> u64 {
+        self.cut_by_kill
+    }
+
+    /// Connections with nothing outstanding that SIGKILL ended.
+    pub fn idle_when_killed(&self) -> u64 {
+        self.idle_when_killed
+    }
+
+    /// Health checks and scrapes, whatever became of them; they are in nothing else here.
+    pub fn probes(&self) -> u64 {
+        self.probes
+    }
+
+    /// The rules by which requests are told apart.
+    pub fn classes(&self) -> Arc<Classes> {
+        Arc::clone(&self.classes)
+    }
+
+    /// A connection was attributed at all.
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// Whether something was counted that is not told outside yet.
+    pub fn has_pending(&self) -> bool {
+        self.pending != Pending::default()
+    }
+
+    /// What is to be told outside, once.
+    pub fn take_pending(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Before this shutdown, but after the deletion of its pod, this was the last arrival.
+    pub fn arrived_before(&mut self, last_ns: Option<u64>) {
+        self.arrivals.last_ns = last_ns;
     }
 
     /// Any request, whatever became of it.
@@ -204,7 +294,7 @@ impl Tally {
     /// Takes in a connection's event. Says whether anything changed.
     pub fn connection(&mut self, connection: &Connection, context: Context<'_>) -> bool {
         let ends = connection.end != End::Open;
-        let seen = self.connections.entry(&connection.id, Seen::default);
+        let seen = self.connections.entry(&connection.id, Remembered::default);
         if seen.ended {
             return false; // a connection ends once; this event is a duplicate
         }
@@ -317,9 +407,7 @@ impl Tally {
         self.drained_requests.truncate(DRAINED_LISTED);
         self.last_drained_ns = self.last_drained_ns.max(other.last_drained_ns);
         self.longest_drained_ns = self.longest_drained_ns.max(other.longest_drained_ns);
-        self.arrivals += other.arrivals;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
-        self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
+        self.arrivals.absorb(other.arrivals);
         self.cut_by_exit += other.cut_by_exit;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
@@ -350,12 +438,11 @@ impl Tally {
         let Context { since, sieve, .. } = context;
         if let Some(stop_ns) = since.stop_ns {
             let new = arrivals(connection, told, stop_ns, &sieve);
-            self.arrivals += new.len() as u64;
-            self.last_after_stop_ns = self.last_after_stop_ns.max(new.into_iter().max());
+            self.arrivals.after_stop(&new);
         }
         if let Some(lag_ns) = since.lag_ns {
             let last = arrivals(connection, told, lag_ns, &sieve).into_iter().max();
-            self.last_arrival_ns = self.last_arrival_ns.max(last);
+            self.arrivals.last_ns = self.arrivals.last_ns.max(last);
         }
     }
 
@@ -412,11 +499,10 @@ impl Tally {
         (local, peer, _): (SocketAddr, SocketAddr, u32),
     ) {
         if since.stop_ns.is_some() {
-            self.arrivals += 1;
-            self.last_after_stop_ns = self.last_after_stop_ns.max(Some(at_ns));
+            self.arrivals.after_stop(&[at_ns]);
         }
         if since.lag_ns.is_some() {
-            self.last_arrival_ns = self.last_arrival_ns.max(Some(at_ns));
+            self.arrivals.last_ns = self.arrivals.last_ns.max(Some(at_ns));
         }
         self.record(&Cut {
             at_ns,

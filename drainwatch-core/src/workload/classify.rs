@@ -65,7 +65,7 @@ impl Kind {
 
 /// What a cgroup is to the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum CgroupRole {
     /// A container, or a unit, or something inside it.
     Known,
     /// A cgroup of no known shape: made for one service, presumably.
@@ -101,7 +101,7 @@ pub struct Pod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// What the cgroup is to the workload.
-    pub role: Role,
+    pub role: CgroupRole,
     /// What kind of thing the workload is.
     pub kind: Kind,
     /// Short id of a container, unit, path; empty where the process gives the name. At most [`NAME`](super::text::NAME) bytes.
@@ -122,7 +122,7 @@ impl Identity {
 
     /// Whether processes in this cgroup have nothing to do with each other.
     pub fn is_shared(&self) -> bool {
-        matches!(self.role, Role::Shared | Role::Helper)
+        matches!(self.role, CgroupRole::Shared | CgroupRole::Helper)
     }
 }
 
@@ -243,10 +243,10 @@ pub fn classify(path: &str) -> Identity {
     }
     let root = leaf.name.is_empty();
     if root || is_shared(leaf) {
-        return nobody(Role::Shared, path.len());
+        return nobody(CgroupRole::Shared, path.len());
     }
     Identity {
-        role: Role::Bare,
+        role: CgroupRole::Bare,
         kind: Kind::Cgroup,
         name: shown_name(path),
         container_id: None,
@@ -258,7 +258,7 @@ pub fn classify(path: &str) -> Identity {
 /// The rules, in their order, for one component that ends at byte `own`.
 fn component(place: Place<'_>, own: usize) -> Option<Identity> {
     if HELPERS.iter().any(|shape| shape.fits(place)) {
-        return Some(nobody(Role::Helper, own));
+        return Some(nobody(CgroupRole::Helper, own));
     }
     let (kind, name, id) = container(place)
         .map(|(kind, id)| (kind, short(id), Some(id)))
@@ -272,7 +272,7 @@ fn component(place: Place<'_>, own: usize) -> Option<Identity> {
     // A pod's cgroup that cannot be read still is one.
     let in_pod = pod.is_some() || (id.is_some() && pod_cgroup(place).contains("kubepods"));
     Some(Identity {
-        role: Role::Known,
+        role: CgroupRole::Known,
         kind: if in_pod { Kind::Kubernetes } else { kind },
         name: shown_name(&name),
         container_id: id.map(str::to_owned),
@@ -281,7 +281,7 @@ fn component(place: Place<'_>, own: usize) -> Option<Identity> {
     })
 }
 
-fn nobody(role: Role, own: usize) -> Identity {
+fn nobody(role: CgroupRole, own: usize) -> Identity {
     Identity {
         role,
         kind: Kind::Process,

@@ -8,12 +8,10 @@ use std::{
     net::IpAddr,
 };
 
-use super::{
-    classify::{Identity, Kind},
-    description::{
-        Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe,
-        Subject, Unit,
-    },
+use super::classify::{Identity, Kind};
+use crate::description::{
+    Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe, Subject,
+    Unit,
 };
 
 /// Most descriptions of what lives on the node; far above what a node runs.
@@ -57,7 +55,7 @@ pub enum Found<'a> {
 
 /// How a workload was told to be stopped, and how it is asked whether it is well.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Settings {
+pub struct StopSettings {
     /// Seconds from the beginning of the stop (of a pod: its deletion) to SIGKILL.
     pub grace_seconds: Option<f64>,
     /// What runs before the stop signal.
@@ -78,28 +76,28 @@ pub struct Settings {
 
 impl Found<'_> {
     /// How it was told to be stopped.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> StopSettings {
         match self {
-            Self::Pod(pod, container) => Settings {
+            Self::Pod(pod, container) => StopSettings {
                 grace_seconds: pod.grace_seconds,
                 prestop: container.and_then(|container| container.prestop.clone()),
                 stop_signal: container.and_then(|container| container.stop_signal),
                 prestop_known: container.is_some(),
                 probes: pod.probes.clone(),
                 hosts: pod.hosts.clone(),
-                ..Settings::default()
+                ..StopSettings::default()
             },
-            Self::Container(container) => Settings {
+            Self::Container(container) => StopSettings {
                 grace_seconds: container.grace_seconds,
                 stop_signal: container.stop_signal,
                 compose: container.project.is_some() && container.service.is_some(),
-                ..Settings::default()
+                ..StopSettings::default()
             },
-            Self::Unit(unit) => Settings {
+            Self::Unit(unit) => StopSettings {
                 grace_seconds: unit.grace_seconds,
                 stop_signal: unit.stop_signal,
                 kill_mode: unit.kill_mode.clone(),
-                ..Settings::default()
+                ..StopSettings::default()
             },
         }
     }

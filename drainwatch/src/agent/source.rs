@@ -24,13 +24,13 @@ pub trait Source {
     /// TCP resets by cgroup.
     fn resets(&mut self) -> Vec<Resets>;
     /// From now on this cgroup reports.
-    fn drain_cgroup(&mut self, cgroup: u64);
+    fn mark_cgroup(&mut self, cgroup: u64);
     /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
-    fn stop_signal(&mut self, cgroup: u64, signal: u32);
+    fn watch_stop_signal(&mut self, cgroup: u64, signal: u32);
     /// This cgroup need not report any more, as far as the events up to `until_ns` say.
-    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64);
+    fn unmark_cgroup(&mut self, cgroup: u64, until_ns: u64);
     /// This process need not report any more, as far as the events up to `until_ns` say.
-    fn stop_process(&mut self, pid: u32, until_ns: u64);
+    fn unmark_process(&mut self, pid: u32, until_ns: u64);
     /// CPU time of a cgroup so far, in µs.
     fn cpu_used_us(&self, cgroup: u64) -> Option<u64>;
     /// Monotonic clock (ns) and wall clock (ns since the epoch), read together.
@@ -77,17 +77,17 @@ impl Source for Live {
     fn resets(&mut self) -> Vec<Resets> {
         self.kernel.resets()
     }
-    fn drain_cgroup(&mut self, cgroup: u64) {
-        self.kernel.drain_cgroup(cgroup);
+    fn mark_cgroup(&mut self, cgroup: u64) {
+        self.kernel.mark_cgroup(cgroup);
     }
-    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
-        self.kernel.stop_signal(cgroup, signal);
+    fn watch_stop_signal(&mut self, cgroup: u64, signal: u32) {
+        self.kernel.watch_stop_signal(cgroup, signal);
     }
-    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
-        self.kernel.stop_cgroup(cgroup, until_ns);
+    fn unmark_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+        self.kernel.unmark_cgroup(cgroup, until_ns);
     }
-    fn stop_process(&mut self, pid: u32, until_ns: u64) {
-        self.kernel.stop_process(pid, until_ns);
+    fn unmark_process(&mut self, pid: u32, until_ns: u64) {
+        self.kernel.unmark_process(pid, until_ns);
     }
     fn cpu_used_us(&self, cgroup: u64) -> Option<u64> {
         self.kernel.cpu_used_us(cgroup)

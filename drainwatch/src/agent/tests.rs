@@ -67,23 +67,23 @@ impl Source for Script {
     fn resets(&mut self) -> Vec<Resets> {
         Vec::new()
     }
-    fn drain_cgroup(&mut self, cgroup: u64) {
-        self.told.borrow_mut().push(format!("drain cgroup {cgroup}"));
+    fn mark_cgroup(&mut self, cgroup: u64) {
+        self.told.borrow_mut().push(format!("mark cgroup {cgroup}"));
     }
-    fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+    fn watch_stop_signal(&mut self, cgroup: u64, signal: u32) {
         self.told
             .borrow_mut()
-            .push(format!("stop signal {signal} of {cgroup}"));
+            .push(format!("watch for signal {signal} of {cgroup}"));
     }
-    fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+    fn unmark_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.told
             .borrow_mut()
-            .push(format!("stop cgroup {cgroup} until {until_ns}"));
+            .push(format!("unmark cgroup {cgroup} until {until_ns}"));
     }
-    fn stop_process(&mut self, pid: u32, until_ns: u64) {
+    fn unmark_process(&mut self, pid: u32, until_ns: u64) {
         self.told
             .borrow_mut()
-            .push(format!("stop process {pid} until {until_ns}"));
+            .push(format!("unmark process {pid} until {until_ns}"));
     }
     fn cpu_used_us(&self, _: u64) -> Option<u64> {
         None
@@ -256,16 +256,16 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
         Effect::Finished(Box::new(report("r3", "/svc", Verdict::Severed))),
         1,
     );
-    agent.apply(Effect::DrainCgroup { cgroup: 6 }, 1);
-    agent.apply(Effect::StopCgroup { cgroup: 7 }, 1);
+    agent.apply(Effect::MarkCgroup { cgroup: 6 }, 1);
+    agent.apply(Effect::UnmarkCgroup { cgroup: 7 }, 1);
     agent.apply(
-        Effect::StopSignal {
+        Effect::WatchStopSignal {
             cgroup: 9,
             signal: 10,
         },
         1,
     );
-    agent.apply(Effect::StopProcess { pid: 8 }, 1);
+    agent.apply(Effect::UnmarkProcess { pid: 8 }, 1);
     let asked = async {
         assert_eq!(handle.list(Filter::default()).await.unwrap().ids(), ["r1", "r3"]);
         assert!(matches!(handle.get("r3").await.unwrap(), Lookup::Found(json) if json.contains("severed")));
@@ -281,10 +281,10 @@ async fn given_effects_when_applied_then_reports_metrics_and_kernel_each_get_the
     agent.run(asked).await;
     let told = told.borrow();
     for call in [
-        "drain cgroup 6",
-        "stop signal 10 of 9",
-        "stop cgroup 7 until 0",
-        "stop process 8 until 0",
+        "mark cgroup 6",
+        "watch for signal 10 of 9",
+        "unmark cgroup 7 until 0",
+        "unmark process 8 until 0",
     ] {
         assert!(told.contains(&call.into()), "{call}");
     }
@@ -383,8 +383,7 @@ async fn given_no_loop_when_asked_then_it_is_stuck() {
 #[tokio::test]
 async fn given_an_origin_when_the_agent_starts_then_what_is_older_waits_for_its_names() {
     let tape = Written::default();
-    let (tellers, names) =
-        crate::names::Teller::channel(&[drainwatch_core::workload::description::Origin::Docker]);
+    let (tellers, names) = crate::names::Teller::channel(&[drainwatch_core::description::Origin::Docker]);
     let options = Options {
         tape: Some(Box::new(tape.clone())),
         names: Some(names),

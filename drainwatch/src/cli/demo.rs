@@ -32,7 +32,7 @@ use crate::{
     outlets::{listing::Filter, questions::Handle},
 };
 use server::Specimen;
-use traffic::{Clients, Seen};
+use traffic::{Account, Clients};
 
 /// Late arrivals are none of the demo's.
 const LINGER: Duration = Duration::from_millis(300);
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// What one of the two servers showed.
 struct Act {
     report: Report,
-    seen: Seen,
+    seen: Account,
 }
 
 /// Runs the demo and prints both reports.
@@ -194,7 +194,7 @@ fn agrees(act: &Act) -> bool {
 }
 
 fn verdict(act: &Act) -> String {
-    let Seen {
+    let Account {
         sent,
         answered,
         cut,

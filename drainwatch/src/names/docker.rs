@@ -23,9 +23,9 @@ use bollard::{
     models::EventMessage,
     query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder},
 };
-use drainwatch_core::workload::{
+use drainwatch_core::{
     description::{Container, Description, Origin, Subject},
-    text::shown_name,
+    workload::text::shown_name,
 };
 use futures_util::StreamExt as _;
 

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 
 pub use client::{Connection, Options};
-use drainwatch_core::workload::description::Origin;
+use drainwatch_core::description::Origin;
 pub use owners::{Owned, Owners, of_owner};
 pub use pod::controlling;
 pub use watch::tell;

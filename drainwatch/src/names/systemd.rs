@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::workload::{
+use drainwatch_core::{
     description::{Description, Origin, Subject, Unit},
-    text::shown_name,
+    workload::text::shown_name,
 };
 use futures_util::StreamExt as _;
 use tokio::net::UnixStream;

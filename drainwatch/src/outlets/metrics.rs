@@ -13,11 +13,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use drainwatch_core::{
     class::Classes,
+    description::Origin,
     event::{Event, EventKind},
     recommend::{self, Measured},
     report::{Configured, Report, Trigger, Workload},
     tracker::Effect,
-    workload::description::Origin,
 };
 use prometheus::{Encoder, TextEncoder};
 
@@ -197,12 +197,12 @@ impl Metrics {
             Effect::Finished(report) => self.finished(report, now_ns),
             Effect::WorkloadConfigured { workload, configured } => self.configured(workload, configured),
             Effect::Unresolved { origin } => *self.unresolved.entry(*origin).or_default() += 1,
-            Effect::StopSignal { .. }
+            Effect::WatchStopSignal { .. }
             | Effect::Updated(_)
             | Effect::Discarded { .. }
-            | Effect::DrainCgroup { .. }
-            | Effect::StopCgroup { .. }
-            | Effect::StopProcess { .. } => {}
+            | Effect::MarkCgroup { .. }
+            | Effect::UnmarkCgroup { .. }
+            | Effect::UnmarkProcess { .. } => {}
         }
     }
 

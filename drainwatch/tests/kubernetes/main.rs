@@ -15,8 +15,8 @@ use drainwatch::names::{
     kubernetes::{self, Options, Owners},
 };
 use drainwatch_core::{
+    description::{Description, Origin, Pod, Subject},
     event::EventKind,
-    workload::description::{Description, Origin, Pod, Subject},
 };
 use server::Server;
 use tokio::{sync::mpsc, time::Instant};

@@ -7,7 +7,7 @@ use super::{
     server::{Fault, Server, WATCH},
 };
 use drainwatch::names::kubernetes::Options;
-use drainwatch_core::workload::description::MOST_CONTAINERS;
+use drainwatch_core::description::MOST_CONTAINERS;
 use std::{collections::BTreeSet, time::Duration};
 
 /// The line of the recording at which faults happen: a pod of the new generation gets its container.

@@ -38,7 +38,7 @@ pub fn page() -> String {
             "drainwatch-core/src/class.rs",
             "drainwatch-core/src/event.rs",
             "drainwatch-core/src/exchange.rs",
-            "drainwatch-core/src/workload/description.rs",
+            "drainwatch-core/src/description.rs",
         ],
         &[("VERSION", constant)],
     );

@@ -5,10 +5,10 @@ use super::{
     scene::{Scene, WALL_MS, answered, process, unanswered},
 };
 use crate::{
+    description::{Container, Description, Origin, Pod, Unit},
     event::{Disposition, End, EventKind, Process},
     report::{Finding, FindingCode, Report},
-    tracker::episode::{SIGKILL, SIGTERM},
-    workload::description::{Container, Description, Origin, Pod, Unit},
+    tracker::episode::signals::{SIGKILL, SIGTERM},
 };
 
 fn finding(report: &Report, code: FindingCode) -> (&str, &str) {

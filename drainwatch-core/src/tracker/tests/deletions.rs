@@ -5,10 +5,10 @@ use super::{
     scene::{Scene, WALL_MS, answered, codes, unanswered},
 };
 use crate::{
+    description::{Description, Pod, Subject},
     event::{End, EventKind},
     report::{FindingCode, Report},
     tracker::Effect,
-    workload::description::{Description, Pod, Subject},
 };
 
 fn deleted(wall_ms: i64) -> Description {
@@ -28,8 +28,8 @@ fn serving() -> Scene {
 
 fn marked(effects: &[Effect]) -> Vec<(u64, bool)> {
     let marks = effects.iter().filter_map(|effect| match effect {
-        Effect::DrainCgroup { cgroup } => Some((*cgroup, true)),
-        Effect::StopCgroup { cgroup } => Some((*cgroup, false)),
+        Effect::MarkCgroup { cgroup } => Some((*cgroup, true)),
+        Effect::UnmarkCgroup { cgroup } => Some((*cgroup, false)),
         _ => None,
     });
     marks.collect()

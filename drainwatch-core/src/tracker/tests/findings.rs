@@ -5,7 +5,7 @@ use crate::{
     event::{Connection, Disposition, End, EventKind, Process, Sender},
     exchange::{Exchange, ExchangeState, Protocol},
     report::{Finding, FindingCode, Report},
-    tracker::episode::{SIGKILL, SIGTERM},
+    tracker::episode::signals::{SIGKILL, SIGTERM},
 };
 
 fn summary(report: &Report, code: FindingCode) -> &str {

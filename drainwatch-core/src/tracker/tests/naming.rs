@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::scene::{Scene, process, unanswered};
 use crate::{
+    description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
     event::{End, EventKind, Process},
     report::{Report, Workload},
     tracker::{Effect, naming::NAME_WITHIN_NS},
-    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
 };
 
 pub const UID: &str = "6cf8b6d2-1f2c-4b52-9e0c-3d4a5b6c7d8e";
@@ -451,7 +451,7 @@ fn a_stop_signal_of_ones_own_is_asked_for_in_every_cgroup_of_the_workload() {
     };
     let asked = |effects: &[Effect]| -> Vec<(u64, u32)> {
         let asked = effects.iter().filter_map(|effect| match effect {
-            Effect::StopSignal { cgroup, signal } => Some((*cgroup, *signal)),
+            Effect::WatchStopSignal { cgroup, signal } => Some((*cgroup, *signal)),
             _ => None,
         });
         asked.collect()
@@ -520,12 +520,12 @@ fn ten_thousand_pods_come_and_go_and_nothing_is_left_of_them() {
     assert_eq!(count(&scene.effects), 0);
     assert!(most < 10, "no more than what is in its linger: {most}");
     assert_eq!(scene.tracker.next_deadline(), None);
-    let tracker = &scene.tracker;
+    let announcements = &scene.tracker.announcements;
     assert_eq!(
         (
-            tracker.seen_pods.len(),
-            tracker.waiting.len(),
-            tracker.seen.iter().count()
+            announcements.pods(),
+            announcements.waiting(),
+            announcements.with_cgroup()
         ),
         (0, 0, 0)
     );

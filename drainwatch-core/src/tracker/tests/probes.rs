@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     class::Classes,
+    description::{Description, Pod, Probe},
     event::{Connection, End, EventKind},
     exchange::{Exchange, ExchangeState, Operation},
     report::{Cause, FindingCode, Outcomes, Report, Verdict},
     tracker::{Effect, Tracker, TrackerConfig},
-    workload::description::{Description, Pod, Probe},
 };
 
 /// The same request, asked by a known prober.

@@ -10,11 +10,11 @@ use super::{
     sub_cgroups::{CONTAINER, INIT, UNIT, WORKER, container, container_path},
 };
 use crate::{
+    description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     exchange::{Exchange, ExchangeState, Operation},
     report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
     tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
-    workload::description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
 };
 
 /// Of the scene, and one that nobody told of.
@@ -425,7 +425,7 @@ proptest! {
         // A process of a shared cgroup is known as long as it may listen there.
         let left = instances(&effects).into_iter().find(|(workload, count)| workload.kind != "process" && *count != 0);
         prop_assert_eq!(left, None);
-        prop_assert!(tracker.waiting.is_empty() && tracker.seen_pods.is_empty());
+        prop_assert_eq!((tracker.announcements.waiting(), tracker.announcements.pods()), (0, 0));
         prop_assert_eq!(format!("{:?}", tracker.deletions), format!("{:?}", Deletions::default()));
     }
 
@@ -434,7 +434,7 @@ proptest! {
         let mut tracker = container().tracker;
         for event in &events {
             tracker.observe(event);
-            let waits = tracker.naming_due().map(|due| due.saturating_sub(tracker.now_ns));
+            let waits = tracker.announcements.due_ns().map(|due| due.saturating_sub(tracker.now_ns));
             prop_assert!(waits.is_none_or(|ns| ns > 0 && ns <= NAME_WITHIN_NS), "{:?}", waits);
             if let Some(at_ns) = tracker.next_deadline() {
                 prop_assert!(at_ns > tracker.now_ns, "at once, again and again: {:?}", event);
@@ -455,10 +455,10 @@ proptest! {
                 _ => {}
             }
         }
-        for episode in tracker.episodes.values().filter(|episode| episode.reportable()) {
+        for episode in tracker.episodes.iter().filter(|episode| episode.is_reportable()) {
             let now = episode.report(&tracker.config.node, None);
-            prop_assert_eq!(last.get(&episode.id), Some(&now));
-            prop_assert!(tracker.end_due(episode) > tracker.now_ns, "it is over");
+            prop_assert_eq!(last.get(episode.telling().id()), Some(&now));
+            prop_assert!(episode.end_due_ns(tracker.config.linger_ns) > tracker.now_ns, "it is over");
         }
     }
 
@@ -475,7 +475,7 @@ proptest! {
         });
         let effects = run(&events);
         let stopped: Vec<u64> = effects.iter().filter_map(|effect| match effect {
-            Effect::StopCgroup { cgroup } => Some(*cgroup),
+            Effect::UnmarkCgroup { cgroup } => Some(*cgroup),
             _ => None,
         }).collect();
         for signal in signalled {
@@ -486,8 +486,8 @@ proptest! {
         let mut asked = BTreeSet::new();
         for effect in &effects {
             match effect {
-                Effect::DrainCgroup { cgroup } => drop(asked.insert(*cgroup)),
-                Effect::StopCgroup { cgroup } => drop(asked.remove(cgroup)),
+                Effect::MarkCgroup { cgroup } => drop(asked.insert(*cgroup)),
+                Effect::UnmarkCgroup { cgroup } => drop(asked.remove(cgroup)),
                 _ => {}
             }
         }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use crate::{
+    description::{Description, Origin, Subject},
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     report::{Cause, FindingCode, Report},
-    tracker::{Effect, Tracker, TrackerConfig, episode},
-    workload::description::{Description, Origin, Subject},
+    tracker::{Effect, Tracker, TrackerConfig, episode::signals},
 };
 
 /// cgroup of everything that says nothing else: `/web`.
@@ -253,11 +253,11 @@ impl Scene {
 
     /// SIGTERM that meets a handler.
     pub fn term(&mut self, at: u64, target: &Process) {
-        self.send(at, episode::SIGTERM, target, Disposition::Handled);
+        self.send(at, signals::SIGTERM, target, Disposition::Handled);
     }
 
     pub fn kill(&mut self, at: u64, target: &Process) {
-        self.send(at, episode::SIGKILL, target, Disposition::Default);
+        self.send(at, signals::SIGKILL, target, Disposition::Default);
     }
 
     pub fn delivered(&mut self, at: u64, target: &Process, signal: u32) {

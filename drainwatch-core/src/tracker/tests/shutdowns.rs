@@ -8,7 +8,7 @@ use crate::{
     report::{Cause, Exit, FindingCode, Outcomes, Trigger, Verdict},
     tracker::{
         Effect,
-        episode::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
+        episode::signals::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
     },
 };
 
@@ -218,7 +218,7 @@ fn one_recycled_worker_is_a_worker_and_the_rest_of_the_cgroup_stops_reporting() 
     scene.exit(200, &worker, 0);
     scene.tick(350);
     assert_eq!(
-        scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }),
+        scene.count(|e| *e == Effect::UnmarkCgroup { cgroup: WEB }),
         1,
         "before it is over"
     );
@@ -236,7 +236,7 @@ fn one_recycled_worker_is_a_worker_and_the_rest_of_the_cgroup_stops_reporting() 
     );
     assert_eq!(report.exit.as_ref().map(|exit| exit.pid), Some(101));
     assert_eq!(report.workload.name, "/web");
-    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 101 }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 101 }), 1);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn signals_to_workers_first_and_to_the_master_then_are_one_shutdown_from_the_fir
         .iter()
         .take_while(|e| !matches!(e, Effect::Finished(_)));
     assert_eq!(
-        early.filter(|e| matches!(e, Effect::StopCgroup { .. })).count(),
+        early.filter(|e| matches!(e, Effect::UnmarkCgroup { .. })).count(),
         0
     );
 }
@@ -542,8 +542,8 @@ fn a_thread_dump_is_forgotten_with_all_that_was_said_of_it() {
     scene.tick(130_000);
     assert_eq!(scene.finish(), []);
     assert_eq!(scene.count(|e| matches!(e, Effect::Discarded { .. })), 1);
-    assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
-    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkCgroup { cgroup: WEB }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 100 }), 1);
     assert_eq!(
         scene.count(|e| matches!(e, Effect::Drained { .. })),
         0,
@@ -593,7 +593,7 @@ fn a_restart_in_the_same_cgroup_ends_the_last_life_and_is_no_part_of_it() {
         "{effects:#?}"
     );
     assert!(
-        !effects.contains(&Effect::StopCgroup { cgroup: WEB }),
+        !effects.contains(&Effect::UnmarkCgroup { cgroup: WEB }),
         "{effects:#?}"
     );
     scene.exit(800, &third, 0);
@@ -676,7 +676,7 @@ fn in_a_login_session_what_has_nothing_to_do_with_requests_makes_no_report() {
         0
     );
     assert_eq!(
-        scene.count(|e| *e == Effect::StopCgroup { cgroup: SESSION }),
+        scene.count(|e| *e == Effect::UnmarkCgroup { cgroup: SESSION }),
         2,
         "at once, and at its end"
     );
@@ -762,7 +762,7 @@ fn updates_are_few_however_many_requests_drain() {
 #[test]
 fn more_shutdowns_than_are_kept_lose_no_report() {
     let mut scene = Scene::new();
-    let count = u32::try_from(super::super::beginnings::EPISODES).unwrap() + 10;
+    let count = u32::try_from(super::super::episodes::EPISODES).unwrap() + 10;
     for pid in 0..count {
         let cgroup = 1000 + u64::from(pid);
         scene.push(
@@ -841,7 +841,7 @@ fn the_process_that_closed_a_listener_is_let_go_even_if_nobody_signalled_it() {
     scene.died(100, &web, 11);
     scene.unlisten(101, &web, 80);
     scene.emptied(102);
-    let stopped = |e: &Effect| *e == Effect::StopProcess { pid: 100 };
+    let stopped = |e: &Effect| *e == Effect::UnmarkProcess { pid: 100 };
     assert_eq!(scene.count(stopped), 0, "its port matters until the linger ends");
     scene.report();
     assert_eq!(scene.count(stopped), 1);
@@ -853,7 +853,7 @@ fn the_process_that_closed_a_listener_outside_of_any_shutdown_is_let_go_at_once(
     let web = process(100).serving();
     scene.listen(10, &web, 80);
     scene.unlisten(101, &web, 80);
-    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 100 }), 1);
 }
 
 #[test]
@@ -866,7 +866,7 @@ fn every_process_that_was_marked_is_let_go_however_many_they_were() {
     }
     scene.emptied(200);
     scene.report();
-    assert_eq!(scene.count(|e| matches!(e, Effect::StopProcess { .. })), 3000);
+    assert_eq!(scene.count(|e| matches!(e, Effect::UnmarkProcess { .. })), 3000);
 }
 
 #[test]
@@ -875,8 +875,8 @@ fn a_signal_to_a_process_that_has_ended_begins_nothing_and_leaves_no_mark() {
     let zombie = process(100).exiting();
     scene.send(100, 15, &zombie, Disposition::Default);
     assert_eq!(scene.finish(), []);
-    assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
-    assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 100 }), 1);
+    assert_eq!(scene.count(|e| *e == Effect::UnmarkCgroup { cgroup: WEB }), 1);
 }
 
 #[test]
@@ -904,8 +904,8 @@ fn marks_whose_signal_was_lost_go_when_the_process_has_ended() {
         scene.push(50, EventKind::EventsLost { count: 1 });
         scene.died(100, &web, 15);
         scene.finish();
-        assert_eq!(scene.count(|e| *e == Effect::StopProcess { pid: 100 }), 1);
-        assert_eq!(scene.count(|e| *e == Effect::StopCgroup { cgroup: WEB }), 1);
+        assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 100 }), 1);
+        assert_eq!(scene.count(|e| *e == Effect::UnmarkCgroup { cgroup: WEB }), 1);
     }
 }
 

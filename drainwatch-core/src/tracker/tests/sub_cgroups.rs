@@ -6,7 +6,7 @@ use crate::{
     report::{Cause, FindingCode, Report, Trigger, Verdict, Workload},
     tracker::{
         Effect,
-        episode::{SIGKILL, SIGTERM},
+        episode::signals::{SIGKILL, SIGTERM},
     },
 };
 
@@ -46,7 +46,7 @@ fn emptied(scene: &mut Scene, at: u64, cgroup: u64) -> Vec<Effect> {
 
 fn drained(effects: &[Effect]) -> Vec<u64> {
     let drained = effects.iter().filter_map(|effect| match effect {
-        Effect::DrainCgroup { cgroup } => Some(*cgroup),
+        Effect::MarkCgroup { cgroup } => Some(*cgroup),
         _ => None,
     });
     drained.collect()
@@ -54,7 +54,7 @@ fn drained(effects: &[Effect]) -> Vec<u64> {
 
 fn stopped(effects: &[Effect]) -> Vec<u64> {
     let stopped = effects.iter().filter_map(|effect| match effect {
-        Effect::StopCgroup { cgroup } => Some(*cgroup),
+        Effect::UnmarkCgroup { cgroup } => Some(*cgroup),
         _ => None,
     });
     stopped.collect()

@@ -354,7 +354,7 @@ fn given_a_container_of_a_pod_then_its_pod_and_the_containers_own_cgroup_are_kno
         let identity = classify(&path);
         assert_eq!(
             (identity.role, identity.kind, identity.name.as_str()),
-            (Role::Known, Kind::Kubernetes, "4c01db0b339c"),
+            (CgroupRole::Known, Kind::Kubernetes, "4c01db0b339c"),
             "{path}"
         );
         assert_eq!(identity.container_id.as_deref(), Some(ID), "{path}");
@@ -374,7 +374,7 @@ fn given_any_other_workload_then_its_kind_name_id_and_own_cgroup_are_known() {
         let identity = classify(&path);
         assert_eq!(
             (identity.role, identity.kind, identity.name.as_str()),
-            (Role::Known, *kind, *name),
+            (CgroupRole::Known, *kind, *name),
             "{path}"
         );
         assert_eq!(
@@ -406,7 +406,7 @@ fn given_a_cgroup_of_no_known_shape_then_it_is_its_own_workload_and_its_path_the
         let identity = classify(&path);
         assert_eq!(
             (identity.role, identity.kind, identity.name.as_str()),
-            (Role::Bare, Kind::Cgroup, path.as_str())
+            (CgroupRole::Bare, Kind::Cgroup, path.as_str())
         );
         assert_eq!(identity.own(&path), path);
         assert!(!identity.is_shared());
@@ -442,7 +442,10 @@ fn given_a_cgroup_of_unrelated_processes_or_of_a_helper_then_each_process_is_on_
         "/system.slice/home.mount",
         "/system.slice/dev-sda2.swap",
     ];
-    for (shapes, role) in [(&shared[..], Role::Shared), (&helpers[..], Role::Helper)] {
+    for (shapes, role) in [
+        (&shared[..], CgroupRole::Shared),
+        (&helpers[..], CgroupRole::Helper),
+    ] {
         for shape in shapes {
             let path = path(shape);
             let identity = classify(&path);
@@ -585,7 +588,7 @@ proptest! {
             let own = identity.own(&path);
             prop_assert!(path.starts_with(own));
             // What is a workload's own cgroup is so by itself too.
-            if identity.role == Role::Known {
+            if identity.role == CgroupRole::Known {
                 prop_assert_eq!(classify(own), identity);
             }
         }

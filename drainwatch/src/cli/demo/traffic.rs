@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_millis(120);
 
 /// What the clients of one server saw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Seen {
+pub struct Account {
     /// Requests sent.
     pub sent: u64,
     /// Complete answers.
@@ -33,7 +33,7 @@ pub struct Seen {
 /// The clients of one server.
 pub struct Clients {
     under_way: JoinSet<bool>,
-    seen: Seen,
+    seen: Account,
 }
 
 impl Clients {
@@ -52,15 +52,15 @@ impl Clients {
         }
         Self {
             under_way,
-            seen: Seen {
+            seen: Account {
                 sent: REQUESTS,
-                ..Seen::default()
+                ..Account::default()
             },
         }
     }
 
     /// What they saw so far.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> Account {
         self.seen
     }
 
@@ -70,7 +70,7 @@ impl Clients {
     }
 
     /// Waits for all; those that come from now on come after the stop signal.
-    pub async fn finished(&mut self) -> Seen {
+    pub async fn finished(&mut self) -> Account {
         let before = self.seen.answered;
         while self.next().await {}
         self.seen.after_stop = self.seen.answered - before;

@@ -1,4 +1,5 @@
 use drainwatch_core::{
+    description::Origin,
     event::Role,
     exchange::{Evidence, Protocol},
     report::{
@@ -6,7 +7,6 @@ use drainwatch_core::{
         SeveredRequest, Verdict,
     },
     testing::report as empty,
-    workload::description::Origin,
 };
 
 use super::*;

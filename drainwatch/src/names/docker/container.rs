@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventActor};
-use drainwatch_core::workload::{
+use drainwatch_core::{
     description::{Container, Origin},
-    text::shown_name,
+    workload::text::shown_name,
 };
 use nix::libc::SIGTERM;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use drainwatch_core::workload::{
+use drainwatch_core::{
     description::{MOST_CONTAINERS, Pod, PodContainer, PreStop},
-    text::shown_name,
+    workload::text::shown_name,
 };
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, EphemeralContainer, Lifecycle, Pod as ApiPod},

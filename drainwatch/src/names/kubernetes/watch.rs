@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use drainwatch_core::workload::description::{Description, Pod, Subject};
+use drainwatch_core::description::{Description, Pod, Subject};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod as ApiPod};
 use kube::{

@@ -1,8 +1,8 @@
 //! What the manager says of its units.
 
-use drainwatch_core::workload::{
+use drainwatch_core::{
     description::Unit,
-    text::{shown_name, shown_path, unescape},
+    workload::text::{shown_name, shown_path, unescape},
 };
 use procfs::process::Process;
 use zbus::{

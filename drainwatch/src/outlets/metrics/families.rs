@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use drainwatch_core::{
+    description::Origin,
     report::{Cause, FindingCode, Trigger, Verdict},
-    workload::description::Origin,
 };
 use prometheus::{
     Gauge, GaugeVec, IntGauge, Opts, Registry,

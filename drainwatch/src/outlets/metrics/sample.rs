@@ -2,11 +2,11 @@
 
 use drainwatch_core::{
     class::Classes,
+    description::Origin,
     event::{Event, EventKind},
     recommend::Measured,
     report::{Configured, Workload},
     tracker::Effect,
-    workload::description::Origin,
 };
 
 use super::{Labels, Metrics, Scrape};

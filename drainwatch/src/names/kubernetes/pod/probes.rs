@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use drainwatch_core::{
+    description::{MOST_PROBES, Probe},
     reading::shown_path,
-    workload::description::{MOST_PROBES, Probe},
 };
 use k8s_openapi::{
     api::core::v1::{Container, Pod as ApiPod, Probe as ApiProbe},

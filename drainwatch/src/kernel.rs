@@ -1,4 +1,6 @@
-//! The kernel side: offsets, programs, ring, seeds. The only module with `unsafe`.
+//! The room of the kernel side: offsets, programs, ring, seeds; the ring's bytes become facts. The only room with `unsafe`.
+//!
+//! May not enter: protocols, names, reports. A fact says what the kernel saw, and what it means is found out above.
 //!
 //! [`Kernel::start`] loads and attaches; [`Kernel::next_facts`] waits for the ring and decodes.
 #![allow(
@@ -269,16 +271,16 @@ impl Kernel {
     }
 
     /// From now on this cgroup reports, as if a process in it had been sent a stop signal.
-    pub fn drain_cgroup(&mut self, cgroup: u64) {
+    pub fn mark_cgroup(&mut self, cgroup: u64) {
         let (now, _) = Self::clocks();
-        if let Err(error) = self.mark_cgroup(cgroup, now) {
+        if let Err(error) = self.set_mark(cgroup, now) {
             debug!(cgroup, %error, "a cgroup that shuts down does not report");
             self.unmarked += 1;
         }
     }
 
     /// The entry first, then the time of the mark, as the programs do: see `maps::mark`.
-    fn mark_cgroup(&mut self, cgroup: u64, now: u64) -> Result<(), MapError> {
+    fn set_mark(&mut self, cgroup: u64, now: u64) -> Result<(), MapError> {
         let mut map = aya::maps::HashMap::<_, u64, Draining>::try_from(self.map_mut("DRAINING_CGROUPS")?)?;
         if map.get(&cgroup, 0).is_err() {
             // Older than any event: ours to take back at any time, unless a signal renews it.
@@ -296,7 +298,7 @@ impl Kernel {
     }
 
     /// In this cgroup this signal is a stop signal too, as long as the cgroup lives.
-    pub fn stop_signal(&mut self, cgroup: u64, signal: u32) {
+    pub fn watch_stop_signal(&mut self, cgroup: u64, signal: u32) {
         // The programs know of 63 signals, as the setting does.
         let Some(mask) = 1u64.checked_shl(signal).filter(|_| signal > 0) else {
             return;
@@ -339,14 +341,14 @@ impl Kernel {
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that
     /// did it is still on its way through the ring.
-    pub fn stop_cgroup(&mut self, cgroup: u64, until_ns: u64) {
+    pub fn unmark_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.unmark::<u64>("DRAINING_CGROUPS", &cgroup, until_ns);
         self.quieten();
     }
 
-    /// This process need not report any more, as with [`Kernel::stop_cgroup`]; the ports that it had closed
+    /// This process need not report any more, as with [`Kernel::unmark_cgroup`]; the ports that it had closed
     /// until then are forgotten.
-    pub fn stop_process(&mut self, pid: u32, until_ns: u64) {
+    pub fn unmark_process(&mut self, pid: u32, until_ns: u64) {
         self.unmark::<u32>("DRAINING_PROCESSES", &pid, until_ns);
         for port in self.closed_ports(|state| state.tgid == pid && state.closed_ns <= until_ns) {
             self.remove::<PortKey, PortState>("PORTS", &port);

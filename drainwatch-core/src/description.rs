@@ -2,7 +2,7 @@
 //!
 //! A description is for one pod, one container or one unit, and comes as an event of its own, before,
 //! during or after the workload's life. Everything in it was chosen by other people: whoever makes one
-//! bounds it with [`super::text::shown_name`], and the number of containers with [`MOST_CONTAINERS`].
+//! bounds it with [`crate::workload::text::shown_name`], and the number of containers with [`MOST_CONTAINERS`].
 
 use std::net::IpAddr;
 

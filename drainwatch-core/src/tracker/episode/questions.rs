@@ -1,0 +1,190 @@
+//! What is asked of a shutdown: nothing here changes it.
+
+use super::{
+    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Members, OVERDUE_NS, OwnListeners, STOP_SIGNAL_NS, Scope,
+    Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
+};
+use crate::tracker::marks::Marks;
+
+impl Episode {
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The workload's own cgroup.
+    pub fn cgroup(&self) -> u64 {
+        self.cgroup
+    }
+
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// How its workload was told to be stopped.
+    pub fn settings(&self) -> Option<&StopSettings> {
+        self.settings.as_ref()
+    }
+
+    /// Writes its times.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    pub fn last_activity_ns(&self) -> u64 {
+        self.last_activity_ns
+    }
+
+    /// When its last process, or the last of those it is about, was gone.
+    pub fn gone_ns(&self) -> Option<u64> {
+        self.progress.gone_ns
+    }
+
+    /// Something ended: it is a shutdown and not a signal that stopped nothing.
+    pub fn is_confirmed(&self) -> bool {
+        self.progress.confirmed
+    }
+
+    /// It is of the whole workload only if the cgroup empties, which it has not done.
+    pub fn is_only_presumed(&self) -> bool {
+        self.presumed && !self.progress.emptied
+    }
+
+    /// Whether its pod counted as ready at the first stop signal.
+    pub fn ready_at_stop(&self) -> Option<bool> {
+        self.in_pod.ready_at_stop
+    }
+
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// In a shared cgroup the process that was stopped is the main one: its children come after it.
+    pub(super) fn wants_main(&self) -> bool {
+        self.scope == Scope::Process && self.members.main().is_none()
+    }
+
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    pub fn first_stop(&self) -> Option<Stop> {
+        self.signals.first_stop()
+    }
+
+    /// The OOM killer chose one of its processes.
+    pub fn is_oom(&self) -> bool {
+        self.oom
+    }
+
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    pub fn listeners(&self) -> &OwnListeners {
+        &self.listeners
+    }
+
+    pub fn cpu(&self) -> &CpuUse {
+        &self.cpu
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether events were lost while it went on, and how many.
+    pub fn lost(&self) -> u64 {
+        self.events_lost
+    }
+
+    pub fn telling(&self) -> &Telling {
+        &self.telling
+    }
+
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// When the rest of the cgroup may stop reporting.
+    pub fn unmark_ns(&self) -> Option<u64> {
+        self.unmark_ns
+    }
+
+    /// Whether its workload's counters are to be told something.
+    pub fn has_pending(&self) -> bool {
+        self.tally.has_pending()
+    }
+
+    /// When its pod's deletion was asked for. Of one worker of many that says nothing.
+    pub fn deleted_ns(&self) -> Option<u64> {
+        self.in_pod.deleted_ns.filter(|_| self.scope != Scope::Worker)
+    }
+
+    /// The stop signal after which arrivals mean that traffic was not moved away in time. Of one worker
+    /// of many they mean nothing: the others take them.
+    pub fn arrivals_after(&self) -> Option<u64> {
+        self.first_stop()
+            .filter(|_| self.scope != Scope::Worker)
+            .map(|stop| stop.at_ns)
+    }
+
+    /// From when its lag counts: the deletion, where that is known, else the stop signal.
+    pub fn lag_from(&self) -> Option<u64> {
+        self.deleted_ns().or_else(|| self.arrivals_after())
+    }
+
+    /// When it ends if nothing more happens.
+    pub fn end_due_ns(&self, linger_ns: u64) -> u64 {
+        let (from, wait) = match (self.progress.gone_ns, self.progress.confirmed) {
+            (Some(gone), _) => (gone, linger_ns),
+            (None, true) => (self.last_activity_ns, OVERDUE_NS),
+            (None, false) => {
+                let wait = if self.signals.are_mild() {
+                    MILD_SIGNAL_NS
+                } else {
+                    STOP_SIGNAL_NS
+                };
+                (self.signals.last_stop_ns().unwrap_or(self.started_ns), wait)
+            }
+        };
+        from.saturating_add(wait)
+    }
+
+    /// Whether a report is worth making of it.
+    pub fn is_reportable(&self) -> bool {
+        let served = self.members.any(|member| member.process().served);
+        let called = self.members.any(|member| member.process().called);
+        let requests = self.tally.any();
+        if self.is_sandbox() && !(served || called || requests) {
+            return false;
+        }
+        let signalled = self.first_stop().is_some();
+        let killed = || self.members.first_kill().is_some();
+        match self.scope {
+            Scope::Workload => {
+                let unasked = !signalled && !killed() && !self.oom;
+                let fine = || {
+                    self.members
+                        .all(|m| m.exit().is_none_or(|ended| ended.code == Some(0)))
+                };
+                !(unasked && fine()) || served || called || requests
+            }
+            // What neither served nor called can have cut nothing: a helper, a probe, a `sleep`.
+            Scope::Worker => served || requests || (called && signalled),
+            Scope::Process => {
+                served || requests || ((signalled || killed()) && (called || self.tally.is_touched()))
+            }
+        }
+    }
+
+    /// The container that holds a pod's namespaces: no workload of anybody's. Its program is `pause` wherever
+    /// it comes from.
+    fn is_sandbox(&self) -> bool {
+        let pause = || self.members.all(|member| member.process().comm == "pause");
+        self.in_pod.unlisted || (self.workload.kind == "kubernetes" && pause())
+    }
+}

@@ -1,0 +1,125 @@
+//! How the drain went, and what cut it.
+
+use super::{Examined, count, finding};
+use crate::{
+    report::{Finding, FindingCode},
+    tracker::{clock::human, episode::Member},
+};
+
+impl Examined<'_> {
+    pub(super) fn exit_without_drain(&self) -> Option<Finding> {
+        let cut = self.episode.tally().cut_by_exit();
+        let stop_ns = self.stop_ns.filter(|_| cut > 0 && self.handled)?;
+        // Refused and late ones are not outstanding requests; they are counted elsewhere.
+        let exit = self
+            .members()
+            .filter(|m| m.handles() || m.process().served)
+            .filter_map(Member::exit)
+            .min_by_key(|e| e.at_ns);
+        let after = match exit {
+            Some(exit) => format!(
+                "exited {} after the stop signal",
+                human(exit.at_ns.saturating_sub(stop_ns))
+            ),
+            None => "closed connections after the stop signal".to_owned(),
+        };
+        finding(
+            FindingCode::ExitWithoutDrain,
+            format!(
+                "It handled the stop signal and {after}, with {} outstanding.",
+                count(cut, "request")
+            ),
+            "On the stop signal stop accepting, wait for the requests in flight, and exit only then.",
+        )
+    }
+
+    pub(super) fn killed_mid_drain(&self) -> Option<Finding> {
+        let cut = self.episode.tally().cut_by_kill();
+        let (_, grace) = self.killed.filter(|_| cut > 0 && self.handled)?;
+        let outcomes = self.episode.tally().outcomes();
+        let drained = match outcomes.drained {
+            0 => "none had finished by then".to_owned(),
+            n => format!(
+                "{n} had finished, the longest after {}",
+                human(self.episode.tally().longest_drained_ns())
+            ),
+        };
+        finding(
+            FindingCode::KilledMidDrain,
+            format!(
+                "SIGKILL came {} after the stop signal{} and severed {}; {drained}{}.",
+                human(grace),
+                self.after_deletion(self.killed.map(|(at_ns, _)| at_ns)),
+                count(cut, "request"),
+                self.advice.grace_period()
+            ),
+            self.advice.grace(&human(grace)).unwrap_or_else(|| format!(
+                "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or bound its requests to less.",
+                human(grace)
+            )),
+        )
+    }
+
+    pub(super) fn hung_on_idle_connections(&self) -> Option<Finding> {
+        let tally = self.episode.tally();
+        let (kill_ns, grace) = self.killed?;
+        let closed = self
+            .episode
+            .listeners()
+            .closed_ns()
+            .is_some_and(|at_ns| at_ns <= kill_ns);
+        if !self.handled || !closed || self.episode.listeners().open_at_kill() > 0 {
+            return None;
+        }
+        if tally.cut_by_kill() > 0 || tally.idle_when_killed() == 0 {
+            return None;
+        }
+        finding(
+            FindingCode::HungOnIdleConnections,
+            format!(
+                "Nothing was outstanding, but {} kept it until SIGKILL came {} after the stop signal.",
+                count(tally.idle_when_killed(), "idle keep-alive connection"),
+                human(grace)
+            ),
+            "Close idle keep-alive connections on the stop signal, and answer the last requests with `Connection: close`.",
+        )
+    }
+
+    pub(super) fn kept_accepting(&self) -> Option<Finding> {
+        let open = self.episode.listeners().open_at_kill();
+        let (_, grace) = self.killed.filter(|_| open > 0 && self.handled)?;
+        finding(
+            FindingCode::KeptAccepting,
+            format!(
+                "{} still open when SIGKILL came, {} after the stop signal.",
+                if open == 1 {
+                    "Its listener was".to_owned()
+                } else {
+                    format!("{open} listeners were")
+                },
+                human(grace)
+            ),
+            "Close the listener on the stop signal (after endpoint removal has had its time), so that the drain can end.",
+        )
+    }
+
+    pub(super) fn busy_when_killed(&self) -> Option<Finding> {
+        let (kill_ns, grace) = self.killed?;
+        // Cut by the kill itself, or by the end of the pid namespace that it brought.
+        if self.episode.tally().cut_by_kill() + self.episode.tally().cut_by_exit() > 0 {
+            return None;
+        }
+        let percent = self.episode.cpu().percent_at(kill_ns)?;
+        if percent < 50 {
+            return None;
+        }
+        finding(
+            FindingCode::BusyWhenKilled,
+            format!(
+                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was cut.",
+                human(grace)
+            ),
+            "Let jobs watch for the stop signal and save their progress, or give them a longer grace period.",
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! Traffic that came too late.
+
+use super::{Examined, count, finding};
+use crate::{
+    report::{Cause, Finding, FindingCode},
+    tracker::clock::human,
+};
+
+impl Examined<'_> {
+    pub(super) fn traffic_after_stop(&self) -> Option<Finding> {
+        let stop_ns = self.stop_ns?;
+        let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
+        let lag = human(last_ns.saturating_sub(stop_ns));
+        let ready = match self.episode.ready_at_stop() {
+            Some(true) => "; its readiness had not flipped when the stop signal came",
+            Some(false) | None => "",
+        };
+        finding(
+            FindingCode::TrafficAfterStop,
+            format!(
+                "{} came after the stop signal, the last {lag} after it{}{ready}.",
+                count(self.episode.tally().arrivals().count, "new request"),
+                self.after_deletion(Some(last_ns))
+            ),
+            self.advice.prestop().unwrap_or_else(|| format!(
+                "Keep serving for longer than {lag} before the stop signal comes (a preStop sleep), or take it out of rotation first."
+            )),
+        )
+    }
+
+    pub(super) fn refused_after_close(&self) -> Option<Finding> {
+        let refused = self.episode.tally().count(Cause::Refused);
+        if refused == 0 {
+            return None;
+        }
+        let first = self
+            .episode
+            .tally()
+            .severed_requests()
+            .iter()
+            .find(|request| request.cause == Cause::Refused);
+        let after = match (first, self.episode.listeners().closed_ns()) {
+            (Some(first), Some(closed_ns)) if first.at_ns >= closed_ns => {
+                format!(
+                    ", the first {} after the listener had closed",
+                    human(first.at_ns - closed_ns)
+                )
+            }
+            _ => String::new(),
+        };
+        finding(
+            FindingCode::RefusedAfterClose,
+            format!(
+                "{} met the closed port{after}.",
+                count(refused, "connection attempt")
+            ),
+            if self.stop_ns.is_some() {
+                self.advice.prestop().unwrap_or_else(|| {
+                    "Close the listener only when traffic has moved away: a preStop sleep, or a delay in the handler."
+                        .to_owned()
+                })
+            } else {
+                "It ended without notice while traffic still came: have more than one instance, and retries at the caller."
+                    .to_owned()
+            },
+        )
+    }
+
+    pub(super) fn keepalive_race(&self) -> Option<Finding> {
+        let late = self.episode.tally().count(Cause::Late);
+        if late == 0 {
+            return None;
+        }
+        finding(
+            FindingCode::KeepaliveRace,
+            format!(
+                "{} reached keep-alive connections that had just been closed.",
+                count(late, "request")
+            ),
+            "Announce the close with `Connection: close` on the last response, and let idle connections live on for a moment.",
+        )
+    }
+
+    pub(super) fn backlog_dropped(&self) -> Option<Finding> {
+        let dropped = self.episode.tally().count(Cause::Unaccepted);
+        if dropped == 0 {
+            return None;
+        }
+        finding(
+            FindingCode::BacklogDropped,
+            format!(
+                "{} waiting in the accept queue went down with the listener.",
+                count(dropped, "connection")
+            ),
+            "Accept what is queued before closing the listener: stop new traffic first, then drain the queue.",
+        )
+    }
+}

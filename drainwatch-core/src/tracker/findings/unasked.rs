@@ -1,0 +1,74 @@
+//! Ends that nobody asked for, or gave no time for.
+
+use super::{Examined, count, finding, who};
+use crate::{
+    report::{Finding, FindingCode, Trigger},
+    tracker::episode::{
+        Ended, KillBy, Member,
+        signals::{SIGKILL, signal_name},
+    },
+};
+
+impl Examined<'_> {
+    pub(super) fn oom(&self, trigger: Trigger) -> Option<Finding> {
+        if !self.episode.is_oom() && trigger != Trigger::Oom {
+            return None;
+        }
+        let victim = self
+            .members()
+            .find(|member| member.kill().is_some_and(|kill| kill.by == KillBy::Oom));
+        let whom = victim.map_or_else(|| "one of its processes".to_owned(), who);
+        finding(
+            FindingCode::Oom,
+            format!("The kernel's OOM killer ended {whom}, not a deploy."),
+            "Raise the memory limit, or find what grows.",
+        )
+    }
+
+    pub(super) fn crash(&self, trigger: Trigger) -> Option<Finding> {
+        if !matches!(trigger, Trigger::Crash | Trigger::Worker) || self.stop_ns.is_some() {
+            return None;
+        }
+        let crashed = |member: &&Member| {
+            let crash = |exit: Ended| exit.unasked() == Trigger::Crash;
+            member.kill().is_none() && member.exit().is_some_and(crash)
+        };
+        let main = self.episode.members().main().filter(crashed);
+        let member = main.or_else(|| self.members().find(crashed))?;
+        let exit = member.exit()?;
+        let how = match (exit.signal, exit.code) {
+            (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
+            // A shell reports the fatal signal of its child so (POSIX, 2.8.2 Exit Status for Commands).
+            (None, Some(code @ 129..=192)) => {
+                let child = signal_name(code.unsigned_abs() - 128);
+                format!("exited with code {code} (128 + {child}: a child's end by {child}, passed on)")
+            }
+            (None, code) => format!("exited with code {} unasked", code.unwrap_or_default()),
+        };
+        finding(
+            FindingCode::Crash,
+            format!("{} {how}, not by a deploy.", who(member)),
+            "Look into its log and core dump: this is a fault of the program or its configuration.",
+        )
+    }
+
+    pub(super) fn no_grace(&self, trigger: Trigger) -> Option<Finding> {
+        if self.stop_ns.is_some() || !matches!(trigger, Trigger::Kill | Trigger::Worker) {
+            return None;
+        }
+        let killed = self.members().find(|member| match member.kill() {
+            Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
+            None => member.exit().is_some_and(|exit| exit.signal == Some(SIGKILL)),
+        })?;
+        let outstanding = self.episode.tally().outcomes().severed;
+        finding(
+            FindingCode::NoGrace,
+            format!(
+                "{} got SIGKILL with no stop signal before it; {} severed.",
+                who(killed),
+                count(outstanding, "request")
+            ),
+            "Stop it with its stop signal and a grace period first; SIGKILL leaves no time to finish anything.",
+        )
+    }
+}

@@ -1,7 +1,10 @@
 //! What happened to the requests of one shutdown: exact counts, bounded lists.
 
+mod arrivals;
+
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+pub(super) use self::arrivals::{Arrivals, Since, arrivals};
 use super::{
     bounded::Recent,
     judge::{self, Judged},
@@ -86,57 +89,6 @@ pub(super) struct Context {
     pub since: Since,
     /// Its process, or the workload, had been sent SIGKILL.
     pub killed: bool,
-}
-
-/// From when what arrives is worth a note.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Since {
-    /// First stop signal, where arrivals after it mean something.
-    pub stop_ns: Option<u64>,
-    /// From when arrivals are lag.
-    pub lag_ns: Option<u64>,
-}
-
-/// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
-/// connection itself, where nothing new is known to have come on it.
-pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64) -> Vec<u64> {
-    if connection.role != Role::Server && connection.end != End::Unaccepted {
-        return Vec::new();
-    }
-    let starts = connection
-        .exchanges
-        .iter()
-        .filter(|exchange| !told.contains(exchange.id))
-        .map(|exchange| exchange.started_ns);
-    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    if new.is_empty() && told.is_empty() && connection.born_ns > from && !connection.seeded {
-        new.push(connection.born_ns);
-    }
-    new
-}
-
-/// New requests and connections that came when no more should.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Arrivals {
-    /// How many came after the stop signal.
-    pub count: u64,
-    /// When the last of those came.
-    pub last_after_stop_ns: Option<u64>,
-    /// The last one since the deletion of its pod, or the stop signal.
-    pub last_ns: Option<u64>,
-}
-
-impl Arrivals {
-    fn after_stop(&mut self, new: &[u64]) {
-        self.count += new.len() as u64;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.count += other.count;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
-        self.last_ns = self.last_ns.max(other.last_ns);
-    }
 }
 
 /// The requests of one shutdown.
@@ -255,7 +207,7 @@ impl Tally {
 
     /// Before this shutdown, but after the deletion of its pod, this was the last arrival.
     pub fn arrived_before(&mut self, last_ns: Option<u64>) {
-        self.arrivals.last_ns = last_ns;
+        self.arrivals = Arrivals::before(last_ns);
     }
 
     /// Any request, whatever became of it.
@@ -291,7 +243,7 @@ impl Tally {
                 connection.id,
             );
         }
-        self.note_arrivals(connection, &told, context.since);
+        self.arrivals.connection(connection, &told, context.since);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
         if idle && context.killed {
@@ -378,17 +330,6 @@ impl Tally {
         }
     }
 
-    fn note_arrivals(&mut self, connection: &Connection, told: &Told, since: Since) {
-        if let Some(stop_ns) = since.stop_ns {
-            let new = arrivals(connection, told, stop_ns);
-            self.arrivals.after_stop(&new);
-        }
-        if let Some(lag_ns) = since.lag_ns {
-            let last = arrivals(connection, told, lag_ns).into_iter().max();
-            self.arrivals.last_ns = self.arrivals.last_ns.max(last);
-        }
-    }
-
     fn drained(&mut self, connection: &Connection, exchange: &Exchange) {
         let age_ns = (exchange.started_ns > 0).then(|| exchange.last_ns.saturating_sub(exchange.started_ns));
         self.outcomes.drained += 1;
@@ -441,12 +382,7 @@ impl Tally {
         pid: u32,
         (local, peer, _): (SocketAddr, SocketAddr, u32),
     ) {
-        if since.stop_ns.is_some() {
-            self.arrivals.after_stop(&[at_ns]);
-        }
-        if since.lag_ns.is_some() {
-            self.arrivals.last_ns = self.arrivals.last_ns.max(Some(at_ns));
-        }
+        self.arrivals.segment(at_ns, since);
         self.record(&Cut {
             at_ns,
             cause,

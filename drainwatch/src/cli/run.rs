@@ -124,7 +124,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let kept = kernel
         .drop_privileges()
         .map_err(|why| Failure::internal("privileges stay", why))?;
-    announce(&kernel, &kept, &listener, store.is_some());
+    announce(&kept, &listener, store.is_some());
 
     let whom = settings.names();
     let owners = if settings.kubernetes_events {
@@ -294,16 +294,7 @@ async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failu
     Ok(Arc::new(opened.store))
 }
 
-fn announce(kernel: &Kernel, kept: &[(String, String)], listener: &TcpListener, stores: bool) {
-    for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
-        let why = probe.error.as_deref().unwrap_or("unknown");
-        tracing::warn!(
-            probe = probe.probe,
-            why,
-            lost = probe.gives,
-            "a probe does not work"
-        );
-    }
+fn announce(kept: &[(String, String)], listener: &TcpListener, stores: bool) {
     for (capability, why) in kept {
         tracing::info!(capability, why, "a capability is kept");
     }

@@ -16,6 +16,7 @@ mod load;
 mod privileges;
 mod probes;
 
+pub use decode::fact;
 pub use load::give_memory_back;
 
 use std::{

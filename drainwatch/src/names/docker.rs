@@ -30,6 +30,7 @@ use drainwatch_core::workload::{
 use futures_util::StreamExt as _;
 
 use self::api::PATIENCE;
+pub use self::container::{of_event, of_inspection, of_summary};
 use super::{
     Probed, Teller,
     errands::{Backoff, Errands},

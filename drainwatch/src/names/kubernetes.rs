@@ -20,7 +20,7 @@ use kube::{Api, api::ListParams};
 pub use client::{Connection, Options};
 use drainwatch_core::workload::description::Origin;
 pub use owners::{Owned, Owners, of_owner};
-pub use pod::controlling;
+pub use pod::{controlling, describe};
 pub use watch::tell;
 
 use super::{Probed, Use};

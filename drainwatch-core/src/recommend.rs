@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::report::{FindingCode, Outcomes, Report, Trigger};
+use crate::report::{FindingCode, MomentKind, Outcomes, Report, Trigger};
 
 /// Shutdowns of a workload that count: the last ones.
 pub const SHUTDOWNS: usize = 20;
@@ -58,12 +58,14 @@ impl Measured {
         if report.trigger != Trigger::Stop {
             return None;
         }
-        let moment = |what: &str| report.timeline.iter().find(|moment| moment.what == what);
-        let last = |what: &str| report.timeline.iter().rev().find(|moment| moment.what == what);
-        let stop_ms = moment("stop_signal").map_or(0.0, |moment| moment.at_ms);
+        let stop_ms = report
+            .first(MomentKind::StopSignal)
+            .map_or(0.0, |moment| moment.at_ms);
         let since_stop = |at_ms: f64| seconds(at_ms - stop_ms);
-        let kill = moment("kill").map(|moment| since_stop(moment.at_ms));
-        let end = last("emptied").or_else(|| last("exit"));
+        let kill = report
+            .first(MomentKind::Kill)
+            .map(|moment| since_stop(moment.at_ms));
+        let end_ms = report.gone_ms();
         let cut = report
             .findings
             .iter()
@@ -88,9 +90,7 @@ impl Measured {
         Some(Self {
             lag: lag.or((traffic && unseen <= 0.0).then_some(0.0)),
             drain: report.drain_ms.map_or(0.0, seconds),
-            ended: end
-                .filter(|_| kill.is_none())
-                .map(|moment| since_stop(moment.at_ms)),
+            ended: end_ms.filter(|_| kill.is_none()).map(since_stop),
             cut: kill.filter(|_| cut),
             prestop,
         })
@@ -251,17 +251,17 @@ mod tests {
             summary: String::new(),
             advice: String::new(),
         }];
-        let at = |at_ms, what: &str| Moment {
+        let at = |at_ms, what| Moment {
             at_ms,
-            what: what.into(),
+            what,
             detail: None,
             pid: None,
         };
         killed.timeline = vec![
-            at(0.0, "listener_closed"),
-            at(500.0, "stop_signal"),
-            at(10_500.0, "kill"),
-            at(10_600.0, "emptied"),
+            at(0.0, MomentKind::ListenerClosed),
+            at(500.0, MomentKind::StopSignal),
+            at(10_500.0, MomentKind::Kill),
+            at(10_600.0, MomentKind::Emptied),
         ];
         let expected = Measured {
             lag: Some(1.5),

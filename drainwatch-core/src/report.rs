@@ -69,10 +69,19 @@ impl Report {
     /// When the workload was gone, in ms since `started_at`, as far as its end was seen: `ended_at` has
     /// the linger in it, this has not.
     pub fn gone_ms(&self) -> Option<f64> {
-        let last = |what: &str| self.timeline.iter().rev().find(|moment| moment.what == what);
-        last("emptied")
-            .or_else(|| last("exit"))
+        self.last(MomentKind::Emptied)
+            .or_else(|| self.last(MomentKind::Exit))
             .map(|moment| moment.at_ms)
+    }
+
+    /// The first moment of a kind.
+    pub fn first(&self, what: MomentKind) -> Option<&Moment> {
+        self.timeline.iter().find(|moment| moment.what == what)
+    }
+
+    /// The last moment of a kind.
+    pub fn last(&self, what: MomentKind) -> Option<&Moment> {
+        self.timeline.iter().rev().find(|moment| moment.what == what)
     }
 }
 
@@ -215,6 +224,32 @@ words! {
     }
 }
 
+words! {
+    /// What happened at a moment of the timeline.
+    MomentKind {
+        /// A stop signal was sent.
+        StopSignal = "stop_signal",
+        /// It reached its handler.
+        SignalDelivered = "signal_delivered",
+        /// The kernel dropped it: its handler had been taken away by then.
+        SignalDropped = "signal_dropped",
+        /// A listener was opened.
+        ListenerOpened = "listener_opened",
+        /// A listener was closed.
+        ListenerClosed = "listener_closed",
+        /// SIGKILL was sent.
+        Kill = "kill",
+        /// The OOM killer chose a process.
+        Oom = "oom",
+        /// A process ended.
+        Exit = "exit",
+        /// No process was left.
+        Emptied = "emptied",
+        /// The agent stopped: what came after was not seen.
+        AgentStopped = "agent_stopped",
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
@@ -324,9 +359,8 @@ pub struct DrainedRequest {
 pub struct Moment {
     /// Since `started_at`.
     pub at_ms: f64,
-    /// `stop_signal`, `signal_delivered`, `signal_dropped`, `listener_opened`, `listener_closed`, `kill`, `oom`,
-    /// `exit`, `emptied`, `agent_stopped`.
-    pub what: String,
+    /// What happened.
+    pub what: MomentKind,
     /// Signal name, address, exit status: whatever the moment has to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

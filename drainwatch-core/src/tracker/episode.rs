@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Connection, Disposition, End, Process, Signal},
-    report::{Cause, TIMELINE_LISTED, Workload},
+    report::{Cause, MomentKind, TIMELINE_LISTED, Workload},
     workload::directory::Settings,
 };
 
@@ -120,7 +120,7 @@ pub(super) struct SignalAt {
 #[derive(Debug, Clone)]
 pub(super) struct MomentAt {
     pub at_ns: u64,
-    pub what: &'static str,
+    pub what: MomentKind,
     pub detail: Option<String>,
     pub pid: Option<u32>,
 }
@@ -343,7 +343,7 @@ impl Episode {
             self.confirmed = true;
             self.moment(MomentAt {
                 at_ns,
-                what: "kill",
+                what: MomentKind::Kill,
                 detail: Some(detail),
                 pid,
             });
@@ -354,7 +354,7 @@ impl Episode {
         if signal.target.exiting || signal.is_own() {
             self.moment(MomentAt {
                 at_ns,
-                what: "stop_signal",
+                what: MomentKind::StopSignal,
                 detail: Some(detail),
                 pid,
             });
@@ -377,7 +377,7 @@ impl Episode {
         self.last_stop_ns = self.last_stop_ns.max(Some(at_ns));
         self.moment(MomentAt {
             at_ns,
-            what: "stop_signal",
+            what: MomentKind::StopSignal,
             detail: Some(detail),
             pid,
         });
@@ -399,7 +399,7 @@ impl Episode {
             let detail = Some(format!("{} at {}", signal_name(signal), target.comm));
             self.moment(MomentAt {
                 at_ns,
-                what: "signal_dropped",
+                what: MomentKind::SignalDropped,
                 detail,
                 pid: Some(target.pid),
             });
@@ -414,7 +414,7 @@ impl Episode {
         let detail = Some(format!("{} at {}", signal_name(signal), target.comm));
         self.moment(MomentAt {
             at_ns,
-            what: "signal_delivered",
+            what: MomentKind::SignalDelivered,
             detail,
             pid: Some(target.pid),
         });
@@ -441,7 +441,7 @@ impl Episode {
         self.confirmed |= matters;
         self.moment(MomentAt {
             at_ns: ended.at_ns,
-            what: "exit",
+            what: MomentKind::Exit,
             detail,
             pid: Some(process.pid),
         });
@@ -466,7 +466,7 @@ impl Episode {
         if self.gone_ns.is_none() {
             self.moment(MomentAt {
                 at_ns,
-                what: "emptied",
+                what: MomentKind::Emptied,
                 detail: None,
                 pid: None,
             });
@@ -479,7 +479,7 @@ impl Episode {
         let detail = Some(local.to_string());
         self.moment(MomentAt {
             at_ns,
-            what: "listener_opened",
+            what: MomentKind::ListenerOpened,
             detail,
             pid: Some(pid),
         });
@@ -503,7 +503,7 @@ impl Episode {
         let detail = Some(local.to_string());
         self.moment(MomentAt {
             at_ns,
-            what: "listener_closed",
+            what: MomentKind::ListenerClosed,
             detail,
             pid: Some(pid),
         });
@@ -517,7 +517,7 @@ impl Episode {
         self.touch(at_ns, News::Soon);
         self.moment(MomentAt {
             at_ns,
-            what: "oom",
+            what: MomentKind::Oom,
             detail: None,
             pid: Some(pid),
         });
@@ -681,7 +681,7 @@ impl Episode {
             other
                 .timeline
                 .into_iter()
-                .filter(|moment| moment.what != "emptied"),
+                .filter(|moment| moment.what != MomentKind::Emptied),
         );
         self.timeline.sort_by_key(|moment| moment.at_ns);
         self.timeline.truncate(TIMELINE_LISTED - RESERVED_MOMENTS);
@@ -706,7 +706,10 @@ impl Episode {
     }
 
     fn moment(&mut self, moment: MomentAt) {
-        let needed = matches!(moment.what, "emptied" | "oom" | "kill");
+        let needed = matches!(
+            moment.what,
+            MomentKind::Emptied | MomentKind::Oom | MomentKind::Kill
+        );
         let room = if needed {
             TIMELINE_LISTED
         } else {
@@ -714,7 +717,7 @@ impl Episode {
         };
         if self.timeline.len() < room {
             self.timeline.push(moment);
-        } else if moment.what == "emptied" {
+        } else if moment.what == MomentKind::Emptied {
             self.timeline.pop();
             self.timeline.push(moment);
         }

@@ -38,7 +38,7 @@ impl Episode {
             .iter()
             .map(|moment| Moment {
                 at_ms: since(moment.at_ns),
-                what: moment.what.to_owned(),
+                what: moment.what,
                 detail: moment.detail.clone(),
                 pid: moment.pid,
             })

@@ -3,14 +3,11 @@
 use std::fmt::Write as _;
 
 use drainwatch_core::{
-    report::{Report, Verdict, Workload},
+    report::{MomentKind, Report, Verdict, Workload},
     workload::text::clean,
 };
 
-use crate::outlets::{
-    store::AGENT_STOPPED,
-    text::{Colour, Ink, span},
-};
+use crate::outlets::text::{Colour, Ink, span};
 
 /// One shutdown in one line.
 pub fn line(report: &Report, colour: Colour) -> String {
@@ -62,7 +59,7 @@ pub fn duration(report: &Report) -> String {
     if let Some(gone_ms) = report.gone_ms() {
         return span(gone_ms);
     }
-    if report.timeline.iter().any(|moment| moment.what == AGENT_STOPPED) {
+    if report.first(MomentKind::AgentStopped).is_some() {
         return "end not seen".into();
     }
     let time = |text: &str| text.parse::<jiff::Timestamp>().ok();

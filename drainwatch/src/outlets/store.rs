@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use drainwatch_core::report::{Moment, Report, Verdict};
+use drainwatch_core::report::{Moment, MomentKind, Report, Verdict};
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, TableDefinition, WriteTransaction,
@@ -30,9 +30,6 @@ pub const FILE: &str = "reports.redb";
 
 /// Page cache; redb's default of 1 GiB is not for a node agent.
 const CACHE_BYTES: usize = 1 << 20;
-
-/// Moment that marks a report whose end nobody saw.
-pub const AGENT_STOPPED: &str = "agent_stopped";
 
 /// Why the store cannot be used. Each message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -394,7 +391,7 @@ fn unfinished(mut report: Report, stored_ms: i64) -> Report {
     let at_ms = stored_ms.saturating_sub(started).max(0) as f64;
     report.timeline.push(Moment {
         at_ms,
-        what: AGENT_STOPPED.into(),
+        what: MomentKind::AgentStopped,
         detail: Some("drainwatch stopped before this shutdown ended; the rest was not seen".into()),
         pid: None,
     });

@@ -23,6 +23,7 @@ const LISTS: &[&str] = &[
     "Verdict",
     "Cause",
     "FindingCode",
+    "MomentKind",
     "Disposition",
     "Role",
     "Protocol",

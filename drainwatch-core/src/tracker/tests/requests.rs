@@ -477,3 +477,24 @@ fn a_request_of_a_known_sender_is_a_webhook_whatever_its_path() {
     scene.emptied(302);
     assert_eq!(scene.report().severed_requests[0].class, "webhook");
 }
+
+#[test]
+fn given_one_that_goes_on_when_a_later_one_finished_first_then_the_older_one_still_counts() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let (older, later) = (get(ResponseIncomplete, 110, 150), answered(120, 140));
+    let connection = scene.connection(&web, End::Open, vec![older, later.clone()]);
+    scene.push(150, EventKind::TurnEnded(connection.clone()));
+    let ended = Connection {
+        end: End::Close,
+        exchanges: vec![answered(110, 200), later],
+        ..connection
+    };
+    scene.push(200, EventKind::ConnectionEnded(ended));
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let report = scene.report();
+    assert_eq!((report.requests.drained, report.requests.severed), (2, 0));
+    assert_eq!(report.endpoint_lag_ms, Some(20.0), "each arrived once");
+}

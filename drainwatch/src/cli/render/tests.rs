@@ -2,17 +2,15 @@ use drainwatch_core::{
     event::Role,
     exchange::{Evidence, Protocol},
     report::{
-        Cause, DrainedRequest, Finding, FindingCode, Moment, Outcomes, ProcessSeen, SeveredRequest, Verdict,
+        Cause, DrainedRequest, Finding, FindingCode, Moment, MomentKind, Outcomes, ProcessSeen,
+        SeveredRequest, Verdict,
     },
     testing::report as empty,
     workload::description::Origin,
 };
 
 use super::*;
-use crate::{
-    kernel::ProbeStatus,
-    outlets::{brief::line, store::AGENT_STOPPED},
-};
+use crate::{kernel::ProbeStatus, outlets::brief::line};
 
 fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> SeveredRequest {
     SeveredRequest {
@@ -33,10 +31,10 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
     }
 }
 
-fn moment(at_ms: f64, what: &str, detail: Option<&str>) -> Moment {
+fn moment(at_ms: f64, what: MomentKind, detail: Option<&str>) -> Moment {
     Moment {
         at_ms,
-        what: what.into(),
+        what,
         detail: detail.map(Into::into),
         pid: Some(4021),
     }
@@ -76,12 +74,12 @@ fn killed() -> Report {
         peer: "10.0.0.7:50414".into(),
     }];
     report.timeline = vec![
-        moment(0.0, "stop_signal", Some("SIGTERM")),
-        moment(12.0, "signal_delivered", Some("SIGTERM")),
-        moment(15.0, "listener_closed", Some("0.0.0.0:8080")),
-        moment(10_000.0, "kill", Some("SIGKILL")),
-        moment(10_002.0, "exit", Some("signal 9")),
-        moment(10_010.0, "emptied", None),
+        moment(0.0, MomentKind::StopSignal, Some("SIGTERM")),
+        moment(12.0, MomentKind::SignalDelivered, Some("SIGTERM")),
+        moment(15.0, MomentKind::ListenerClosed, Some("0.0.0.0:8080")),
+        moment(10_000.0, MomentKind::Kill, Some("SIGKILL")),
+        moment(10_002.0, MomentKind::Exit, Some("signal 9")),
+        moment(10_010.0, MomentKind::Emptied, None),
     ];
     report.signals = vec![SignalSeen {
         at_ms: 0.0,
@@ -128,8 +126,8 @@ fn given_a_clean_shutdown_when_drawn_then_drained_requests_are_bars() {
     clean.severed_requests.clear();
     clean.findings.clear();
     clean.timeline = vec![
-        moment(0.0, "stop_signal", Some("SIGTERM")),
-        moment(1802.0, "exit", Some("exit code 0")),
+        moment(0.0, MomentKind::StopSignal, Some("SIGTERM")),
+        moment(1802.0, MomentKind::Exit, Some("exit code 0")),
     ];
     clean.exit = Some(Exit {
         pid: 4021,
@@ -171,7 +169,7 @@ fn given_hostile_strings_everywhere_when_drawn_then_none_reaches_the_terminal() 
     hostile.workload.container = Some(evil.into());
     hostile.signals[0].signal = evil.into();
     hostile.signals[0].sender.comm = evil.into();
-    hostile.timeline.push(moment(5.0, evil, Some(evil)));
+    hostile.timeline.push(moment(5.0, MomentKind::Exit, Some(evil)));
     hostile.severed_requests[0].path = Some(evil.into());
     hostile.severed_requests[0].method = None;
     hostile.severed_requests[0].peer = evil.into();
@@ -201,7 +199,7 @@ fn given_strange_numbers_when_drawn_then_nothing_breaks() {
         assert!(report(&strange, width, Colour::Never).contains("severed"));
     }
     let mut endless = killed();
-    endless.timeline = vec![moment(1.0, "signal_delivered", None); 200];
+    endless.timeline = vec![moment(1.0, MomentKind::SignalDelivered, None); 200];
     endless.severed_requests = vec![severed(1.0, Cause::Late, "/x", None); 200];
     let drawn = report(&endless, 80, Colour::Never);
     assert!(drawn.lines().count() < 90 && drawn.contains("… and "), "{drawn}");
@@ -213,7 +211,9 @@ fn given_shutdowns_when_listed_then_each_has_a_row_and_says_when_its_end_is_not_
     going_on.ended_at = None;
     let mut unfinished = empty("03", "/svc/c", Verdict::Unknown);
     unfinished.ended_at = None;
-    unfinished.timeline.push(moment(5.0, AGENT_STOPPED, None));
+    unfinished
+        .timeline
+        .push(moment(5.0, MomentKind::AgentStopped, None));
     insta::assert_snapshot!("table_120", table(&[going_on, killed(), unfinished], 120));
     insta::assert_snapshot!("line", line(&killed(), Colour::Never));
 }

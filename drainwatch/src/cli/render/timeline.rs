@@ -1,7 +1,7 @@
 //! The timeline of one shutdown, drawn to scale: moments as marks, requests as bars.
 
 use drainwatch_core::{
-    report::{DrainedRequest, Moment, Report, SeveredRequest},
+    report::{DrainedRequest, Moment, MomentKind, Report, SeveredRequest},
     workload::text::clean,
 };
 
@@ -89,19 +89,19 @@ fn thin(mut moments: Vec<Row>) -> Vec<Row> {
 
 fn moment(moment: &Moment) -> Row {
     let detail = clean(moment.detail.as_deref().unwrap_or_default());
-    let (mark, ink, name) = match moment.what.as_str() {
-        "stop_signal" => ('▼', Ink::Doubt, "stop signal"),
-        "signal_delivered" => ('▽', Ink::Faint, "signal handled"),
-        "listener_opened" => ('◇', Ink::Faint, "listener opened"),
-        "listener_closed" => ('◆', Ink::Plain, "listener closed"),
-        "kill" => ('✖', Ink::Bad, "killed"),
-        "oom" => ('✖', Ink::Bad, "out of memory"),
-        "exit" => ('■', Ink::Plain, "exit"),
-        "emptied" => ('□', Ink::Faint, "gone"),
-        "agent_stopped" => ('?', Ink::Doubt, "agent stopped"),
-        other => ('·', Ink::Plain, other),
+    let (mark, ink, name) = match moment.what {
+        MomentKind::StopSignal => ('▼', Ink::Doubt, "stop signal"),
+        MomentKind::SignalDelivered => ('▽', Ink::Faint, "signal handled"),
+        MomentKind::SignalDropped => ('·', Ink::Plain, "signal_dropped"),
+        MomentKind::ListenerOpened => ('◇', Ink::Faint, "listener opened"),
+        MomentKind::ListenerClosed => ('◆', Ink::Plain, "listener closed"),
+        MomentKind::Kill => ('✖', Ink::Bad, "killed"),
+        MomentKind::Oom => ('✖', Ink::Bad, "out of memory"),
+        MomentKind::Exit => ('■', Ink::Plain, "exit"),
+        MomentKind::Emptied => ('□', Ink::Faint, "gone"),
+        MomentKind::AgentStopped => ('?', Ink::Doubt, "agent stopped"),
     };
-    let note = if moment.what == crate::outlets::store::AGENT_STOPPED {
+    let note = if moment.what == MomentKind::AgentStopped {
         String::new()
     } else {
         detail
@@ -109,7 +109,7 @@ fn moment(moment: &Moment) -> Row {
     Row {
         from_ms: moment.at_ms,
         to_ms: moment.at_ms,
-        label: clean(name),
+        label: name.into(),
         mark,
         note,
         ink,

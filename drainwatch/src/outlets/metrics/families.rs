@@ -310,12 +310,15 @@ impl Agent {
             .iter()
             .map(|(labels, count)| (&labels[..], *count))
             .collect();
-        families.push(counters(
-            "drainwatch_probe_skipped_runs_total",
-            "Runs of a probe's programs that the kernel skipped, and no other program stood in for. Those of socket_read \
+        // No probe, no family: one without series is an error of the text format's encoder.
+        if !skipped.is_empty() {
+            families.push(counters(
+                "drainwatch_probe_skipped_runs_total",
+                "Runs of a probe's programs that the kernel skipped, and no other program stood in for. Those of socket_read \
              and socket_write make the evidence of one connection each incomplete, others that of the whole node.",
-            &skipped,
-        ));
+                &skipped,
+            ));
+        }
         families.push(counters(
             "drainwatch_store_errors_total",
             "Reports that could not be stored.",

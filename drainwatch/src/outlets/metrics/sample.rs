@@ -62,7 +62,10 @@ pub fn sample() -> Result<String, prometheus::Error> {
     };
     let scrape = Scrape {
         now_ns: 0,
-        losses: Losses::default(),
+        losses: Losses {
+            skipped_runs: [(probe.probe, 0)].into(),
+            ..Losses::default()
+        },
         resets: &[],
         probes: &[probe],
         store_errors: 0,

@@ -1,6 +1,6 @@
 use drainwatch_core::{
     event::Role,
-    report::{Cause, Finding, FindingCode, Moment, Verdict},
+    report::{Cause, Finding, FindingCode, Moment, MomentKind, Verdict},
     testing::report,
 };
 
@@ -100,7 +100,7 @@ fn given_effects_when_applied_then_each_is_counted_at_once_where_it_belongs() {
     done.endpoint_lag_ms = Some(2400.0);
     let exit = Moment {
         at_ms: 900.0,
-        what: "exit".into(),
+        what: MomentKind::Exit,
         detail: None,
         pid: None,
     };
@@ -108,7 +108,7 @@ fn given_effects_when_applied_then_each_is_counted_at_once_where_it_belongs() {
         exit.clone(),
         Moment {
             at_ms: 950.0,
-            what: "emptied".into(),
+            what: MomentKind::Emptied,
             ..exit
         },
     ];

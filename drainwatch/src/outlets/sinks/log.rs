@@ -142,7 +142,7 @@ mod tests {
         });
         report.timeline = vec![drainwatch_core::report::Moment {
             at_ms: 800.25,
-            what: "emptied".into(),
+            what: drainwatch_core::report::MomentKind::Emptied,
             detail: None,
             pid: None,
         }];

@@ -131,7 +131,7 @@ fn given_a_report_left_open_when_opened_again_then_it_is_marked_and_not_called_c
     let marked: Report = serde_json::from_str(&json).unwrap();
     assert_eq!((marked.verdict, marked.ended_at), (Verdict::Unknown, None));
     let last = marked.timeline.last().unwrap();
-    assert_eq!((last.what.as_str(), last.at_ms), (AGENT_STOPPED, 1500.0));
+    assert_eq!((last.what, last.at_ms), (MomentKind::AgentStopped, 1500.0));
     drop(opened);
     let again = Store::open(dir.path(), KEEP, stored_ms).unwrap();
     assert_eq!(again.unfinished, 0, "marked once");

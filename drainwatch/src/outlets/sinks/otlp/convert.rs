@@ -3,7 +3,7 @@
 use drainwatch_core::{
     event::Role,
     exchange::Evidence,
-    report::{Cause, DrainedRequest, Report, SeveredRequest, Verdict},
+    report::{Cause, DrainedRequest, MomentKind, Report, SeveredRequest, Verdict},
 };
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -195,7 +195,7 @@ fn root(report: &Report, times: &Times, ids: &Ids<'_>) -> Span {
 fn events(report: &Report, times: &Times) -> Vec<Event> {
     let moments = report.timeline.iter().map(|moment| Event {
         time_unix_nano: times.at(moment.at_ms),
-        name: moment.what.clone(),
+        name: moment.what.to_string(),
         attributes: {
             let out = Attributes::default().maybe("drainwatch.detail", moment.detail.as_deref());
             match moment.pid {
@@ -220,22 +220,22 @@ fn events(report: &Report, times: &Times) -> Vec<Event> {
 }
 
 fn phases(report: &Report, times: &Times, ids: &Ids<'_>) -> Vec<Span> {
-    let moment = |what: &str| report.timeline.iter().find(|moment| moment.what == what);
-    let last = |what: &str| report.timeline.iter().rev().find(|moment| moment.what == what);
-    let stop = moment("stop_signal").map(|stop| times.at(stop.at_ms));
+    let stop = report
+        .first(MomentKind::StopSignal)
+        .map(|stop| times.at(stop.at_ms));
     let mut phases = vec![];
     if let Some(deleted) = report.deleted_at.as_deref().and_then(unix_nanos)
         && deleted <= times.started
     {
         phases.push(("deletion to stop signal", deleted, times.started));
     }
-    if let (Some(stop), Some(delivered)) = (stop, moment("signal_delivered")) {
+    if let (Some(stop), Some(delivered)) = (stop, report.first(MomentKind::SignalDelivered)) {
         phases.push(("stop signal to handler", stop, times.at(delivered.at_ms)));
     }
     if let (Some(stop), Some(drain_ms)) = (stop, report.drain_ms) {
         phases.push(("drain", stop, offset(stop, drain_ms)));
     }
-    if let (Some(stop), Some(closed)) = (stop, last("listener_closed")) {
+    if let (Some(stop), Some(closed)) = (stop, report.last(MomentKind::ListenerClosed)) {
         phases.push(("listener open", stop, times.at(closed.at_ms)));
     }
     phases

@@ -34,17 +34,17 @@ fn rich() -> Report {
         code: Some(143),
         signal: None,
     });
-    let moment = |at_ms: f64, what: &str| Moment {
+    let moment = |at_ms: f64, what| Moment {
         at_ms,
-        what: what.into(),
+        what,
         detail: None,
         pid: Some(7),
     };
     report.timeline = vec![
-        moment(0.0, "stop_signal"),
-        moment(2.5, "signal_delivered"),
-        moment(30.0, "listener_closed"),
-        moment(1000.0, "emptied"),
+        moment(0.0, MomentKind::StopSignal),
+        moment(2.5, MomentKind::SignalDelivered),
+        moment(30.0, MomentKind::ListenerClosed),
+        moment(1000.0, MomentKind::Emptied),
     ];
     report.drain_ms = Some(700.0);
     report.severed_requests = vec![

@@ -161,7 +161,7 @@ impl<'a> Seen<'a> {
             .find_map(|member| Some((member, member.stops.iter().find(|stop| stop.dropped)?)))?;
         let name = signal_name(stop.signal);
         let lived = match (self.killed, member.exit) {
-            (Some((_, grace)), _) => format!("; {} passed until SIGKILL", human(grace)),
+            (Some((_, grace)), _) => format!("; SIGKILL came {} later", human(grace)),
             (None, Some(exit)) => format!(
                 "; it ended {} later",
                 human(exit.at_ns.saturating_sub(stop.at_ns))
@@ -224,13 +224,13 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::NotForwarded,
             format!(
-                "{} took {}{why}; {}{more}, which serves, never got a stop signal{after}.",
+                "{} received {}{why}; {}{more}, which serves, never got a stop signal{after}.",
                 who(main),
                 signal_name(stop.signal),
                 who(first)
             ),
             format!(
-                "Start the server with `exec` so that it takes the place of {}, or {instead}.",
+                "Start the server with `exec` so that it replaces {}, or {instead}.",
                 main.process.comm
             ),
         )
@@ -283,7 +283,7 @@ impl<'a> Seen<'a> {
                 self.advice.grace_period()
             ),
             self.advice.grace(&human(grace)).unwrap_or_else(|| format!(
-                "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or bound its requests to less.",
+                "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or limit its requests to less.",
                 human(grace)
             )),
         )
@@ -305,7 +305,7 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::HungOnIdleConnections,
             format!(
-                "Nothing was outstanding, but {} kept it until SIGKILL came {} after the stop signal.",
+                "Nothing was outstanding, but {} kept it running until SIGKILL came, {} after the stop signal.",
                 count(tally.idle_when_killed, "idle keep-alive connection"),
                 human(grace)
             ),
@@ -327,7 +327,7 @@ impl<'a> Seen<'a> {
                 },
                 human(grace)
             ),
-            "Close the listener on the stop signal (after endpoint removal has had its time), so that the drain can end.",
+            "Close the listener on the stop signal (once endpoint removal has had time to take effect), so that the drain can end.",
         )
     }
 
@@ -367,7 +367,7 @@ impl<'a> Seen<'a> {
         let last_ns = self.episode.tally.last_after_stop_ns?;
         let lag = human(last_ns.saturating_sub(stop_ns));
         let ready = match self.episode.ready_at_stop {
-            Some(true) => "; its readiness had not flipped when the stop signal came",
+            Some(true) => "; it was still ready when the stop signal came",
             Some(false) | None => "",
         };
         finding(
@@ -406,7 +406,7 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::RefusedAfterClose,
             format!(
-                "{} met the closed port{after}.",
+                "{} found the port closed{after}.",
                 count(refused, "connection attempt")
             ),
             if self.stop_ns.is_some() {
@@ -432,7 +432,7 @@ impl<'a> Seen<'a> {
                 "{} reached keep-alive connections that had just been closed.",
                 count(late, "request")
             ),
-            "Announce the close with `Connection: close` on the last response, and let idle connections live on for a moment.",
+            "Announce the close with `Connection: close` on the last response, and keep idle connections open for a moment longer.",
         )
     }
 
@@ -444,7 +444,7 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::BacklogDropped,
             format!(
-                "{} waiting in the accept queue went down with the listener.",
+                "The listener closed with {} waiting in its accept queue.",
                 count(dropped, "connection")
             ),
             "Accept what is queued before closing the listener: stop new traffic first, then drain the queue.",
@@ -476,7 +476,7 @@ impl<'a> Seen<'a> {
         finding(
             FindingCode::BusyWhenKilled,
             format!(
-                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was cut.",
+                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was interrupted.",
                 human(grace)
             ),
             "Let jobs watch for the stop signal and save their progress, or give them a longer grace period.",
@@ -493,8 +493,8 @@ impl<'a> Seen<'a> {
         let whom = victim.map_or_else(|| "one of its processes".to_owned(), who);
         finding(
             FindingCode::Oom,
-            format!("The kernel's OOM killer ended {whom}, not a deploy."),
-            "Raise the memory limit, or find what grows.",
+            format!("The kernel's OOM killer ended {whom}; this was not a deploy."),
+            "Raise the memory limit, or find out what uses the memory.",
         )
     }
 
@@ -514,18 +514,18 @@ impl<'a> Seen<'a> {
         let member = main.or_else(|| self.members().find(crashed))?;
         let exit = member.exit?;
         let how = match (exit.signal, exit.code) {
-            (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
+            (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
             // A shell reports the fatal signal of its child so (POSIX, 2.8.2 Exit Status for Commands).
             (None, Some(code @ 129..=192)) => {
                 let child = signal_name(code.unsigned_abs() - 128);
-                format!("exited with code {code} (128 + {child}: a child's end by {child}, passed on)")
+                format!("exited with code {code} (128 + {child}: it passed on that {child} killed a child)")
             }
-            (None, code) => format!("exited with code {} unasked", code.unwrap_or_default()),
+            (None, code) => format!("exited with code {} of its own accord", code.unwrap_or_default()),
         };
         finding(
             FindingCode::Crash,
-            format!("{} {how}, not by a deploy.", who(member)),
-            "Look into its log and core dump: this is a fault of the program or its configuration.",
+            format!("{} {how}; this was not a deploy.", who(member)),
+            "Check its log and core dump: this is a fault of the program or its configuration.",
         )
     }
 

@@ -312,6 +312,6 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
         let (code, took, log) = agent.stop();
         assert_eq!(code, Some(0), "{log}");
         assert!(took < Duration::from_secs(1), "{took:?}");
-        assert_eq!(log.contains("reports unsent"), unsent, "{log}");
+        assert_eq!(log.contains("unsent reports"), unsent, "{log}");
     }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::support::{self, Agent, Cgroup, within};
 
 /// What the log says when an origin begins to fail.
-const FAILS: &str = "names are not to be had";
+const FAILS: &str = "workload names are unavailable";
 
 /// A server that dies of SIGTERM is started and stopped: its report.
 fn shutdown(agent: &Agent) -> serde_json::Value {
@@ -76,7 +76,7 @@ fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_s
     assert_eq!(shutdown(&agent)["trigger"], "stop");
     said.extend(agent.log().into_iter().filter(|line| line.contains(FAILS)));
     let because = [
-        ("docker", &docker, "nobody listens"),
+        ("docker", &docker, "nothing listens"),
         ("podman", &podman, "is not a socket"),
         ("systemd", &bus, "there is no"),
         ("kubernetes", &kubeconfig, "failed to parse kubeconfig"),

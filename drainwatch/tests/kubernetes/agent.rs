@@ -303,7 +303,7 @@ async fn given_an_api_server_that_is_gone_or_lies_then_the_recording_goes_on_and
         let log = agent.log();
         let said: Vec<_> = log
             .iter()
-            .filter(|line| line.contains("names are not to be had"))
+            .filter(|line| line.contains("workload names are unavailable"))
             .collect();
         assert_eq!(said.len(), 1, "{log:#?}");
         assert!(said[0].contains(&server.address.to_string()), "{said:?}");

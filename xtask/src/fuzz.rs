@@ -11,14 +11,26 @@ use crate::deps::{self, Use};
 use crate::shell;
 use crate::test::Tally;
 
-/// The targets, as `fuzz/Cargo.toml` names them, and where inputs to begin with lie.
-const TARGETS: &[(&str, &str)] = &[
-    ("decode", "fuzz/seeds/decode"),
-    ("reading", "fuzz/seeds/reading"),
-    ("recording", "drainwatch/tests/recordings"),
-    ("cgroup_path", "fuzz/seeds/cgroup_path"),
-    ("kubernetes_pod", "fuzz/seeds/kubernetes_pod"),
-    ("docker_container", "fuzz/seeds/docker_container"),
+/// A target, as `fuzz/Cargo.toml` names it.
+struct Target {
+    name: &'static str,
+    /// Where inputs to begin with lie.
+    seeds: Option<&'static str>,
+    /// Of the agent crate: it takes minutes more to compile than the core.
+    agent: bool,
+}
+
+const fn target(name: &'static str, seeds: Option<&'static str>, agent: bool) -> Target {
+    Target { name, seeds, agent }
+}
+
+const TARGETS: &[Target] = &[
+    target("reading", None, false),
+    target("cgroup_path", Some("fuzz/seeds/cgroup_path"), false),
+    target("decode", Some("fuzz/seeds/decode"), true),
+    target("recording", Some("drainwatch/tests/recordings"), true),
+    target("kubernetes_pod", Some("fuzz/seeds/kubernetes_pod"), true),
+    target("docker_container", Some("fuzz/seeds/docker_container"), true),
 ];
 
 /// What cargo-fuzz gives the compiler: coverage for libFuzzer, and the address sanitizer.
@@ -49,7 +61,7 @@ Examples:
 An input that fails is kept in target/fuzz/artifacts/TARGET; the last lines of the output say how to run it again.")]
 pub struct Options {
     /// Only this target
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.iter().map(|(name, _)| *name)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.iter().map(|target| target.name)))]
     target: Option<String>,
     /// How long each target runs, in seconds
     #[arg(long, default_value_t = 60, value_name = "N")]
@@ -61,25 +73,33 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(missing) = deps::missing(&[Use::Fuzz]) {
         bail!("{missing}");
     }
-    let wanted = |name: &str| options.target.as_deref().is_none_or(|target| target == name);
-    let tally = checks(Duration::from_secs(options.seconds), wanted)?;
+    let wanted = |target: &&Target| options.target.as_deref().is_none_or(|name| name == target.name);
+    let tally = fuzz_each(Duration::from_secs(options.seconds), wanted)?;
     println!("{tally}");
     ensure!(tally.failed == 0, "fuzzing found failures");
     Ok(())
 }
 
-/// Builds all targets and runs those that are wanted for this long each.
-pub fn checks(each: Duration, wanted: impl Fn(&str) -> bool) -> Result<Tally> {
+/// How long each target runs as a part of `cargo xtask test`.
+const BRIEFLY: Duration = Duration::from_secs(10);
+
+/// Builds the targets of the core and runs each for a moment.
+pub fn checks() -> Result<Tally> {
+    fuzz_each(BRIEFLY, |target| !target.agent)
+}
+
+fn fuzz_each(each: Duration, wanted: impl Fn(&&Target) -> bool) -> Result<Tally> {
+    let targets: Vec<&Target> = TARGETS.iter().filter(wanted).collect();
     let folder = shell::target().join("fuzz");
-    build(&folder)?;
+    build(&folder, &targets)?;
     let mut tally = Tally::default();
-    for (name, seeds) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
-        tally.note(name, fuzz(&folder, name, seeds, each));
+    for target in targets {
+        tally.note(target.name, fuzz(&folder, target, each));
     }
     Ok(tally)
 }
 
-fn build(folder: &Path) -> Result<()> {
+fn build(folder: &Path, targets: &[&Target]) -> Result<()> {
     let mut command = shell::cargo();
     command
         .args([
@@ -89,22 +109,26 @@ fn build(folder: &Path) -> Result<()> {
             "--manifest-path",
             "fuzz/Cargo.toml",
         ])
-        .args(["--bins", "--target", TRIPLE])
+        .args(["--target", TRIPLE])
+        .args(targets.iter().flat_map(|target| ["--bin", target.name]))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
         .env("CARGO_TARGET_DIR", folder);
+    if !targets.iter().any(|target| target.agent) {
+        command.arg("--no-default-features");
+    }
     shell::run(&mut command)
 }
 
 /// Runs one target. What it finds interesting is kept between runs, below the target directory.
-fn fuzz(folder: &Path, name: &str, seeds: &str, each: Duration) -> Result<()> {
+fn fuzz(folder: &Path, target: &Target, each: Duration) -> Result<()> {
     let made = |kind: &str| -> Result<PathBuf> {
-        let path = folder.join(kind).join(name);
+        let path = folder.join(kind).join(target.name);
         std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(path)
     };
     let (corpus, artifacts) = (made("corpus")?, made("artifacts")?);
-    let mut command = Command::new(folder.join(TRIPLE).join("release").join(name));
+    let mut command = Command::new(folder.join(TRIPLE).join("release").join(target.name));
     command
         .arg(format!("-max_total_time={}", each.as_secs()))
         .arg(format!("-timeout={INPUT_SECONDS}"))
@@ -114,8 +138,7 @@ fn fuzz(folder: &Path, name: &str, seeds: &str, each: Duration) -> Result<()> {
         .current_dir(shell::root())
         // Looking for leaks needs ptrace, which sandboxes refuse; and nothing here holds memory on purpose.
         .env("ASAN_OPTIONS", "detect_leaks=0");
-    let seeds = shell::root().join(seeds);
-    if seeds.is_dir() {
+    if let Some(seeds) = target.seeds {
         command.arg(seeds);
     }
     shell::run(&mut command)

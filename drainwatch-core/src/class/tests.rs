@@ -165,7 +165,10 @@ fn given_a_rule_that_cannot_be_meant_when_read_then_the_error_says_what_to_write
         ("name = \"x\"", "has no condition"),
         ("name = \"x\"\npath = []", "has no condition"),
         ("port = 1", "missing field `name`"),
-        ("name = \"x\"\npath = \"pay\"", "class `x`: path `pay` is not a path"),
+        (
+            "name = \"x\"\npath = \"pay\"",
+            "class `x`: path `pay` is not a path",
+        ),
         ("name = \"x\"\npath = \"/a?b=\\\"1\"", "is not a path"),
         ("name = \"x\"\npath = \"/{a,b}\"", "is not a path"),
         ("name = \"x\"\nhost = \"shop:80\"", "without port"),

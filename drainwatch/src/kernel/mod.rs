@@ -229,7 +229,7 @@ impl Kernel {
         let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::fact(&entry) {
+            match fact(&entry) {
                 Some(fact) => facts.push(fact),
                 None => self.undecodable += 1,
             }

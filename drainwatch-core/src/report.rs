@@ -1,4 +1,4 @@
-//! The report of one shutdown: the JSON contract with everything outside (`design.md`, section 6).
+//! The report of one shutdown: the JSON contract with everything outside.
 //!
 //! Keys are only added to, never renamed.
 

@@ -18,127 +18,111 @@ use crate::{
 
 /// `MSG_PEEK`.
 const MSG_PEEK: u32 = 2;
+/// Stands for the position of a call that moved nothing of a TCP connection: no position is as large.
+const NOTHING_MOVED: u64 = u64::MAX;
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = received_call(&ctx) {
-        stand_ins::first(Hook::Read, call.event(), || call.record());
-    }
+    let call = received(&ctx);
+    stand_ins::first(Hook::Read, call.event(), || call.record());
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_2(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = received_call(&ctx) {
-        stand_ins::stand_in(Hook::Read, call.event(), || call.record_if_new());
-    }
+    let call = received(&ctx);
+    stand_ins::stand_in(Hook::Read, call.event(), || call.record_if_new());
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_3(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = received_call(&ctx) {
-        stand_ins::stand_in(Hook::Read, call.event(), || call.record_if_new());
-    }
+    let call = received(&ctx);
+    stand_ins::last_stand_in(Hook::Read, call.event(), || call.record_if_new());
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
-        stand_ins::first(Hook::Write, call.event(), || call.record());
-    }
+    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    stand_ins::first(Hook::Write, call.event(), || call.record());
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_2(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
-        stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
-    }
+    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_3(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(1)) {
-        stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
-    }
+    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    stand_ins::last_stand_in(Hook::Write, call.event(), || call.record_if_new());
     0
 }
 
 #[inline(always)]
-fn received_call(ctx: &BtfTracePointContext) -> Option<Call> {
-    if ctx.arg::<u32>(2) & MSG_PEEK != 0 {
-        return None;
-    }
-    Call::received(ctx.arg(0), ctx.arg(1))
+fn received(ctx: &BtfTracePointContext) -> Call {
+    Call::received(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
 /// 5.19 and later: `tcp_recvmsg(sk, msg, len, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
-    if ctx.arg::<u32>(3) & MSG_PEEK == 0
-        && let Some(call) = Call::received(ctx.arg(0), ctx.arg(5))
-    {
-        call.record();
-    }
+    Call::received(ctx.arg(0), ctx.arg(5), ctx.arg(3)).record();
     0
 }
 
 /// Up to 5.18: `tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg_before_5_19(ctx: FExitContext) -> i32 {
-    if ctx.arg::<u32>(4) & MSG_PEEK == 0
-        && let Some(call) = Call::received(ctx.arg(0), ctx.arg(6))
-    {
-        call.record();
-    }
+    Call::received(ctx.arg(0), ctx.arg(6), ctx.arg(4)).record();
     0
 }
 
 #[fexit(function = "tcp_sendmsg")]
 pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     // tcp_sendmsg(sk, msg, size)
-    if let Some(call) = Call::sent(ctx.arg(0), ctx.arg(3)) {
-        call.record();
-    }
+    Call::sent(ctx.arg(0), ctx.arg(3)).record();
     0
 }
 
-/// A call that moved bytes of a TCP connection.
+/// A call that read from or wrote to a socket.
 #[derive(Clone, Copy)]
 struct Call {
     sk: Ptr,
+    /// The same as a TCP socket; NULL where the call moved nothing, or the socket is of another protocol.
     tcp: Ptr,
-    /// How many.
+    /// How many bytes it moved.
     returned: u64,
     sending: bool,
 }
 
 impl Call {
     #[inline(always)]
-    fn received(sk: Ptr, returned: i32) -> Option<Self> {
-        Self::of(sk, returned, false)
+    fn received(sk: Ptr, returned: i32, flags: u32) -> Self {
+        Self::of(sk, if flags & MSG_PEEK == 0 { returned } else { 0 }, false)
     }
 
     #[inline(always)]
-    fn sent(sk: Ptr, returned: i32) -> Option<Self> {
+    fn sent(sk: Ptr, returned: i32) -> Self {
         Self::of(sk, returned, true)
     }
 
     #[inline(always)]
-    fn of(sk: Ptr, returned: i32, sending: bool) -> Option<Self> {
-        if returned <= 0 {
-            return None;
-        }
-        let tcp = kernel::tcp_sock(sk)?;
-        Some(Self {
+    fn of(sk: Ptr, returned: i32, sending: bool) -> Self {
+        Self {
             sk,
-            tcp,
+            tcp: if returned > 0 {
+                kernel::tcp_sock(sk).unwrap_or(core::ptr::null())
+            } else {
+                core::ptr::null()
+            },
             returned: returned as u64,
             sending,
-        })
+        }
     }
 
     /// The kernel's position after the call.
@@ -152,18 +136,24 @@ impl Call {
         load(self.tcp, member)
     }
 
-    /// How far it has come tells the call from others.
+    /// How far it has come tells the call from others, where it has moved anything.
     #[inline(always)]
     fn event(self) -> Event {
         Event {
             sk: self.sk as u64,
-            what: u64::from(self.position()),
+            what: if self.tcp.is_null() {
+                NOTHING_MOVED
+            } else {
+                u64::from(self.position())
+            },
         }
     }
 
     #[inline(always)]
     fn record(self) -> bool {
-        if let Some(record) = maps::record(self.sk) {
+        if !self.tcp.is_null()
+            && let Some(record) = maps::record(self.sk)
+        {
             self.record_in(record);
         }
         true
@@ -172,6 +162,9 @@ impl Call {
     /// Records it unless its connection has come as far already.
     #[inline(always)]
     fn record_if_new(self) -> bool {
+        if self.tcp.is_null() {
+            return true;
+        }
         let Some(record) = maps::record(self.sk) else {
             return true;
         };

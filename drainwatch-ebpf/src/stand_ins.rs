@@ -37,9 +37,12 @@ impl Hook {
 pub struct Event {
     /// The socket's address. (A pointer still, for the verifier: nothing may be computed with it.)
     pub sk: u64,
-    /// What happened to it, in a way that does not happen to it twice in a row.
+    /// What happened to it.
     pub what: u64,
 }
+
+/// No event.
+const NONE: Event = Event { sk: 0, what: 0 };
 
 /// The first program of a hook.
 #[inline(always)]
@@ -54,13 +57,22 @@ pub fn first(hook: Hook, event: Event, work: impl FnOnce() -> bool) {
 /// A stand-in; `work` says whether it was done only now.
 #[inline(always)]
 pub fn stand_in(hook: Hook, event: Event, work: impl FnOnce() -> bool) {
-    if maps::is_noted(hook as u32, &event) {
-        return;
+    if !maps::is_noted(hook as u32, &event) {
+        preemption::off(|| do_instead(hook, event, work));
     }
-    preemption::off(|| {
-        if work() {
-            maps::count(hook.counter());
-        }
-        maps::note(hook as u32, &event);
-    });
+}
+
+/// The last stand-in of a hook: takes the note away, since the next event may be alike.
+#[inline(always)]
+pub fn last_stand_in(hook: Hook, event: Event, work: impl FnOnce() -> bool) {
+    stand_in(hook, event, work);
+    maps::note(hook as u32, &NONE);
+}
+
+#[inline(always)]
+fn do_instead(hook: Hook, event: Event, work: impl FnOnce() -> bool) {
+    if work() {
+        maps::count(hook.counter());
+    }
+    maps::note(hook as u32, &event);
 }

@@ -38,7 +38,7 @@ pub fn nested_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn nested_sock_set_state_2(ctx: BtfTracePointContext) -> i32 {
     if let Some(change) = StateChange::of(&ctx) {
-        stand_ins::stand_in(Hook::State, change.event(), || change.handle());
+        stand_ins::last_stand_in(Hook::State, change.event(), || change.handle());
     }
     0
 }

@@ -1,6 +1,10 @@
-//! The one loop: kernel → recording → tracker → effects → sinks.
+//! The room of the agent: the one loop (kernel → recording → tracker → effects → outlets), what paces it, what it records
+//! and the settings it runs with.
 //!
-//! It owns all state. Everything else (the web server, the demo) asks it through a bounded channel
+//! May not enter: protocols, and what makes a shutdown (both are `drainwatch_core`'s); disks and networks, which the loop
+//! would wait for.
+//!
+//! The loop owns all state. Everything else (the web server, the demo) asks it through a bounded channel
 //! with a [`Handle`]. While nothing is under way it has no timer: it sleeps until the kernel, a
 //! question or a stop signal wakes it.
 

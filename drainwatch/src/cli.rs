@@ -1,4 +1,7 @@
-//! The commands, each in a file of its own; `main` only picks one.
+//! The room of the command line: the commands, each in a file of its own, what they print and how they fail; [`main`]
+//! only picks one.
+//!
+//! May not enter: what any other room needs. Nothing stands on this one.
 
 pub mod args;
 pub mod client;

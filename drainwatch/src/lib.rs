@@ -1,8 +1,8 @@
 //! drainwatch finds the requests that a deploy silently kills.
 //!
-//! Data flows one way: [`kernel`] → [`drainwatch_core`] (records to events, events to reports; pure) → sinks
-//! (metrics, store, web, recording).
-//! `ARCHITECTURE.md` has the map.
+//! Data walks one way: [`kernel`] and [`names`] → [`agent`], whose loop gives events to [`drainwatch_core`] (events to
+//! reports; pure) → [`outlets`] → whoever reads, [`cli`] among them. Uses go from [`cli`] down: [`agent`], [`outlets`],
+//! [`names`], [`kernel`], `drainwatch_core`; `tests/floors.rs` holds them to it. `ARCHITECTURE.md` has the map.
 #![deny(unsafe_code)]
 
 pub mod agent;

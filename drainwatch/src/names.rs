@@ -1,5 +1,8 @@
-//! Who is asked for the names of workloads: one task per origin, each optional, none able to hold up the
-//! recording.
+//! The room of names: who is asked for the names of workloads, one task per origin, each optional, none able to hold up
+//! the recording.
+//!
+//! May not enter: reports, the settings as a whole (see [`Options`]), and errors that would end the agent: an origin that
+//! fails is a [`State`].
 //!
 //! What they tell comes to the agent's loop as [`News`], and from there to the tracker as events
 //! ([`EventKind::Described`]), so that a recording has the names too.

@@ -10,28 +10,21 @@ use std::{
         net::UnixListener,
     },
     path::Path,
-    process::{Child, Stdio},
+    process::Stdio,
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use assert_cmd::Command;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::{Pid, geteuid},
-};
+use nix::{sys::signal::Signal, unistd::geteuid};
 use tempfile::TempDir;
+use testkit::{Agent, Process, agent, command, runs_here};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
 
 fn drainwatch(args: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
-    clean_environment(|name| {
-        command.env_remove(name);
-    });
-    command.args(args).timeout(Duration::from_mins(1));
-    command
+    bounded(command(BINARY), args)
 }
 
 /// The same without any capability: as root with empty sets, so that files are as reachable as before.
@@ -39,21 +32,16 @@ fn without_capabilities(args: &[&str]) -> Command {
     if !geteuid().is_root() {
         return drainwatch(args);
     }
-    let mut command = Command::new("setpriv");
-    clean_environment(|name| {
-        command.env_remove(name);
-    });
-    command
-        .args(["--bounding-set=-all", "--inh-caps=-all", BINARY])
-        .args(args)
-        .timeout(Duration::from_mins(1));
-    command
+    let mut setpriv = command("setpriv");
+    setpriv.args(["--bounding-set=-all", "--inh-caps=-all", BINARY]);
+    bounded(setpriv, args)
 }
 
-fn clean_environment(mut remove: impl FnMut(String)) {
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRAINWATCH_")) {
-        remove(name);
-    }
+/// With these arguments more, and not for ever.
+fn bounded(command: std::process::Command, args: &[&str]) -> Command {
+    let mut command = Command::from_std(command);
+    command.args(args).timeout(Duration::from_mins(1));
+    command
 }
 
 /// Runs it and expects this exit code and one line on standard error, which is returned.
@@ -65,11 +53,6 @@ fn refused(command: &mut Command, code: i32) -> String {
     assert!(line.starts_with("drainwatch: "), "{line}");
     assert!(output.stdout.is_empty());
     line
-}
-
-/// The agent can run here, as far as `doctor` says.
-fn kernel_allows() -> bool {
-    drainwatch(&["doctor"]).output().unwrap().status.success()
 }
 
 #[test]
@@ -392,7 +375,7 @@ fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
 
 #[test]
 fn given_a_reader_that_leaves_then_the_writer_ends_quietly() {
-    let mut child = std::process::Command::new(BINARY)
+    let mut child = command(BINARY)
         .args(["completions", "bash"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -409,17 +392,23 @@ fn given_a_reader_that_leaves_then_the_writer_ends_quietly() {
 fn given_a_watcher_when_the_agent_restarts_then_it_goes_on_with_what_ends_after() {
     let before = Canned::serve("127.0.0.1:0", |_| (200, listing(&["old"])));
     let address = before.address.to_string();
-    let mut watcher = Running::start(&["watch", "--url", &before.url()], Output::Stdout);
+    // Shutdowns go to standard output, everything else to standard error.
+    let mut watch = command("sh");
+    watch
+        .args(["-c", "exec \"$0\" watch --url \"$1\" 2>/dev/null", BINARY])
+        .arg(before.url());
+    let watcher = Process::start(watch).unwrap();
     before.asked();
     drop(before);
     // The fake agent is back at the same address, with a shutdown that ended meanwhile.
     let _after = Canned::serve(&address, |_| (200, listing(&["new", "old"])));
-    let line = watcher.line();
-    assert!(line.contains("/svc/shop") && line.contains("severed"), "{line}");
-    watcher.stop(Signal::SIGKILL);
+    let line = watcher.line("/svc/shop").unwrap();
+    assert!(line.contains("severed"), "{line}");
+    watcher.signal(Signal::SIGKILL).unwrap();
+    watcher.wait().unwrap();
     assert_eq!(
-        watcher.rest(),
-        "",
+        watcher.log(),
+        format!("{line}\n"),
         "one line per shutdown, and none for what ended before"
     );
 }
@@ -458,7 +447,7 @@ fn given_help_then_every_command_has_examples_and_the_exit_codes_are_there() {
 fn given_the_demo_then_report_and_clients_agree_and_nothing_is_left_behind() {
     let output = drainwatch(&["demo", "--format", "json"]).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !kernel_allows() {
+    if !runs_here(BINARY) {
         let doctor = drainwatch(&["doctor"]).output().unwrap();
         assert_eq!(output.status.code(), doctor.status.code(), "{log}");
         return;
@@ -480,7 +469,7 @@ fn given_the_demo_then_report_and_clients_agree_and_nothing_is_left_behind() {
 
 #[test]
 fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothing_is_lost() {
-    if !kernel_allows() {
+    if !runs_here(BINARY) {
         // What it does instead is the test of missing privileges.
         refused(
             &mut without_capabilities(&["run", "--web.listen-address", "127.0.0.1:0"]),
@@ -489,40 +478,34 @@ fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothin
         return;
     }
     let dir = TempDir::new().unwrap();
-    let address = unused_address().to_string();
-    let (state, record) = (dir.path().join("state"), dir.path().join("r.jsonl"));
-    let (state, record) = (state.to_str().unwrap(), record.to_str().unwrap());
-    let args = [
-        "run",
-        "--web.listen-address",
-        &address,
-        "--state-dir",
-        state,
-        "--record",
-        record,
-    ];
+    let record = dir.path().join("r.jsonl");
     for n in 0..2 {
-        let _ = fs::remove_file(record);
-        let mut agent = Running::start(&args, Output::Stderr);
-        while !agent.line().contains("watching every workload") {}
-        assert_eq!(get(&address, "/readyz"), (200, "ok\n".into()));
-        let (status, text) = get(&address, "/metrics");
+        let _ = fs::remove_file(&record);
+        let mut run = agent::run(BINARY);
+        run.arg("--state-dir").arg(dir.path().join("state"));
+        run.arg("--record").arg(&record);
+        let agent = Agent::start(run).unwrap();
+        let get = |path| agent.ask(path).unwrap();
+        assert_eq!(get("/readyz"), (200, "ok\n".into()));
+        let (status, text) = get("/metrics");
         assert_eq!(status, 200);
         assert!(
             text.contains("drainwatch_probe_status{probe=") && text.contains("drainwatch_shutdowns_total{")
         );
-        assert_eq!(get(&address, "/api/v1/shutdowns?limit=x").0, 400);
-        let (status, text) = get(&address, "/api/v1/shutdowns/%ff");
+        assert_eq!(get("/api/v1/shutdowns?limit=x").0, 400);
+        let (status, text) = get("/api/v1/shutdowns/%ff");
         assert!(
             status == 400 && text.starts_with("{\"error\":"),
             "{status} {text}"
         );
-        assert_eq!(get(&address, "/nowhere").0, 404);
-        let began = Instant::now();
-        assert_eq!(agent.stop(Signal::SIGTERM), Some(0), "run {n}");
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(get("/nowhere").0, 404);
+        let (status, took) = agent.stop().unwrap();
+        assert!(status.success(), "run {n}: {status}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
         // A whole recording, and a store that opens again.
-        drainwatch(&["replay", record]).assert().success();
+        drainwatch(&["replay", record.to_str().unwrap()])
+            .assert()
+            .success();
     }
 }
 
@@ -549,20 +532,6 @@ fn report(id: &str) -> String {
 fn listing(ids: &[&str]) -> String {
     let reports: Vec<_> = ids.iter().map(|id| report(id)).collect();
     format!("{{\"shutdowns\":[{}],\"more\":false}}", reports.join(","))
-}
-
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    let (head, body) = response.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
 }
 
 /// An HTTP server with canned answers. Its port is free again when it is dropped.
@@ -625,67 +594,5 @@ impl Drop for Canned {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Output {
-    Stdout,
-    Stderr,
-}
-
-/// A command that runs until it is stopped, and its lines.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Running {
-    fn start(args: &[&str], output: Output) -> Self {
-        let mut command = std::process::Command::new(BINARY);
-        clean_environment(|name| {
-            command.env_remove(name);
-        });
-        let mut child = command
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pipe: Box<dyn Read + Send> = match output {
-            Output::Stdout => Box::new(child.stdout.take().unwrap()),
-            Output::Stderr => Box::new(child.stderr.take().unwrap()),
-        };
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        self.lines
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a line in time")
-    }
-
-    fn rest(&mut self) -> String {
-        self.lines.iter().collect()
-    }
-
-    fn stop(&mut self, signal: Signal) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

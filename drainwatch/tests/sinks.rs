@@ -1,205 +1,31 @@
 //! Real agents beside the demo: what a collector and the log get of real shutdowns is what the agent's
 //! own report says, and what the demo's clients saw.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, time::Duration};
 
-use axum::{Router, body::Bytes, extract::State, routing::post};
 use drainwatch_core::report::Report;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use opentelemetry_proto::tonic::{
-    collector::{
-        logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse},
-        trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
-    },
     common::v1::{KeyValue, any_value::Value},
-    logs::v1::LogRecord,
     trace::v1::{Span, status::StatusCode},
 };
-use prost::Message as _;
 use ring::digest::{SHA256, digest};
 use serde_json::Value as Json;
+use testkit::{Agent, agent, command, otlp::Receiver, runs_here, within};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
-const SOON: Duration = Duration::from_secs(20);
 
-/// A receiver of OTLP, on the official messages.
-#[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Received>>);
-
-#[derive(Default)]
-struct Received {
-    spans: Vec<Span>,
-    logs: Vec<LogRecord>,
+fn start(config: &Path, args: &[&str]) -> Agent {
+    let mut run = agent::run(BINARY);
+    run.arg("--config")
+        .arg(config)
+        .args(args)
+        .env("DRAINWATCH_OTLP_HEADERS", "x-token=s3cret");
+    Agent::start(run).unwrap()
 }
 
-impl Receiver {
-    fn start() -> (Self, SocketAddr) {
-        let receiver = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/v1/traces", post(take_trace))
-            .route("/v1/logs", post(take_log))
-            .with_state(receiver.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                axum::serve(listener, router).await.unwrap();
-            });
-        });
-        (receiver, address)
-    }
-
-    /// Spans and log records of a trace; the log record comes last.
-    fn trace(&self, id: &[u8]) -> Option<(Vec<Span>, LogRecord)> {
-        let received = self.0.lock().unwrap();
-        let log = received.logs.iter().find(|log| log.trace_id == id)?.clone();
-        let spans = received.spans.iter().filter(|span| span.trace_id == id);
-        Some((spans.cloned().collect(), log))
-    }
-}
-
-async fn take_trace(State(receiver): State<Receiver>, body: Bytes) -> Vec<u8> {
-    let request = ExportTraceServiceRequest::decode(body).expect("a trace");
-    let spans = request
-        .resource_spans
-        .into_iter()
-        .flat_map(|resource| resource.scope_spans)
-        .flat_map(|scope| scope.spans);
-    receiver.0.lock().unwrap().spans.extend(spans);
-    ExportTraceServiceResponse::default().encode_to_vec()
-}
-
-async fn take_log(State(receiver): State<Receiver>, body: Bytes) -> Vec<u8> {
-    let request = ExportLogsServiceRequest::decode(body).expect("log records");
-    let logs = request
-        .resource_logs
-        .into_iter()
-        .flat_map(|resource| resource.scope_logs)
-        .flat_map(|scope| scope.log_records);
-    receiver.0.lock().unwrap().logs.extend(logs);
-    ExportLogsServiceResponse::default().encode_to_vec()
-}
-
-/// An agent and what it logs.
-struct Agent {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    address: String,
-}
-
-impl Agent {
-    fn start(config: &std::path::Path, args: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRAINWATCH_")) {
-            command.env_remove(name);
-        }
-        let mut child = command
-            .args(["run", "--web.listen-address", "127.0.0.1:0", "--config"])
-            .arg(config)
-            .args(args)
-            .env("DRAINWATCH_OTLP_HEADERS", "x-token=s3cret")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pipe = child.stderr.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut agent = Self {
-            child,
-            lines,
-            address: String::new(),
-        };
-        let line = agent.line("watching every workload");
-        let at = line.find("127.0.0.1:").expect("its address");
-        let port = line[at + 10..].chars().take_while(char::is_ascii_digit);
-        agent.address = format!("127.0.0.1:{}", port.collect::<String>());
-        agent
-    }
-
-    /// Waits for a line with this in it.
-    fn line(&self, part: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            let left = SOON.checked_sub(begun.elapsed()).expect("the line in time");
-            let line = self.lines.recv_timeout(left).expect("a line in time");
-            assert!(!line.contains("s3cret"), "a header was logged: {line}");
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    fn get(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.address);
-        ureq::get(&url)
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap()
-    }
-
-    /// The ended report of this cgroup.
-    fn report(&self, cgroup: &str) -> Report {
-        until(|| {
-            let list: Json = serde_json::from_str(&self.get("/api/v1/shutdowns?limit=1000")).unwrap();
-            let reports: Vec<Report> = serde_json::from_value(list["shutdowns"].clone()).unwrap();
-            reports
-                .into_iter()
-                .find(|report| report.workload.cgroup == cgroup && report.ended_at.is_some())
-        })
-    }
-
-    /// Stops it; what else it logged.
-    fn stop(mut self) -> (Option<i32>, Duration, String) {
-        let begun = Instant::now();
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        let code = self.child.wait().unwrap().code();
-        let took = begun.elapsed();
-        (code, took, self.lines.iter().collect::<Vec<_>>().join("\n"))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until<T>(mut ready: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(begun.elapsed() < SOON, "waited in vain");
-        thread::sleep(Duration::from_millis(10));
-    }
+/// The ended report of this cgroup.
+fn ended(agent: &Agent, cgroup: &str) -> Report {
+    serde_json::from_value(agent.ended_report(cgroup).unwrap()).unwrap()
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> String {
@@ -249,23 +75,22 @@ fn logfmt(line: &str, key: &str) -> String {
 
 #[test]
 fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_the_clients_saw() {
-    let doctor = Command::new(BINARY).arg("doctor").output().unwrap();
-    if !doctor.status.success() {
+    if !runs_here(BINARY) {
         // Without root no agent runs; that it then refuses is the command line's own test.
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("d.toml");
     fs::write(&config, "[shutdown]\nlinger = \"300ms\"\n").unwrap();
-    let (receiver, address) = Receiver::start();
-    let collector = format!("http://{address}");
+    let receiver = Receiver::start().unwrap();
+    let collector = format!("http://{}", receiver.address);
     // It accepts, and never answers.
     let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
     let hanging = format!("http://{}", stuck.local_addr().unwrap());
-    let json_agent = Agent::start(&config, &["--log.format", "json", "--otlp.endpoint", &collector]);
-    let text_agent = Agent::start(&config, &["--log.format", "text", "--otlp.endpoint", &hanging]);
+    let json_agent = start(&config, &["--log.format", "json", "--otlp.endpoint", &collector]);
+    let text_agent = start(&config, &["--log.format", "text", "--otlp.endpoint", &hanging]);
 
-    let demo = Command::new(BINARY)
+    let demo = command(BINARY)
         .args(["demo", "--format", "json"])
         .output()
         .unwrap();
@@ -275,9 +100,9 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
         let cgroup = demo["shutdowns"][at]["workload"]["cgroup"].as_str().unwrap();
         let cut = demo["clients"][which]["cut"].as_u64().unwrap();
         assert_eq!(cut > 0, which == "bad");
-        let report = json_agent.report(cgroup);
+        let report = ended(&json_agent, cgroup);
         let hash = digest(&SHA256, report.id.as_bytes());
-        let (spans, log) = until(|| receiver.trace(&hash.as_ref()[..16]));
+        let (spans, log) = within("the trace", || receiver.trace(&hash.as_ref()[..16]));
         assert_eq!(cut_in_trace(&spans), cut_in_report(&report));
         assert_eq!(
             cut_in_trace(&spans).len() as u64,
@@ -292,7 +117,7 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
         assert_eq!(log.severity_text, if cut > 0 { "WARN" } else { "INFO" });
         assert_eq!(log.attributes, root.attributes);
 
-        let line = json_agent.line(&report.id);
+        let line = json_agent.line(&report.id).unwrap();
         let line: Json = serde_json::from_str(&line).unwrap();
         assert_eq!(line["message"], "shutdown");
         assert_eq!(
@@ -300,18 +125,20 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
             (&cut.into(), &cgroup.into())
         );
         assert_eq!(line["level"], if cut > 0 { "WARN" } else { "INFO" });
-        let seen = text_agent.report(cgroup);
-        let line = text_agent.line(&format!(" shutdown id=\"{}\"", seen.id));
+        let seen = ended(&text_agent, cgroup);
+        let line = text_agent.line(&format!(" shutdown id=\"{}\"", seen.id)).unwrap();
         assert_eq!(logfmt(&line, "severed"), cut.to_string());
         assert_eq!(logfmt(&line, "verdict"), seen.verdict.to_string());
     }
-    let metrics = json_agent.get("/metrics");
+    let metrics = json_agent.get("/metrics").unwrap();
     assert!(metrics.contains("drainwatch_sink_reports_total{result=\"failed\",sink=\"otlp\"} 0\n"));
     assert!(!metrics.contains("drainwatch_sink_reports_total{result=\"sent\",sink=\"otlp\"} 0\n"));
     for (agent, unsent) in [(json_agent, false), (text_agent, true)] {
-        let (code, took, log) = agent.stop();
-        assert_eq!(code, Some(0), "{log}");
+        let (status, took) = agent.stop().unwrap();
+        let log = agent.log();
+        assert!(status.success(), "{log}");
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert_eq!(log.contains("unsent reports"), unsent, "{log}");
+        assert!(!log.contains("s3cret"), "a header was logged: {log}");
     }
 }

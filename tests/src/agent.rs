@@ -2,27 +2,25 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs,
+    path::Path,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use anyhow::{Context as _, ensure};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::{
-    clock::Clock,
-    engine::Running,
-    server::{self, Port},
-    table::Engine,
+use testkit::{
+    Clock, agent,
+    metrics::{self, Series},
 };
+
+use crate::{engine::Running, table::Engine};
+
+/// How long the agent may take to stop, beside everything that the ledger keeps running.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Rules of a user's own. No request of the other cases has these headers.
 const CLASSES: &str = r#"
@@ -132,25 +130,11 @@ pub struct Moment {
     pub what: String,
 }
 
-/// One series of `/metrics`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Metric name.
-    pub name: String,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Value.
-    pub value: f64,
-}
-
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
-    child: Mutex<Child>,
-    base: String,
-    /// Ours until the agent is gone.
-    _port: Port,
-    log: PathBuf,
+    running: testkit::Agent,
+    address: String,
     clock: Clock,
     cache: Mutex<Option<(Instant, Vec<Report>)>>,
     /// `reset_sent` works on this kernel: refused and late requests can be seen.
@@ -171,9 +155,6 @@ impl Agent {
         arguments: &[String],
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let port = Port::find()?;
-        let log = out.join("agent.log");
-        let file = File::create(&log)?;
         let asked = |engine: Engine| {
             let found = engines.iter().find(|running| running.engine == engine);
             found.map_or_else(
@@ -183,103 +164,58 @@ impl Agent {
         };
         let config = out.join("agent.toml");
         fs::write(&config, CLASSES)?;
-        let child = Command::new(binary)
-            .arg("run")
+        let mut command = agent::run(binary);
+        command
             .arg("--config")
             .arg(&config)
             .args(["--docker.socket", &asked(Engine::Docker)])
             .args(["--podman.socket", &asked(Engine::Podman)])
             .args(["--systemd.bus", &asked(Engine::Systemd)])
-            .args(["--web.listen-address", &format!("127.0.0.1:{}", port.number)])
             .arg("--state-dir")
             .arg(out.join("state"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut agent = Self {
-            child: Mutex::new(child),
-            base: format!("http://127.0.0.1:{}", port.number),
-            _port: port,
-            log,
-            clock,
-            cache: Mutex::new(None),
-            sees_resets: true,
-        };
-        clock.until("the agent's /readyz", Duration::from_secs(30), || {
-            agent.check_alive()?;
-            Ok(agent.get("/readyz").is_ok())
-        })?;
-        let probes = agent.metrics()?;
-        let reset_sent = probes.iter().find(|series| {
+            .args(arguments);
+        let running = testkit::Agent::start_logging(command, &out.join("agent.log"), clock)?;
+        let metrics = metrics::series(&running.get("/metrics")?);
+        let reset_sent = metrics.iter().find(|series| {
             series.name == "drainwatch_probe_status"
                 && series
                     .labels
                     .get("probe")
                     .is_some_and(|probe| probe == "reset_sent")
         });
-        agent.sees_resets = reset_sent
-            .context("no drainwatch_probe_status{probe=\"reset_sent\"}")?
-            .value
-            > 0.0;
-        Ok(agent)
+        let reset_sent = reset_sent.context("no drainwatch_probe_status{probe=\"reset_sent\"}")?;
+        Ok(Self {
+            address: running.address().to_string(),
+            running,
+            clock,
+            cache: Mutex::new(None),
+            sees_resets: reset_sent.value > 0.0,
+        })
     }
 
     /// Fails when the agent has ended.
     pub fn check_alive(&self) -> anyhow::Result<()> {
-        let mut child = self
-            .child
-            .lock()
-            .expect("no thread panics while it holds the agent");
-        if let Some(status) = child.try_wait()? {
-            bail!("the agent ended ({status}), see {}", self.log.display());
-        }
-        Ok(())
+        self.running.check_alive()
     }
 
     /// Where it listens.
     pub fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        &self.address
     }
 
     /// Its process.
     pub fn pid(&self) -> Pid {
-        let child = self
-            .child
-            .lock()
-            .expect("no thread panics while it holds the agent");
-        Pid::from_raw(child.id().cast_signed())
-    }
-
-    fn get(&self, path: &str) -> anyhow::Result<String> {
-        let url = format!("{}{path}", self.base);
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(self.clock.stretch(Duration::from_secs(10))))
-            .build()
-            .into();
-        let mut response = agent.get(&url).call().with_context(|| format!("GET {url}"))?;
-        Ok(response
-            .body_mut()
-            .with_config()
-            .limit(64 << 20)
-            .read_to_string()?)
+        self.running.pid()
     }
 
     /// Every series of `/metrics`.
     pub fn metrics(&self) -> anyhow::Result<Vec<Series>> {
-        Ok(self.get("/metrics")?.lines().filter_map(series).collect())
+        Ok(metrics::series(&self.running.get("/metrics")?))
     }
 
     /// Probes that do not work.
     pub fn degraded(&self) -> anyhow::Result<Vec<String>> {
-        let metrics = self.metrics()?;
-        let degraded = metrics
-            .iter()
-            .filter(|series| series.name == "drainwatch_probe_status" && series.value < 1.0)
-            .filter_map(|series| series.labels.get("probe").cloned());
-        Ok(degraded.collect())
+        self.running.degraded()
     }
 
     /// Reports of one cgroup, oldest first. All cases share one poll of the agent.
@@ -291,15 +227,11 @@ impl Agent {
         let fresh = self.clock.stretch(Duration::from_millis(200));
         if cache.as_ref().is_none_or(|(at, _)| at.elapsed() > fresh) {
             self.check_alive()?;
-            let answer: Value = serde_json::from_str(&self.get("/api/v1/shutdowns?limit=1000")?)?;
-            let list = answer["shutdowns"]
-                .as_array()
-                .context("no `shutdowns` in the answer")?;
             let mut reports = vec![];
-            for json in list.iter().rev() {
-                let mut report = Report::deserialize(json)
+            for json in self.running.shutdowns()?.into_iter().rev() {
+                let mut report = Report::deserialize(&json)
                     .with_context(|| format!("a report does not keep to the contract: {json}"))?;
-                report.json = json.clone();
+                report.json = json;
                 reports.push(report);
             }
             *cache = Some((Instant::now(), reports));
@@ -318,71 +250,12 @@ impl Agent {
     /// Stops the agent; it must exit 0.
     pub fn stop(self) -> anyhow::Result<()> {
         self.check_alive()?;
-        let mut child = self
-            .child
-            .lock()
-            .expect("no thread panics while it holds the agent");
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)?;
-        let mut status = None;
-        self.clock
-            .until("the agent to stop", Duration::from_secs(15), || {
-                status = child.try_wait()?;
-                Ok(status.is_some())
-            })?;
+        let (status, took) = self.running.stop()?;
         ensure!(
-            status.is_some_and(|status| status.success()),
-            "the agent stopped with {status:?}: {}",
-            server::tail(&self.log)
+            status.success() && took < self.clock.stretch(STOPPED_WITHIN),
+            "the agent stopped after {took:.1?} with {status}: {}",
+            self.running.log()
         );
         Ok(())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // Ended already when all went well; else it must not outlive us.
-        if let Ok(child) = self.child.get_mut() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// `name{a="b"} 1` → a series. Comments and empty lines give none.
-fn series(line: &str) -> Option<Series> {
-    if line.starts_with('#') {
-        return None;
-    }
-    let (identity, value) = line.rsplit_once(' ')?;
-    let (name, labels) = identity.split_once('{').unwrap_or((identity, "}"));
-    let labels = labels
-        .trim_end_matches('}')
-        .split("\",")
-        .filter_map(|pair| pair.split_once("=\""))
-        .map(|(key, value)| (key.to_owned(), value.trim_end_matches('"').to_owned()))
-        .collect();
-    Some(Series {
-        name: name.to_owned(),
-        labels,
-        value: value.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn given_a_line_of_the_text_format_then_its_labels_are_taken_apart() {
-        let seen = series(r#"drainwatch_shutdowns_total{trigger="stop",workload="/a,b"} 2"#).unwrap();
-        assert_eq!(seen.name, "drainwatch_shutdowns_total");
-        assert_eq!(seen.labels["workload"], "/a,b");
-        assert_eq!(seen.labels["trigger"], "stop");
-        assert!((seen.value - 2.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn given_a_comment_then_there_is_no_series() {
-        assert_eq!(series("# HELP drainwatch_shutdowns_total Shutdowns 1"), None);
     }
 }

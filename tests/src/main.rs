@@ -13,21 +13,24 @@ use clap::{Parser, Subcommand};
 mod agent;
 mod alerts;
 mod cases;
-mod cgroup;
 mod client;
-mod clock;
 mod compare;
 mod engine;
 mod enter;
+mod home;
+mod load;
 mod page;
 mod prepare;
 mod runner;
 mod scene;
 mod serve;
 mod server;
+mod stage;
 mod table;
 
-use crate::{agent::Agent, clock::Clock, prepare::Artefacts, scene::World};
+use testkit::Clock;
+
+use crate::{agent::Agent, load::Load, prepare::Artefacts, scene::World};
 
 /// Compares drainwatch's reports with what clients saw.
 #[derive(Debug, Parser)]
@@ -67,6 +70,9 @@ struct Options {
     /// Factor on every deadline and grace period, for slow machines.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     slow: f64,
+    /// Beside the cases, keep a server busy, and check how many runs of the agent's programs the kernel skipped.
+    #[arg(long, requires = "drainwatch")]
+    load: bool,
     /// Servers that may be missing: their cases are skipped instead of failing. May be given several times.
     #[arg(long, value_name = "PROGRAM")]
     may_miss: Vec<String>,
@@ -144,7 +150,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         let _ = fs::remove_dir_all(&out);
         return Ok(ExitCode::SUCCESS);
     }
-    let root = cgroup::unified_root()?;
+    let root = testkit::cgroup::unified_root()?;
     let (engines, absent) = engine::start_needed(&cases, &out, &root, clock);
     let agent = options
         .drainwatch
@@ -163,7 +169,15 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         engines,
         absent,
     };
+    let load = options.load.then(|| Load::start(&world.out, clock)).transpose()?;
     let tally = runner::run(&world, &cases, options)?;
+    let bore_it = match (load, &world.agent) {
+        (Some(load), Some(agent)) => load.stop(agent),
+        _ => Ok(()),
+    };
+    if let Err(error) = &bore_it {
+        println!("FAIL load: {error:#}");
+    }
     if options.kernel_notes {
         runner::kernel_notes(&cases, &tally)?;
     }
@@ -173,7 +187,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     }
     // Before their files go.
     world.engines.clear();
-    let failed = tally.failed + usize::from(stopped.is_err());
+    let failed = tally.failed + usize::from(stopped.is_err()) + usize::from(bore_it.is_err());
     if failed == 0 {
         // Nothing to look at; a leftover in the temporary directory harms nobody.
         let _ = fs::remove_dir_all(&world.out);

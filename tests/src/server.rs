@@ -4,11 +4,10 @@ use std::{
     collections::HashMap,
     env, fs,
     fs::File,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -18,19 +17,17 @@ use nix::{
     unistd::Pid,
 };
 use procfs::{net::TcpNetEntry, net::TcpState, process::Process};
+use testkit::{
+    Clock,
+    process::{command, spawn, tail},
+};
 
 use crate::{
-    cgroup::Cgroup,
-    clock::Clock,
     engine::{self, Contained, Order},
+    home::Home,
     prepare::Artefacts,
     table::{Around, Net, Python, Server},
 };
-
-/// Ports for servers: below the ephemeral range, so no client socket takes one before its server does.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// Where the search goes on; ports are reused as late as possible.
-static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// The shell scripts that people put in front of their servers.
 const WAIT: &str = r#""$@" & wait"#;
@@ -39,31 +36,6 @@ const TRAP: &str = r#"trap "exit 0" TERM; "$@" & wait"#;
 
 fn shell(script: &str) -> Vec<String> {
     vec!["sh".to_owned(), "-c".into(), script.into(), "sh".into()]
-}
-
-/// A port that nothing listens on and no other harness on this machine gets while this value lives.
-#[derive(Debug)]
-pub struct Port {
-    /// The port.
-    pub number: u16,
-    _lock: File,
-}
-
-impl Port {
-    /// Finds one.
-    pub fn find() -> anyhow::Result<Self> {
-        let locks = env::temp_dir().join("drainwatch-ports");
-        fs::create_dir_all(&locks)?;
-        for _ in PORTS {
-            let number = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
-            let lock = File::create(locks.join(number.to_string()))?;
-            // Unspecified IPv6 covers IPv4 as well.
-            if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, number)).is_ok() {
-                return Ok(Self { number, _lock: lock });
-            }
-        }
-        bail!("no free port in {PORTS:?}")
-    }
 }
 
 /// A started server process (or its wrapper).
@@ -85,7 +57,7 @@ pub struct Setting<'a> {
     /// The case's directory, for this server.
     pub directory: &'a Path,
     /// The server's cgroup.
-    pub cgroup: &'a Cgroup,
+    pub cgroup: &'a Home,
     /// Deadlines.
     pub clock: Clock,
     /// Addresses.
@@ -152,18 +124,17 @@ impl Setting<'_> {
             .append(true)
             .create(true)
             .open(self.directory.join("server.log"))?;
-        let child = Command::new(&line[0])
+        let mut server = command(&line[0]);
+        server
             .args(&line[1..])
             .envs(self.variables(variables))
             .current_dir(self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", line.join(" ")))?;
+            .stderr(log);
         let mut started = Started {
             main: Pid::from_raw(0),
-            child,
+            child: spawn(&mut server)?,
             address: self.dialled(),
         };
         self.clock
@@ -356,12 +327,6 @@ impl Setting<'_> {
         File::create(files.join("huge"))?.set_len(50_000_000)?;
         Ok(file)
     }
-}
-
-/// The last 2 kB of a log.
-pub fn tail(file: &Path) -> String {
-    let text = fs::read(file).unwrap_or_default();
-    String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]).into_owned()
 }
 
 /// Whether `program` can be run: an absolute path, or a name on `PATH`.

@@ -148,6 +148,12 @@ pub fn build_ledger() -> Result<()> {
     shell::run(Command::new(ledger).arg("--prepare").current_dir(shell::root()))
 }
 
+/// The ledger's argument for a load beside its cases.
+pub const LOAD: &str = "--load";
+/// Where the kernel lets it be chosen (`CONFIG_PREEMPT_DYNAMIC`).
+const PREEMPT_FULL: &str =
+    "mount -t debugfs debugfs /sys/kernel/debug && echo full > /sys/kernel/debug/sched/preempt\n";
+
 /// The ledger on a kernel that is supported; on one that is not, that the agent refuses with a clear message.
 pub fn ledger(kernel: &Kernel, arguments: &[String], deadline: Duration) -> Result<Tally> {
     let release = shell::target().join("release");
@@ -157,13 +163,16 @@ pub fn ledger(kernel: &Kernel, arguments: &[String], deadline: Duration) -> Resu
     }
     let ledger = shell::quote(&release.join("drainwatch-tests").to_string_lossy());
     println!("== Linux {}: the ledger", kernel.name);
-    let own = [ledger, "--drainwatch".to_owned(), agent];
-    let script: Vec<String> = own
-        .into_iter()
-        .chain(arguments.iter().map(|word| shell::quote(word)))
-        .collect();
+    let words: Vec<String> = arguments.iter().map(|word| shell::quote(word)).collect();
+    // A busy kernel is busiest when it preempts wherever it can; from 7.0 on that is not the default.
+    let preempts = if arguments.iter().any(|word| word == LOAD) {
+        PREEMPT_FULL
+    } else {
+        ""
+    };
+    let script = format!("{preempts}{ledger} --drainwatch {agent} {}", words.join(" "));
     let mut tally = None;
-    let outcome = execute(kernel, &script.join(" "), deadline, |line| {
+    let outcome = execute(kernel, &script, deadline, |line| {
         tally = Tally::of_line(line).or(tally);
     })?;
     let tally = tally.with_context(|| {

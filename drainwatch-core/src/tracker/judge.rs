@@ -1,7 +1,7 @@
 //! From a connection's evidence to what became of its requests.
 //!
-//! The rule (`design.md`, section 1): a request is severed when it is outstanding at the moment the
-//! server's side of its connection ends, and the server's side ended it.
+//! The rule: a request is severed when it is outstanding at the moment the server's side of its
+//! connection ends, and the server's side ended it.
 
 use std::sync::Arc;
 

@@ -109,7 +109,7 @@ Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch
   drainwatch completions zsh > ~/.zfunc/_drainwatch";
 
-/// Flags of `run`.
+/// Flags of `run`, in the help as in the table of settings, except that the log comes after what a run is for.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("log.level", |flag| flag.display_order(Setting::help_order("otlp.headers") + 1)),
@@ -294,5 +294,20 @@ mod tests {
             .filter(|argument| argument.get_env().is_some())
             .count();
         assert_eq!(with_env, 18);
+        let of_file = config::SETTINGS
+            .iter()
+            .filter(|setting| setting.variable().is_none() && setting.keys.is_empty());
+        for key in of_file.map(|setting| setting.key) {
+            let (table, key) = key.split_once('.').unwrap();
+            let line = RUN_EXAMPLES
+                .lines()
+                .find(|line| line.starts_with("Keys of the file alone: "));
+            let keys = line.unwrap().split_once(&format!("[{table}]")).unwrap().1;
+            let keys = keys.split(';').next().unwrap();
+            assert!(
+                keys.contains(key),
+                "the help of `run` does not name {table}.{key}"
+            );
+        }
     }
 }

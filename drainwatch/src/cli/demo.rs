@@ -18,8 +18,7 @@ use nix::{
 };
 
 use crate::{
-    agent::source::Live,
-    agent::{Agent, Options},
+    agent::{Agent, Options, source::Live},
     cli::{
         args::Format,
         colour,

@@ -19,10 +19,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
 use crate::{
-    agent::source::Live,
     agent::{
         self, Agent,
         config::{self, Flags, LogFormat, LogLevel, Settings},
+        source::Live,
     },
     cli::failure::{Exit, Failure},
     kernel::{Kernel, KernelOptions},

@@ -9,8 +9,9 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Dura
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::{Agent, command};
 
-use crate::support::{Agent, BINARY, command, runs_here};
+use crate::{BINARY, runs_here};
 
 /// A bundle: root and configuration of a container.
 struct Bundle {
@@ -143,15 +144,11 @@ fn given_a_container_as_the_chart_makes_it_when_run_then_it_attaches_and_serves_
         return;
     }
     let bundle = Bundle::create(|_| ());
-    let mut agent = Agent::start(bundle.command()).unwrap_or_else(|ended| panic!("{ended:?}"));
-    assert_eq!(agent.get("/readyz"), "ok\n");
-    assert_eq!(agent.get("/healthz"), "ok\n");
-    let metrics = agent.get("/metrics");
-    let broken: Vec<_> = metrics
-        .lines()
-        .filter(|line| line.starts_with("drainwatch_probe_status{") && line.ends_with(" 0"))
-        .filter(|line| !line.contains("reset_sent"))
-        .collect();
+    let agent = Agent::start(bundle.command()).expect("it starts");
+    assert_eq!(agent.get("/readyz").unwrap(), "ok\n");
+    assert_eq!(agent.get("/healthz").unwrap(), "ok\n");
+    let mut broken = agent.degraded().unwrap();
+    broken.retain(|probe| probe != "reset_sent");
     assert!(broken.is_empty(), "{broken:?}");
     let pid = bundle.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -165,8 +162,8 @@ fn given_a_container_as_the_chart_makes_it_when_run_then_it_attaches_and_serves_
     let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     assert!(own.contains(&bundle.name), "{own}");
     assert!(bundle.dir.path().join("state/reports.redb").exists());
-    let (status, took) = agent.stop();
-    assert!(status.success(), "{status}: {}", agent.rest());
+    let (status, took) = agent.stop().unwrap();
+    assert!(status.success(), "{status}: {}", agent.log());
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 

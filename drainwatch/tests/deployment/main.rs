@@ -8,6 +8,12 @@ mod names;
 mod privileges;
 mod service;
 mod shutdown;
-mod support;
 mod unit;
 mod web;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
+
+/// The agent can run on this machine with all privileges there are; what it says otherwise is another test's.
+fn runs_here() -> bool {
+    testkit::runs_here(BINARY)
+}

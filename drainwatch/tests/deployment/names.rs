@@ -1,50 +1,34 @@
 //! Nobody who is asked for names answers, each for a reason of its own: the recording goes on, the log says why,
 //! and so does the doctor.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::net::UnixListener,
-    process::{Command, Stdio},
-};
-
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use std::{fs, os::unix::net::UnixListener, process::Command};
 
 use tempfile::TempDir;
+use testkit::{
+    Agent, Cgroup, agent, command,
+    demo::{Manners, Server},
+    within,
+};
 
-use super::support::{self, Agent, Cgroup, within};
+use crate::{BINARY, runs_here};
 
 /// What the log says when an origin begins to fail.
 const FAILS: &str = "workload names are unavailable";
 
 /// A server that dies of SIGTERM is started and stopped: its report.
 fn shutdown(agent: &Agent) -> serde_json::Value {
-    let cgroup = Cgroup::create();
-    let mut server = support::command(support::BINARY)
-        .args(["demo-server", "--bad", "--cgroup"])
-        .arg(&cgroup.0)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().starts_with("listening "));
-    kill(Pid::from_raw(server.id().cast_signed()), Signal::SIGTERM).unwrap();
-    server.wait().unwrap();
-    within("the report", || {
-        let mut reports = agent.reports(cgroup.name()).into_iter();
-        reports.find(|report| !report["ended_at"].is_null())
-    })
+    let cgroup = Cgroup::unique("deployment").unwrap();
+    let server = Server::start(BINARY, Manners::Bad, cgroup.directory()).unwrap();
+    server.stop().unwrap();
+    agent.ended_report(cgroup.name()).unwrap()
 }
 
-/// The lines of the log so far that say that an origin fails; waits until there are so many.
-fn failures(agent: &Agent, said: &mut Vec<String>, count: usize) {
+/// The lines of the log that say that an origin fails, once there are so many.
+fn failures(agent: &Agent, count: usize) -> Vec<String> {
     within("the log", || {
-        said.extend(agent.log().into_iter().filter(|line| line.contains(FAILS)));
-        (said.len() >= count).then_some(())
-    });
+        let said = agent.lines(FAILS);
+        (said.len() >= count).then_some(said)
+    })
 }
 
 fn settings(command: &mut Command, docker: &str, podman: &str, bus: &str, kubeconfig: &str) {
@@ -56,7 +40,7 @@ fn settings(command: &mut Command, docker: &str, podman: &str, bus: &str, kubeco
 #[test]
 fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_shutdowns_are_recorded_and_each_is_said_once()
  {
-    if !support::runs_here() {
+    if !runs_here() {
         return;
     }
     let scratch = TempDir::new().unwrap();
@@ -67,14 +51,12 @@ fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_s
     drop(UnixListener::bind(&docker).unwrap());
     fs::create_dir(&podman).unwrap();
     fs::write(&kubeconfig, "{ clusters: [").unwrap();
-    let mut command = support::command(support::BINARY);
-    command.args(["run", "--web.listen-address", "127.0.0.1:0"]);
-    settings(&mut command, &docker, &podman, &bus, &kubeconfig);
-    let agent = Agent::start(command).unwrap();
-    let mut said = vec![];
-    failures(&agent, &mut said, 4);
+    let mut run = agent::run(BINARY);
+    settings(&mut run, &docker, &podman, &bus, &kubeconfig);
+    let agent = Agent::start(run).unwrap();
+    failures(&agent, 4);
     assert_eq!(shutdown(&agent)["trigger"], "stop");
-    said.extend(agent.log().into_iter().filter(|line| line.contains(FAILS)));
+    let said = agent.lines(FAILS);
     let because = [
         ("docker", &docker, "nothing listens"),
         ("podman", &podman, "is not a socket"),
@@ -91,11 +73,11 @@ fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_s
         );
     }
     let up = |line: &&str| line.starts_with("drainwatch_names_up{") && line.ends_with(" 0");
-    assert_eq!(agent.get("/metrics").lines().filter(up).count(), 4);
-    let mut command = support::command(support::BINARY);
-    command.arg("doctor");
-    settings(&mut command, &docker, &podman, &bus, &kubeconfig);
-    let doctor = command.output().unwrap();
+    assert_eq!(agent.get("/metrics").unwrap().lines().filter(up).count(), 4);
+    let mut doctor = command(BINARY);
+    doctor.arg("doctor");
+    settings(&mut doctor, &docker, &podman, &bus, &kubeconfig);
+    let doctor = doctor.output().unwrap();
     let shown = String::from_utf8(doctor.stdout).unwrap();
     // Without its line breaks.
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -109,24 +91,22 @@ fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_s
 
 #[test]
 fn given_a_daemon_that_dies_under_a_running_agent_then_shutdowns_are_recorded_and_the_log_says_so() {
-    if !support::runs_here() {
+    if !runs_here() {
         return;
     }
     let scratch = TempDir::new().unwrap();
     let socket = scratch.path().join("docker.sock").display().to_string();
     let daemon = UnixListener::bind(&socket).unwrap();
-    let mut command = support::command(support::BINARY);
-    command.args(["run", "--web.listen-address", "127.0.0.1:0"]);
-    command.args(["--podman.socket", "off", "--systemd.bus", "off"]);
-    command.args(["--docker.socket", &socket]);
-    let agent = Agent::start(command).unwrap();
+    let mut run = agent::run(BINARY);
+    run.args(["--podman.socket", "off", "--systemd.bus", "off"]);
+    run.args(["--docker.socket", &socket]);
+    let agent = Agent::start(run).unwrap();
     // It was asked, and dies before it answers.
     let asked = daemon.accept().unwrap();
     drop((asked, daemon));
-    let mut said = vec![];
-    failures(&agent, &mut said, 1);
+    let said = failures(&agent, 1);
     assert!(said[0].contains(&socket), "{said:?}");
     assert_eq!(shutdown(&agent)["trigger"], "stop");
-    agent.get("/healthz");
-    agent.get("/readyz");
+    agent.get("/healthz").unwrap();
+    agent.get("/readyz").unwrap();
 }

@@ -1,11 +1,17 @@
 //! Exactly the capabilities of the chart and of the unit, and each one missing.
 
-use std::{fs, os::unix::fs::chown, process::Command};
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use nix::unistd::{Gid, Uid};
 use tempfile::TempDir;
+use testkit::{Agent, Cgroup, agent, command};
 
-use crate::support::{Agent, BINARY, command, runs_here};
+use crate::{BINARY, runs_here};
 
 const RUN: [&str; 3] = ["run", "--web.listen-address", "127.0.0.1:0"];
 /// Neither root nor anybody whose files there are.
@@ -21,8 +27,8 @@ fn as_root_with(capabilities: &[&str]) -> Command {
     setpriv
 }
 
-/// As in a unit: not root, with these as ambient capabilities.
-fn as_user_with(capabilities: &[&str]) -> Command {
+/// `program` as in a unit: not root, with these as ambient capabilities.
+fn as_user_with(capabilities: &[&str], program: &Path) -> Command {
     let mut setpriv = command("setpriv");
     setpriv
         .arg(format!("--reuid={NOBODY}"))
@@ -32,7 +38,7 @@ fn as_user_with(capabilities: &[&str]) -> Command {
     for set in ["bounding-set", "inh-caps", "ambient-caps"] {
         setpriv.arg(format!("--{set}=-all{}", plus(capabilities)));
     }
-    setpriv.arg(BINARY);
+    setpriv.arg(program);
     setpriv
 }
 
@@ -49,10 +55,10 @@ fn state_of(owner: u32) -> TempDir {
 }
 
 /// A copy of the agent that everybody may run: the workspace may lie where only root goes.
-fn for_everybody(dir: &TempDir) -> String {
+fn for_everybody(dir: &TempDir) -> PathBuf {
     let path = dir.path().join("drainwatch");
     fs::copy(BINARY, &path).unwrap();
-    path.to_str().unwrap().into()
+    path
 }
 
 fn is_root() -> bool {
@@ -86,13 +92,9 @@ fn kept_according_to_doctor() -> Vec<String> {
 
 /// Everything that the agent reads while it runs, it can read; and no thread has more than `doctor` says.
 fn works_without(agent: &Agent) {
-    assert_eq!(agent.get("/readyz"), "ok\n");
-    let metrics = agent.get("/metrics");
-    let degraded: Vec<_> = metrics
-        .lines()
-        .filter(|line| line.starts_with("drainwatch_probe_status{") && line.ends_with(" 0"))
-        .filter(|line| !line.contains("reset_sent"))
-        .collect();
+    assert_eq!(agent.get("/readyz").unwrap(), "ok\n");
+    let mut degraded = agent.degraded().unwrap();
+    degraded.retain(|probe| probe != "reset_sent");
     assert!(degraded.is_empty(), "{degraded:?}");
     let kept = kept_according_to_doctor();
     let expected = match kept.as_slice() {
@@ -123,9 +125,9 @@ fn given_exactly_the_charts_capabilities_when_run_as_root_then_it_works_and_give
     let state = state_of(0);
     let mut agent = as_root_with(&["bpf", "perfmon"]);
     agent.args(RUN).arg("--state-dir").arg(state.path());
-    let mut agent = Agent::start(agent).expect("it starts");
+    let agent = Agent::start(agent).expect("it starts");
     works_without(&agent);
-    assert!(agent.stop().0.success());
+    assert!(agent.stop().unwrap().0.success());
 }
 
 #[test]
@@ -133,12 +135,10 @@ fn given_every_capability_when_run_as_root_then_even_the_bounding_set_is_empty()
     if !is_root() || !runs_here() {
         return;
     }
-    let mut agent = command(BINARY);
-    agent.args(RUN);
-    let mut agent = Agent::start(agent).expect("it starts");
+    let agent = Agent::start(agent::run(BINARY)).expect("it starts");
     works_without(&agent);
     assert_eq!(of_every_thread(&agent, "CapBnd:")[0], "0000000000000000");
-    assert!(agent.stop().0.success());
+    assert!(agent.stop().unwrap().0.success());
 }
 
 #[test]
@@ -147,18 +147,11 @@ fn given_the_units_ambient_capabilities_when_run_as_a_user_then_it_works_and_giv
         return;
     }
     let state = state_of(NOBODY);
-    let mut setpriv = as_user_with(&["bpf", "perfmon"]);
-    let mut agent = command(setpriv.get_program().to_str().unwrap());
-    agent
-        .args(setpriv.get_args().filter(|argument| *argument != BINARY))
-        .arg(for_everybody(&state))
-        .args(RUN)
-        .arg("--state-dir")
-        .arg(state.path());
-    setpriv = agent;
-    let mut agent = Agent::start(setpriv).expect("it starts");
+    let mut agent = as_user_with(&["bpf", "perfmon"], &for_everybody(&state));
+    agent.args(RUN).arg("--state-dir").arg(state.path());
+    let agent = Agent::start(agent).expect("it starts");
     works_without(&agent);
-    assert!(agent.stop().0.success());
+    assert!(agent.stop().unwrap().0.success());
 }
 
 #[test]
@@ -222,8 +215,8 @@ fn given_a_cgroup_namespace_as_in_a_container_when_asked_then_the_hosts_hierarch
     if !is_root() || !runs_here() {
         return;
     }
-    let cgroup = crate::support::Cgroup::create();
-    let root = cgroup.0.parent().unwrap().to_str().unwrap();
+    let cgroup = Cgroup::unique("deployment").unwrap();
+    let root = cgroup.directory().parent().unwrap().to_str().unwrap();
     let elsewhere = TempDir::new().unwrap();
     let hosts = elsewhere.path().to_str().unwrap();
     let doctor = |script: &str| {

@@ -3,75 +3,41 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Child, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use testkit::{
+    Agent, Cgroup, PATIENCE, Process, agent, command,
+    demo::{Manners, Server},
+    within,
+};
 
-use crate::support::{Agent, BINARY, Cgroup, PATIENCE, command, lines, runs_here, within};
+use crate::{BINARY, runs_here};
 
 const MOST: Duration = Duration::from_secs(1);
 
-/// The good server of the demo, in a cgroup of its own: drains on SIGTERM. Killed when dropped.
-struct Server {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    address: String,
-    cgroup: Cgroup,
+/// The good server of the demo, which drains on SIGTERM, in a cgroup of its own.
+fn serve() -> (Server, Cgroup) {
+    let cgroup = Cgroup::unique("deployment").unwrap();
+    let server = Server::start(BINARY, Manners::Good, cgroup.directory()).unwrap();
+    (server, cgroup)
 }
 
-impl Server {
-    fn start() -> Self {
-        let cgroup = Cgroup::create();
-        let mut child = command(BINARY)
-            .args(["demo-server", "--good", "--cgroup"])
-            .arg(&cgroup.0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = lines(child.stdout.take().unwrap());
-        let line = lines.recv_timeout(PATIENCE).expect("it listens");
-        let address = line.strip_prefix("listening ").unwrap().to_owned();
-        Self {
-            child,
-            lines,
-            address,
-            cgroup,
-        }
-    }
-
-    /// A request that it has read and answers only in `wait` ms.
-    fn ask(&self, wait: u64) -> TcpStream {
-        while self.lines.try_recv().is_ok() {}
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET /?wait={wait} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        self.lines.recv_timeout(PATIENCE).expect("it reads the request");
-        stream
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The report of a shutdown that goes on.
+fn under_way(agent: &Agent, cgroup: &Cgroup) -> serde_json::Value {
+    within("a shutdown under way", || {
+        agent.reports(cgroup.name()).unwrap().pop()
+    })
 }
 
 /// Requests against an address from several threads until it is dropped; how many were answered.
@@ -82,14 +48,14 @@ struct Load {
 }
 
 impl Load {
-    fn on(address: &str) -> Self {
+    fn on(address: SocketAddr) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let threads = (0..4)
             .map(|_| {
-                let (address, stop, answered) = (address.to_owned(), stop.clone(), answered.clone());
+                let (stop, answered) = (stop.clone(), answered.clone());
                 thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let Ok(mut stream) = TcpStream::connect(&address) else {
+                        let Ok(mut stream) = TcpStream::connect(address) else {
                             continue;
                         };
                         let mut answer = String::new();
@@ -145,8 +111,11 @@ fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-fn run(agent: &mut std::process::Command) -> &mut std::process::Command {
-    agent.args(["run", "--web.listen-address", "127.0.0.1:0"])
+/// An agent that keeps its reports there.
+fn run_in(state: &Path) -> std::process::Command {
+    let mut run = agent::run(BINARY);
+    run.arg("--state-dir").arg(state);
+    run
 }
 
 #[test]
@@ -157,43 +126,38 @@ fn given_load_and_a_shutdown_under_way_when_stopped_then_nothing_is_lost_and_no_
     }
     let dir = TempDir::new().unwrap();
     let record = dir.path().join("r.jsonl");
-    let mut server = Server::start();
-    let mut agent = command(BINARY);
-    run(&mut agent)
-        .arg("--state-dir")
-        .arg(dir.path().join("state"))
-        .arg("--record")
-        .arg(&record);
-    let mut agent = Agent::start(agent).expect("it starts");
-    let busy = Server::start();
-    let load = Load::on(&busy.address);
+    let state = dir.path().join("state");
+    let (server, cgroup) = serve();
+    let mut run = run_in(&state);
+    run.arg("--record").arg(&record);
+    let agent = Agent::start(run).expect("it starts");
+    let (busy, _cgroup) = serve();
+    let load = Load::on(busy.address);
     within("load", || {
         (load.answered.load(Ordering::Relaxed) > 50).then_some(())
     });
-    let clients: Vec<_> = (0..3).map(|_| server.ask(10_000)).collect();
-    server.signal(Signal::SIGTERM);
-    let id = within("a shutdown under way", || {
-        let report = agent.reports(server.cgroup.name()).pop()?;
-        report["id"].as_str().map(str::to_owned)
-    });
+    let clients: Vec<_> = (0..3).map(|_| server.ask("/?wait=10000").unwrap()).collect();
+    server.signal(Signal::SIGTERM).unwrap();
+    let report = under_way(&agent, &cgroup);
+    let id = report["id"].as_str().unwrap();
 
-    let mut idle = TcpStream::connect(&agent.address).unwrap();
+    let mut idle = TcpStream::connect(agent.address()).unwrap();
     ask_for_metrics(&mut idle);
     answer(&mut idle);
     let mut kept = idle.try_clone().unwrap();
-    let mut scraper = TcpStream::connect(&agent.address).unwrap();
+    let mut scraper = TcpStream::connect(agent.address()).unwrap();
     ask_for_metrics(&mut scraper);
     answer(&mut scraper);
     // What is cut now is in the ring when the agent is told to stop.
-    server.signal(Signal::SIGKILL);
-    server.child.wait().unwrap();
+    server.signal(Signal::SIGKILL).unwrap();
+    server.wait().unwrap();
     // A scraper that keeps its connection, and one that has just come: asked, and not yet read.
     ask_for_metrics(&mut scraper);
-    let mut newcomer = TcpStream::connect(&agent.address).unwrap();
+    let mut newcomer = TcpStream::connect(agent.address()).unwrap();
     ask_for_metrics(&mut newcomer);
-    let (status, took) = agent.stop();
+    let (status, took) = agent.stop().unwrap();
 
-    assert!(status.success(), "{status}; {:?}", agent.log());
+    assert!(status.success(), "{status}; {}", agent.log());
     assert!(took < MOST, "{took:?}");
     for mut stream in [scraper, newcomer] {
         let answer = answer(&mut stream);
@@ -209,13 +173,10 @@ fn given_load_and_a_shutdown_under_way_when_stopped_then_nothing_is_lost_and_no_
         .unwrap();
     let replayed: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
     let stored = {
-        let mut again = command(BINARY);
-        run(&mut again).arg("--state-dir").arg(dir.path().join("state"));
-        let mut again = Agent::start(again).expect("the store opens again");
-        let report: serde_json::Value =
-            serde_json::from_str(&again.get(&format!("/api/v1/shutdowns/{id}"))).unwrap();
-        again.stop();
-        report
+        let again = Agent::start(run_in(&state)).expect("the store opens again");
+        let answer = again.get(&format!("/api/v1/shutdowns/{id}")).unwrap();
+        again.stop().unwrap();
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()
     };
     assert_eq!(stored["requests"]["severed"], 3, "{stored}");
     let of_it = |report: &&serde_json::Value| report["workload"]["cgroup"] == stored["workload"]["cgroup"];
@@ -236,26 +197,20 @@ fn given_a_store_that_takes_seconds_when_stopped_then_it_says_so_and_is_gone_wit
     let dir = TempDir::new().unwrap();
     let (library, slow) = (dir.path().join("slow.so"), dir.path().join("slow"));
     build_slow_disk(&library);
-    let server = Server::start();
-    let mut agent = command(BINARY);
-    run(&mut agent)
-        .arg("--state-dir")
-        .arg(dir.path())
-        .env("LD_PRELOAD", &library)
-        .env("SLOW_DISK", &slow);
-    let mut agent = Agent::start(agent).expect("it starts");
+    let (server, cgroup) = serve();
+    let mut run = run_in(dir.path());
+    run.env("LD_PRELOAD", &library).env("SLOW_DISK", &slow);
+    let agent = Agent::start(run).expect("it starts");
     fs::write(&slow, "").unwrap();
-    let _client = server.ask(10_000);
-    server.signal(Signal::SIGTERM);
-    within("a shutdown under way", || {
-        agent.reports(server.cgroup.name()).pop()
-    });
+    let _client = server.ask("/?wait=10000").unwrap();
+    server.signal(Signal::SIGTERM).unwrap();
+    under_way(&agent, &cgroup);
     within("a flush", || {
         fs::read_to_string(&slow).unwrap().contains("flush").then_some(())
     });
-    let (status, took) = agent.stop();
+    let (status, took) = agent.stop().unwrap();
     assert!(status.success(), "{status}");
-    let log = agent.rest();
+    let log = agent.log();
     assert!(took < MOST, "{took:?}: {log}");
     assert!(log.contains("the store was too slow"), "{log}");
 }
@@ -296,32 +251,27 @@ fn given_two_agents_when_one_is_stopped_while_it_is_scraped_then_the_other_finds
     if !runs_here() {
         return;
     }
-    let mut observer = command(BINARY);
-    run(&mut observer);
-    let observer = Agent::start(observer).expect("it starts");
-    let cgroup = Cgroup::create();
+    let observer = Agent::start(agent::run(BINARY)).expect("it starts");
+    let cgroup = Cgroup::unique("deployment").unwrap();
     let mut watched = cgroup.command(BINARY);
-    run(&mut watched);
-    let mut watched = Agent::start(watched).expect("it starts");
-    let mut scraper = TcpStream::connect(&watched.address).unwrap();
+    watched.args(["run", "--web.listen-address", "127.0.0.1:0"]);
+    let watched = Agent::start(watched).expect("it starts");
+    let mut scraper = TcpStream::connect(watched.address()).unwrap();
     for _ in 0..20 {
         ask_for_metrics(&mut scraper);
         answer(&mut scraper);
-        watched.get("/metrics");
+        watched.get("/metrics").unwrap();
     }
     ask_for_metrics(&mut scraper);
-    let mut newcomer = TcpStream::connect(&watched.address).unwrap();
+    let mut newcomer = TcpStream::connect(watched.address()).unwrap();
     ask_for_metrics(&mut newcomer);
-    let (status, took) = watched.stop();
+    let (status, took) = watched.stop().unwrap();
     assert!(status.success(), "{status}");
     assert!(took < MOST, "{took:?}");
     for mut stream in [scraper, newcomer] {
         answer(&mut stream);
     }
-    let report = within("a report that has ended", || {
-        let report = observer.reports(cgroup.name()).pop()?;
-        (!report["ended_at"].is_null()).then_some(report)
-    });
+    let report = observer.ended_report(cgroup.name()).unwrap();
     assert_eq!(report["verdict"], "clean", "{report:#}");
     assert_eq!(report["trigger"], "stop", "{report:#}");
     assert_eq!(report["requests"]["severed"], 0, "{report:#}");
@@ -342,40 +292,27 @@ fn given_a_stop_during_the_start_then_it_ends_and_the_store_is_whole() {
     }
     let dir = TempDir::new().unwrap();
     for after_ms in [5, 20, 50, 100, 200, 400, 800] {
-        let mut agent = command(BINARY);
-        let mut child = run(&mut agent)
-            .arg("--state-dir")
-            .arg(dir.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let process = Process::start(run_in(dir.path())).unwrap();
         // The moment is what is tried, not something waited for.
         thread::sleep(Duration::from_millis(after_ms));
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        let began = Instant::now();
-        let status = child.wait().unwrap();
-        let mut log = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        let (status, took) = process.stop().unwrap();
+        let log = process.log();
         // Before it has a handler, the default action ends it.
-        let by_signal = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
+        let by_signal = status.signal() == Some(15);
         assert!(
             status.success() || by_signal,
             "after {after_ms} ms: {status}; {log}"
         );
-        assert!(
-            began.elapsed() < PATIENCE / 4,
-            "after {after_ms} ms: {:?}",
-            began.elapsed()
-        );
+        assert!(took < PATIENCE / 4, "after {after_ms} ms: {took:?}");
         assert!(!log.contains("damaged") && !log.contains("panic"), "{log}");
     }
-    let mut agent = command(BINARY);
-    run(&mut agent).arg("--state-dir").arg(dir.path());
-    let mut agent = Agent::start(agent).expect("it starts");
-    assert!(agent.log().iter().all(|line| !line.contains("damaged")));
-    assert!(agent.stop().0.success());
+    let agent = Agent::start(run_in(dir.path())).expect("it starts");
+    assert!(!agent.log().contains("damaged"));
+    assert!(agent.stop().unwrap().0.success());
     assert_eq!(
-        TcpStream::connect(&agent.address).map_err(|why| why.kind()).err(),
+        TcpStream::connect(agent.address())
+            .map_err(|why| why.kind())
+            .err(),
         Some(ErrorKind::ConnectionRefused)
     );
 }
@@ -386,21 +323,10 @@ fn given_a_store_in_use_when_its_agent_stops_then_the_next_one_which_waited_star
         return;
     }
     let dir = TempDir::new().unwrap();
-    let agent = || {
-        let mut agent = command(BINARY);
-        run(&mut agent).arg("--state-dir").arg(dir.path());
-        agent
-    };
-    let mut old = Agent::start(agent()).expect("it starts");
-    let mut next = agent().stderr(Stdio::piped()).spawn().unwrap();
-    let log = lines(next.stderr.take().unwrap());
-    let until = |said: &str| {
-        let found = log.iter().find(|line| line.contains(said));
-        found.unwrap_or_else(|| panic!("it ended and never said: {said}"))
-    };
-    until("waiting a moment");
-    assert!(old.stop().0.success());
-    until("watching every workload");
-    kill(Pid::from_raw(next.id().cast_signed()), Signal::SIGTERM).unwrap();
-    assert!(next.wait().unwrap().success());
+    let old = Agent::start(run_in(dir.path())).expect("it starts");
+    let next = Process::start(run_in(dir.path())).unwrap();
+    next.line("waiting a moment").unwrap();
+    assert!(old.stop().unwrap().0.success());
+    next.line("watching every workload").unwrap();
+    assert!(next.stop().unwrap().0.success());
 }

@@ -2,28 +2,18 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use nix::unistd::Pid;
 use tempfile::TempDir;
+use testkit::{Cgroup, Clock, PATIENCE, Process, agent, cgroup, http, metrics, systemd, within};
 
-use crate::support::{BINARY, Cgroup, PATIENCE, command, get, runs_here, within};
+use crate::{BINARY, runs_here};
 
-/// The machine's own units that it gets, so that there is a bus.
-const UNITS: &[&str] = &[
-    "basic.target",
-    "dbus.service",
-    "dbus.socket",
-    "shutdown.target",
-    "sockets.target",
-    "sysinit.target",
-    "umount.target",
-];
-const LIBRARY: &str = "/usr/lib/systemd/system";
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
 
 /// What stands before systemd: `$1` is the test's directory, `$2` its cgroup, `$3` the agent.
@@ -57,9 +47,10 @@ exec env -i PATH="$PATH" container=test /lib/systemd/systemd --unit=test.target 
 
 /// A systemd that runs. Killed, with all it started, when dropped.
 struct Systemd {
-    dir: TempDir,
+    /// First, so that nothing runs any more when the rest is dropped.
     cgroup: Cgroup,
-    child: Child,
+    process: Process,
+    dir: TempDir,
 }
 
 impl Systemd {
@@ -68,16 +59,11 @@ impl Systemd {
         let dir = TempDir::new().unwrap();
         let at = |path: &str| dir.path().join(path);
         let drop_in = at("etc/systemd/system/drainwatch.service.d");
-        for made in [at("units"), at("etc/default"), drop_in.clone()] {
+        for made in [at("etc/default"), drop_in.clone()] {
             fs::create_dir_all(made).unwrap();
         }
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for unit in UNITS {
-            let from = PathBuf::from(LIBRARY).join(unit);
-            fs::copy(from, at("units").join(unit)).expect("systemd is here: `cargo xtask deps --install`");
-        }
-        let target = "[Unit]\nRequires=dbus.socket dbus.service\nAfter=dbus.socket\n";
-        fs::write(at("units/test.target"), target).unwrap();
+        systemd::lay_units(&at("units"), "test.target").unwrap();
         let shipped = |name: &str| PathBuf::from(SHIPPED).join(name);
         let unit = at("etc/systemd/system/drainwatch.service");
         fs::copy(shipped("drainwatch.service"), unit).unwrap();
@@ -88,56 +74,29 @@ impl Systemd {
         // There is no journal.
         let log = "[Service]\nStandardError=append:/mnt/test/log\n";
         fs::write(drop_in.join("log.conf"), log).unwrap();
-        let cgroup = Cgroup::create();
-        let child = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-            ])
-            .args(["--pid", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-ec"])
-            // The namespace of cgroups begins where the process that makes it is: so a second one, from inside.
-            .arg("echo 0 > \"$3\"/cgroup.procs; exec unshare --cgroup sh -ec \"$0\" \"$@\"")
-            .args([BOOT, "sh"])
-            .arg(dir.path())
-            .arg(&cgroup.0)
-            .arg(BINARY)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.path().join("console")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut booted = Self { dir, cgroup, child };
+        let cgroup = Cgroup::unique("deployment").unwrap();
+        let mut boot = systemd::boot(cgroup.directory(), BOOT);
+        boot.arg("sh").arg(dir.path()).arg(cgroup.directory()).arg(BINARY);
+        let console = dir.path().join("console");
+        let process = Process::start_logging(boot, &console, Clock::default()).unwrap();
+        let booted = Self { cgroup, process, dir };
         within("systemd's bus", || {
-            let ended = booted.child.try_wait().unwrap();
-            let console = || fs::read_to_string(booted.dir.path().join("console"));
-            assert!(ended.is_none(), "{ended:?}: {:?}", console());
-            let up = booted.first_of("init.scope").is_some()
-                && booted.inside(&["systemctl", "is-active", "dbus.service"]).is_ok();
+            booted.process.check_alive().unwrap();
+            let up = booted.inside(&["systemctl", "is-active", "dbus.service"]).is_ok();
             up.then_some(())
         });
         booted
     }
 
-    /// First process of a cgroup below its root, as the host counts.
-    fn first_of(&self, cgroup: &str) -> Option<String> {
-        let listed = fs::read_to_string(self.cgroup.0.join(cgroup).join("cgroup.procs")).ok()?;
-        listed.lines().next().map(str::to_owned)
+    /// First process of one of its units, as the host counts.
+    fn first_of(&self, unit: &str) -> Option<Pid> {
+        cgroup::first_process(&self.cgroup.directory().join("system.slice").join(unit))
     }
 
     /// What a command printed where it is PID 1; `Err` has what it complained of.
     fn inside(&self, line: &[&str]) -> Result<String, String> {
-        let target = self.first_of("init.scope").ok_or("systemd is gone")?;
-        let output = command("nsenter")
-            .args([
-                "--target", &target, "--mount", "--pid", "--cgroup", "--uts", "--ipc",
-            ])
-            .args(line)
-            .output()
-            .unwrap();
+        let first = systemd::first_process(self.cgroup.directory()).ok_or("systemd is gone")?;
+        let output = systemd::inside(first).args(line).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() {
             Ok(text(&output.stdout))
@@ -150,38 +109,20 @@ impl Systemd {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    fn agent_address(&self) -> String {
+    fn agent_address(&self) -> SocketAddr {
         within("the agent's address", || {
             let log = self.log();
-            let rest = log.rsplit_once("address=\"")?.1;
-            rest.split_once('"').map(|(address, _)| address.to_owned())
+            let mut lines = log.split_inclusive('\n').rev();
+            agent::address_in(lines.find(|line| line.ends_with('\n') && line.contains("address="))?)
         })
     }
 }
 
-impl Drop for Systemd {
-    fn drop(&mut self) {
-        let _ = fs::write(self.cgroup.0.join("cgroup.kill"), "1");
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // The cgroup itself goes with its owner, once those that systemd made in it are gone.
-        let deadline = Instant::now() + PATIENCE;
-        while remove_below(&self.cgroup.0) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// Removes what can be; something is left.
-fn remove_below(directory: &std::path::Path) -> bool {
-    let mut left = false;
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_below(&entry.path());
-            left |= fs::remove_dir(entry.path()).is_err();
-        }
-    }
-    left
+/// The body of a 200.
+fn get(address: SocketAddr, path: &str) -> String {
+    let (status, body) = http::get(address, path, PATIENCE).unwrap();
+    assert_eq!(status, 200, "{path}: {body}");
+    body
 }
 
 #[test]
@@ -202,19 +143,13 @@ fn given_the_shipped_unit_when_systemd_starts_it_then_it_is_ready_and_watches_un
     assert_eq!(show("ActiveState"), "active");
     assert_eq!(show("NeedDaemonReload"), "no");
     let address = systemd.agent_address();
-    assert_eq!(get(&address, "/readyz"), "ok\n");
-    let metrics = get(&address, "/metrics");
-    let broken: Vec<_> = metrics
-        .lines()
-        .filter(|line| line.starts_with("drainwatch_probe_status{") && line.ends_with(" 0"))
-        // This systemd has a pid namespace of its own, which is what `seed` cannot do with.
-        .filter(|line| !line.contains("reset_sent") && !line.contains("seed"))
-        .collect();
+    assert_eq!(get(address, "/readyz"), "ok\n");
+    let mut broken = metrics::degraded(&get(address, "/metrics"));
+    // This systemd has a pid namespace of its own, which is what `seed` cannot do with.
+    broken.retain(|probe| !["reset_sent", "seed"].contains(&probe.as_str()));
     assert!(broken.is_empty(), "{broken:?}");
 
-    let pid = systemd
-        .first_of("system.slice/drainwatch.service")
-        .expect("it runs");
+    let pid = systemd.first_of("drainwatch.service").expect("it runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -232,7 +167,7 @@ fn given_the_shipped_unit_when_systemd_starts_it_then_it_is_ready_and_watches_un
 
     // The bus answers the user that it runs as.
     within("names of units", || {
-        let metrics = get(&address, "/metrics");
+        let metrics = get(address, "/metrics");
         metrics
             .contains("drainwatch_names_up{origin=\"systemd\"} 1\n")
             .then_some(())
@@ -243,8 +178,7 @@ fn given_the_shipped_unit_when_systemd_starts_it_then_it_is_ready_and_watches_un
     systemd.inside(&line.split(' ').collect::<Vec<_>>()).unwrap();
     systemd.inside(&["systemctl", "stop", "worker"]).unwrap();
     let report = within("the report of the unit", || {
-        let listing: Value = serde_json::from_str(&get(&address, "/api/v1/shutdowns")).unwrap();
-        let all = listing["shutdowns"].as_array().unwrap().clone();
+        let all = agent::shutdowns(&get(address, "/api/v1/shutdowns")).unwrap();
         all.into_iter().find(|report| {
             let path = report["workload"]["cgroup"].as_str().unwrap_or_default();
             path.contains(systemd.cgroup.name())

@@ -3,24 +3,20 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
     net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::{Value, json};
+use testkit::{Agent, Cgroup, agent, demo, demo::Manners, runs_here, within};
 
 use super::{
+    BINARY,
     server::{Fault, Server},
-    support::{self, Agent, within},
 };
 
 /// A pod of the Deployment `web` with one container.
@@ -28,7 +24,7 @@ struct Pod {
     uid: String,
     name: String,
     id: String,
-    base: support::Cgroup,
+    base: Cgroup,
 }
 
 impl Pod {
@@ -41,18 +37,19 @@ impl Pod {
             uid: format!("24be0636-f470-4c97-{number:04x}-{own:012x}"),
             name: format!("web-7746b9b95f-{number}"),
             id: format!("{number:032x}{own:032x}"),
-            base: support::Cgroup::create(),
+            base: Cgroup::unique("kubernetes").unwrap(),
         };
-        fs::create_dir_all(pod.pod_dir()).unwrap();
+        pod.base.below(&pod.path()).unwrap();
         pod
     }
 
-    fn pod_dir(&self) -> PathBuf {
-        self.base.0.join(format!("kubepods/besteffort/pod{}", self.uid))
+    /// Of its cgroup, as kubelets name it.
+    fn path(&self) -> String {
+        format!("kubepods/besteffort/pod{}", self.uid)
     }
 
     fn container_dir(&self) -> PathBuf {
-        self.pod_dir().join(&self.id)
+        self.base.directory().join(self.path()).join(&self.id)
     }
 
     /// As the API tells of it.
@@ -82,90 +79,38 @@ impl Pod {
         pod
     }
 
-    fn is_of(&self, report: &Value) -> bool {
-        report["workload"]["cgroup"]
-            .as_str()
-            .is_some_and(|path| path.ends_with(&self.id))
-    }
-
     /// Its report, once it is finished.
     fn report(&self, agent: &Agent) -> Value {
-        within("the report", || {
-            let all: Value = serde_json::from_str(&agent.get("/api/v1/shutdowns")).unwrap();
-            let all = all["shutdowns"].as_array().unwrap();
-            all.iter()
-                .find(|report| self.is_of(report) && !report["ended_at"].is_null())
-                .cloned()
-        })
+        agent.ended_report(&self.id).unwrap()
     }
 }
 
-impl Drop for Pod {
-    fn drop(&mut self) {
-        let kubepods = self.base.0.join("kubepods");
-        let _ = fs::write(self.base.0.join("cgroup.kill"), "1");
-        let dirs = [
-            self.container_dir(),
-            self.pod_dir(),
-            kubepods.join("besteffort"),
-            kubepods,
-        ];
-        for dir in dirs {
-            let begun = Instant::now();
-            while dir.exists() && fs::remove_dir(&dir).is_err() && begun.elapsed() < Duration::from_secs(5) {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
-    }
-}
-
-fn agent(server: &Server) -> Agent {
-    let mut command = support::command(support::BINARY);
-    command
-        .args([
-            "run",
-            "--web.listen-address",
-            "127.0.0.1:0",
-            "--kubernetes.node-name",
-            "node1",
-        ])
-        .arg("--kubernetes.kubeconfig")
+fn watch(server: &Server) -> Agent {
+    let mut run = agent::run(BINARY);
+    run.args(["--kubernetes.node-name", "node1", "--kubernetes.kubeconfig"])
         .arg(server.kubeconfig());
-    Agent::start(command).unwrap()
+    Agent::start(run).unwrap()
 }
 
 /// The demo's server that dies of SIGTERM, in the container, with one request that it has read.
 struct Busy {
-    child: Child,
+    server: demo::Server,
     _client: TcpStream,
 }
 
 impl Busy {
     fn start(pod: &Pod) -> Self {
         fs::create_dir(pod.container_dir()).unwrap();
-        let mut child = support::command(support::BINARY)
-            .args(["demo-server", "--bad", "--cgroup"])
-            .arg(pod.container_dir())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.next().unwrap().unwrap();
-        let mut client = TcpStream::connect(address.strip_prefix("listening ").unwrap()).unwrap();
-        client
-            .write_all(b"GET /orders?wait=9000 HTTP/1.1\r\nHost: shop\r\n\r\n")
-            .unwrap();
-        assert_eq!(lines.next().unwrap().unwrap(), "request");
+        let server = demo::Server::start(BINARY, Manners::Bad, &pod.container_dir()).unwrap();
         Self {
-            child,
-            _client: client,
+            _client: server.ask("/orders?wait=9000").unwrap(),
+            server,
         }
     }
 
     /// SIGTERM, and the container's cgroup goes as a runtime takes it away.
-    fn stop(mut self, pod: &Pod) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        self.child.wait().unwrap();
+    fn stop(self, pod: &Pod) {
+        self.server.stop().unwrap();
         within("the empty cgroup", || fs::remove_dir(pod.container_dir()).ok());
     }
 }
@@ -193,25 +138,29 @@ async fn empty_cluster() -> Server {
     Server::start(&json!({"metadata": {"resourceVersion": "7"}, "items": []})).await
 }
 
-/// Nothing can be traced here: that the agent says so is another test's.
-fn skip() -> bool {
-    !support::runs_here()
+/// The same with an agent that watches it. `None` where nothing can be traced: that the agent says so is another test's.
+async fn watched_cluster() -> Option<(Server, Agent)> {
+    if !runs_here(BINARY) {
+        return None;
+    }
+    let server = empty_cluster().await;
+    let agent = watch(&server);
+    within("the watch", || (server.watches_open() == 1).then_some(()));
+    Some((server, agent))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_a_pod_that_is_known_when_it_is_deleted_then_its_report_speaks_of_namespace_deployment_and_grace()
  {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = agent(&server);
+    };
     let pod = Pod::create();
     server.change("ADDED", pod.running());
     let busy = Busy::start(&pod);
     within("its series", || {
         let series = r#"container="app",namespace="shop""#;
-        agent.get("/metrics").contains(series).then_some(())
+        agent.get("/metrics").unwrap().contains(series).then_some(())
     });
     server.change("MODIFIED", pod.deleting());
     // The signal comes when the preStop hook is over.
@@ -233,12 +182,9 @@ async fn given_a_pod_that_is_known_when_it_is_deleted_then_its_report_speaks_of_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_an_api_server_that_answers_3_s_after_the_death_then_the_report_has_the_name() {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = agent(&server);
-    within("the watch", || (server.watches_open() == 1).then_some(()));
+    };
     let pod = Pod::create();
     Busy::start(&pod).stop(&pod);
     thread::sleep(Duration::from_secs(3));
@@ -249,12 +195,9 @@ async fn given_an_api_server_that_answers_3_s_after_the_death_then_the_report_ha
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_tells_of_it_when_it_is_gone()
 {
-    if skip() {
+    let Some((server, agent)) = watched_cluster().await else {
         return;
-    }
-    let server = empty_cluster().await;
-    let agent = agent(&server);
-    within("the watch", || (server.watches_open() == 1).then_some(()));
+    };
     let pod = Pod::create();
     server.change("ADDED", pod.object(&json!([])));
     fs::create_dir(pod.container_dir()).unwrap();
@@ -279,7 +222,7 @@ async fn given_a_container_that_lives_50_ms_then_it_has_its_name_though_the_api_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_an_api_server_that_is_gone_or_lies_then_the_recording_goes_on_and_the_log_says_why_once() {
-    if skip() {
+    if !runs_here(BINARY) {
         return;
     }
     for gone in [true, false] {
@@ -293,19 +236,15 @@ async fn given_an_api_server_that_is_gone_or_lies_then_the_recording_goes_on_and
                 ));
             }
         }
-        let agent = agent(&server);
+        let agent = watch(&server);
         let pod = Pod::create();
         Busy::start(&pod).stop(&pod);
         let report = pod.report(&agent);
         assert_eq!(report["verdict"], "severed", "{report:#}");
         assert_eq!(report["workload"]["kind"], "kubernetes", "{report:#}");
         assert_eq!(report["workload"]["pod"], Value::Null, "{report:#}");
-        let log = agent.log();
-        let said: Vec<_> = log
-            .iter()
-            .filter(|line| line.contains("workload names are unavailable"))
-            .collect();
-        assert_eq!(said.len(), 1, "{log:#?}");
+        let said = agent.lines("workload names are unavailable");
+        assert_eq!(said.len(), 1, "{}", agent.log());
         assert!(said[0].contains(&server.address.to_string()), "{said:?}");
     }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
+    BINARY,
     server::{Fault, Server},
-    support,
 };
 
 /// Whether it is asked, whether it answers, and what is said of it.
 async fn diagnosed(kubeconfig: &Path, node: &str) -> (bool, bool, String) {
-    let mut command = support::command(support::BINARY);
+    let mut command = testkit::command(BINARY);
     command
         .args(["doctor", "--format", "json", "--kubernetes.node-name", node])
         .arg("--kubernetes.kubeconfig")
@@ -92,7 +92,7 @@ async fn given_no_cluster_or_a_refusal_to_ask_then_the_doctor_says_so_and_asks_n
         ),
         (vec![], "no cluster here"),
     ] {
-        let mut command = support::command(support::BINARY);
+        let mut command = testkit::command(BINARY);
         let output = command
             .env_remove("KUBERNETES_SERVICE_HOST")
             .args(["doctor", "--format", "json"])

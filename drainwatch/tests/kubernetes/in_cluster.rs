@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{server::Server, support};
+use super::{BINARY, server::Server};
 
 /// A CA with a certificate for 127.0.0.1, made by openssl.
 const CERTIFICATES: &str = "set -e
@@ -64,11 +64,11 @@ async fn tls(dir: &Path, behind: SocketAddr) -> SocketAddr {
 }
 
 async fn diagnosed(dir: &Path, address: SocketAddr) -> Value {
-    let mut command = support::command("unshare");
+    let mut command = testkit::command("unshare");
     command
         .args(["--mount", "sh", "-c", IN_POD])
         .arg(dir)
-        .arg(support::BINARY)
+        .arg(BINARY)
         .env("KUBERNETES_SERVICE_HOST", address.ip().to_string())
         .env("KUBERNETES_SERVICE_PORT", address.port().to_string())
         .env("NODE_NAME", "node1");

@@ -6,12 +6,6 @@ mod doctor;
 mod events;
 mod in_cluster;
 mod server;
-#[path = "../deployment/support.rs"]
-#[allow(
-    dead_code,
-    reason = "shared with the tests of the deployment, which use the rest"
-)]
-mod support;
 mod watching;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -27,6 +21,7 @@ use drainwatch_core::{
 use server::Server;
 use tokio::{sync::mpsc, time::Instant};
 
+const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 

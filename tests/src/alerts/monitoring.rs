@@ -2,74 +2,51 @@
 
 use std::{
     fs,
-    fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use testkit::{Clock, Port, Process, command};
 
 use super::SOON;
-use crate::{
-    clock::Clock,
-    server::{Port, tail},
-};
 
 /// Between scrapes, and between evaluations.
 const INTERVAL: &str = "500ms";
 /// What panels get for `$__rate_interval`: four scrapes, as Grafana computes it.
 pub const RATE_INTERVAL: &str = "2s";
 
-/// A started program; killed when dropped.
+/// A started program; killed when dropped: it keeps nothing that anybody wants.
 #[derive(Debug)]
 struct Program {
-    child: Child,
-    log: PathBuf,
+    process: Process,
     base: String,
     /// Ours until it is gone.
     _port: Port,
 }
 
 impl Program {
-    fn start(name: &str, arguments: &[String], port: Port, out: &Path) -> anyhow::Result<Self> {
-        let log = out.join(format!("{name}.log"));
-        let file = File::create(&log)?;
-        let child = Command::new(name)
+    fn start(name: &str, arguments: &[String], port: Port, out: &Path, clock: Clock) -> anyhow::Result<Self> {
+        let mut program = command(name);
+        program
             .args(arguments)
-            .arg(format!("--web.listen-address=127.0.0.1:{}", port.number))
-            .current_dir(out)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("cannot start {name}; `cargo xtask deps --install` gets it"))?;
-        let base = format!("http://127.0.0.1:{}", port.number);
+            .arg(format!("--web.listen-address={}", port.address()))
+            .current_dir(out);
         Ok(Self {
-            child,
-            log,
-            base,
+            process: Process::start_logging(program, &out.join(format!("{name}.log")), clock)?,
+            base: format!("http://{}", port.address()),
             _port: port,
         })
     }
 
-    fn wait_ready(&mut self, clock: Clock) -> anyhow::Result<()> {
+    fn wait_ready(&self, clock: Clock) -> anyhow::Result<()> {
         clock.until("it to be ready", SOON, || {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended ({status}): {}", tail(&self.log));
-            }
+            let alive = self.process.check_alive();
+            alive.context("`cargo xtask deps --install` gets it")?;
             Ok(get(&format!("{}/-/ready", self.base), &[]).is_ok())
         })
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It keeps nothing that anybody wants.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -128,7 +105,7 @@ impl Monitoring {
         )?;
         write_targets(out, &[agent])?;
         let directory = |name: &str| out.join(name).display().to_string();
-        let mut alertmanager = Program::start(
+        let alertmanager = Program::start(
             "prometheus-alertmanager",
             &[
                 "--config.file=alertmanager.yml".into(),
@@ -137,8 +114,9 @@ impl Monitoring {
             ],
             alertmanager_port,
             out,
+            clock,
         )?;
-        let mut prometheus = Program::start(
+        let prometheus = Program::start(
             "prometheus",
             &[
                 "--config.file=prometheus.yml".into(),
@@ -146,6 +124,7 @@ impl Monitoring {
             ],
             port,
             out,
+            clock,
         )?;
         alertmanager.wait_ready(clock).context("Alertmanager")?;
         prometheus.wait_ready(clock).context("Prometheus")?;

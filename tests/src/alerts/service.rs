@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::ensure;
 use nix::sys::signal::{Signal, kill};
+use testkit::{Clock, Port};
 
 use super::SOON;
 use crate::{
-    cgroup::Cgroup,
-    clock::Clock,
+    home::Home,
     prepare::Artefacts,
-    server::{Port, Setting, Started},
+    server::{Setting, Started},
     table::{Around, Net, Server},
 };
 
@@ -33,7 +33,7 @@ impl Service {
     pub fn start(
         artefacts: &Artefacts,
         directory: &Path,
-        cgroup: &Cgroup,
+        cgroup: &Home,
         clock: Clock,
         server: Server,
     ) -> anyhow::Result<Self> {

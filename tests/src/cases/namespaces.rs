@@ -2,12 +2,12 @@
 
 use nix::sys::signal::Signal;
 
-use super::{DRAIN, KILL, OVERRUN, TERM, drained, killed, unhandled};
+use super::{DRAIN, KILL, OVERRUN, TERM, drained, ignored, killed, lost, unhandled};
 use crate::table::{
-    Act::{Half, Hang, Quick},
+    Act::{Hang, Quick},
     Around, Case, Expect,
-    Fate::{Drained, Early, Pathless, Severed},
-    Saw::{Complete, Cut, Eof, Refused, Reset},
+    Fate::{Drained, Early, Pathless},
+    Saw::{Complete, Refused, Reset},
     Server::{Go, Hyper, Node},
     Step,
     Way::{Ask, Knock, Late},
@@ -52,23 +52,6 @@ const IGNORED_BUT_DRAINED: &[Step] = &[
 /// Namespaces and shells.
 pub fn cases() -> Vec<Case> {
     [pid1(), shells(), netns(), sub_cgroups()].concat()
-}
-
-/// Two requests unanswered, one begun.
-fn lost(case: Case) -> Case {
-    case.row(Ask, Hang, Eof, Severed("unanswered"))
-        .times(2)
-        .row(Ask, Half, Cut, Severed("truncated"))
-}
-
-/// PID 1 never gets the stop signal; SIGKILL ends it.
-fn ignored() -> Expect {
-    Expect::new("stop")
-        .signal(Signal::SIGKILL)
-        .signals(&["SIGTERM", "SIGKILL"])
-        .disposition("default")
-        .must(&["ignored_by_pid1"])
-        .may(&["kept_accepting", "killed_mid_drain"])
 }
 
 fn pid1() -> Vec<Case> {

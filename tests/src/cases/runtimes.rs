@@ -1,15 +1,13 @@
 //! Real containers and units, started and stopped by Docker, Podman and systemd: what their users call them
 //! is what reports call them.
 
-use nix::sys::signal::Signal;
-
-use super::{drained, killed, overrun, unhandled};
+use super::{drained, ignored, killed, lost, overrun, unhandled};
 use crate::table::{
-    Act::{Half, Hang, Quick},
+    Act::{Hang, Quick},
     Around, Case, Engine, Expect,
-    Fate::{Drained, Early, Severed},
+    Fate::{Drained, Early},
     From, Hosted,
-    Saw::{Complete, Cut, Eof},
+    Saw::Complete,
     Server::{self, Hyper, Node},
     Step,
     Way::Ask,
@@ -70,23 +68,6 @@ fn hasty(engine: Engine, options: &'static [&'static str]) -> Hosted {
     }
 }
 
-/// Two requests unanswered, one begun.
-fn lost(case: Case) -> Case {
-    case.row(Ask, Hang, Eof, Severed("unanswered"))
-        .times(2)
-        .row(Ask, Half, Cut, Severed("truncated"))
-}
-
-/// PID 1 never gets the stop signal; SIGKILL ends it.
-fn ignored() -> Expect {
-    Expect::new("stop")
-        .signal(Signal::SIGKILL)
-        .signals(&["SIGTERM", "SIGKILL"])
-        .disposition("default")
-        .must(&["ignored_by_pid1"])
-        .may(&["kept_accepting", "killed_mid_drain", "not_forwarded"])
-}
-
 /// What both runtimes of containers do.
 fn containers(engine: Engine) -> Vec<Case> {
     let named = |docker, podman| if engine == Engine::Docker { docker } else { podman };
@@ -108,7 +89,7 @@ fn containers(engine: Engine) -> Vec<Case> {
             "podman/no-handler",
             Hyper("default"),
             STOP_UNTOLD,
-            ignored(),
+            ignored().may(&["not_forwarded"]),
         ))
         .hosted(hasty(engine, &["--stop-timeout=1"])),
         lost(case(
@@ -116,7 +97,7 @@ fn containers(engine: Engine) -> Vec<Case> {
             "podman/shell",
             Hyper("drain"),
             STOP_UNTOLD,
-            ignored(),
+            ignored().may(&["not_forwarded"]),
         ))
         .around(Around::Shell)
         .hosted(hasty(engine, &["--stop-timeout=1"])),
@@ -200,7 +181,7 @@ fn docker() -> Vec<Case> {
             .around(Around::TrapShell)
             .hosted(container(Engine::Docker, &[])),
         lost(case("docker/node-ignores", Node("default"), STOP_UNTOLD, {
-            ignored().disposition("handled")
+            ignored().may(&["not_forwarded"]).disposition("handled")
         }))
         .hosted(hasty(Engine::Docker, &["--stop-timeout=1"])),
     ]

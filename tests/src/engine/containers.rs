@@ -111,7 +111,8 @@ impl Running {
         let format = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}";
         let known = self.ask(&["inspect", "--format", format, name])?;
         let (pid, ip) = known.split_once(' ').context("it has no address")?;
-        let (main, cgroup) = main_of(pid)?;
+        let pid = pid.parse().with_context(|| format!("`{pid}` is no process"))?;
+        let (main, cgroup) = main_of(Pid::from_raw(pid))?;
         let ip = ip
             .trim()
             .parse()

@@ -4,55 +4,33 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, ensure};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
+use testkit::systemd::{self, LIBRARY};
 
 use super::{Contained, LOOPBACK, Order, Running, main_of};
 
-/// The units that it has, besides those that it makes itself.
-const UNITS: &[&str] = &[
-    "basic.target",
-    "dbus.service",
-    "dbus.socket",
-    "shutdown.target",
-    "sockets.target",
-    "sysinit.target",
-    "umount.target",
-];
-/// Where the machine's units are.
-const LIBRARY: &str = "/usr/lib/systemd/system";
-
-pub(super) fn boot(directory: &Path, root: &Path) -> anyhow::Result<String> {
-    let units = directory.join("units");
-    fs::create_dir_all(&units)?;
-    for unit in UNITS {
-        let from = Path::new(LIBRARY).join(unit);
-        fs::copy(&from, units.join(unit)).with_context(|| format!("cannot copy {}", from.display()))?;
-    }
-    fs::create_dir_all(directory.join("bus"))?;
-    let ledger = "[Unit]\nRequires=dbus.socket dbus.service\nAfter=dbus.socket\n";
-    fs::write(units.join("ledger.target"), ledger)?;
+pub(super) fn boot(directory: &Path, root: &Path) -> anyhow::Result<Command> {
+    let (units, bus) = (directory.join("units"), directory.join("bus"));
+    systemd::lay_units(&units, "ledger.target")?;
+    fs::create_dir_all(&bus)?;
     let cgroup = cgroup(root);
     fs::create_dir_all(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
-    Ok(format!(
-        // The namespace of cgroups begins where the process that makes it is: so a second one, from inside.
-        "echo 0 > {cgroup}/cgroup.procs; exec unshare --cgroup sh -ec 'mount -t proc proc /proc; \
-         mount --bind {units} {LIBRARY}; \
+    let script = format!(
+        "mount -t proc proc /proc; mount --bind {units} {LIBRARY}; \
          umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; \
          for hidden in /run /etc/systemd/system /usr/lib/systemd/system-generators /usr/lib/systemd/system-preset; \
          do mount -t tmpfs -o mode=755 none $hidden; done; mkdir -p /run/lock /run/dbus /run/systemd/system; \
          mount --bind {bus} /run/dbus; \
          exec env -i PATH=\"$PATH\" container=ledger /lib/systemd/systemd --unit=ledger.target --show-status=0 \
-         --log-target=console'",
-        cgroup = cgroup.display(),
+         --log-target=console",
         units = units.display(),
-        bus = directory.join("bus").display(),
-    ))
+        bus = bus.display(),
+    );
+    Ok(systemd::boot(&cgroup, &script))
 }
 
 /// The cgroup that it takes for the root.
@@ -63,11 +41,10 @@ fn cgroup(root: &Path) -> PathBuf {
 impl Running {
     /// Its first process, which our child waits for.
     pub(super) fn find_systemd(&mut self) -> bool {
-        let listed = fs::read_to_string(cgroup(&self.root).join("init.scope/cgroup.procs"));
-        let Some(pid) = listed.ok().and_then(|text| text.lines().next()?.parse().ok()) else {
+        let Some(pid) = systemd::first_process(&cgroup(&self.root)) else {
             return false;
         };
-        self.inside = Pid::from_raw(pid);
+        self.inside = pid;
         self.socket = self.directory.join("bus/system_bus_socket");
         self.socket.exists()
     }
@@ -95,9 +72,9 @@ impl Running {
         ])?;
         ensure!(!path.is_empty(), "the unit {} ended at once", order.name);
         // The process as the host counts.
-        let directory = format!("{}{path}", cgroup(&self.root).display());
-        let listed = fs::read_to_string(format!("{directory}/cgroup.procs"))?;
-        let (main, cgroup) = main_of(listed.lines().next().unwrap_or_default())?;
+        let unit = cgroup(&self.root).join(path.trim_start_matches('/'));
+        let first = testkit::cgroup::first_process(&unit);
+        let (main, cgroup) = main_of(first.context("it does not run")?)?;
         Ok(Contained {
             name: format!("{}.service", order.name),
             id: None,
@@ -109,28 +86,14 @@ impl Running {
 
     /// Everything in its cgroup, itself included.
     pub(super) fn halt(&self) {
-        if fs::write(cgroup(&self.root).join("cgroup.kill"), "1").is_err() {
+        if testkit::cgroup::kill(&cgroup(&self.root)).is_err() {
             let _ = kill(self.inside, Signal::SIGKILL);
         }
     }
 
     pub(super) fn sweep_systemd(&self) {
-        let root = cgroup(&self.root);
-        let swept = self.clock.until("systemd's cgroups to go", super::PATIENCE, || {
-            remove_below(&root);
-            Ok(!root.exists())
-        });
-        if let Err(error) = swept {
+        if let Err(error) = testkit::cgroup::remove(&cgroup(&self.root), self.clock) {
             eprintln!("{error:#}");
         }
     }
-}
-
-fn remove_below(directory: &Path) {
-    let inner = fs::read_dir(directory).into_iter().flatten().flatten();
-    for entry in inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove_below(&entry.path());
-    }
-    // Processes may still be on their way out: it is tried again.
-    let _ = fs::remove_dir(directory);
 }

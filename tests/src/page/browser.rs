@@ -6,9 +6,7 @@
 
 use std::{
     fs,
-    fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -16,8 +14,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-
-use crate::{clock::Clock, server::Port};
+use testkit::{Clock, Port, Process, command};
 
 /// How long the page may take for what is asked of it.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -49,7 +46,7 @@ pub mod key {
 /// One window.
 #[derive(Debug)]
 pub struct Browser {
-    driver: Child,
+    driver: Process,
     session: String,
     profile: PathBuf,
     asker: ureq::Agent,
@@ -61,14 +58,9 @@ impl Browser {
     /// Starts chromedriver, and with it Chromium with a profile of its own below `out`.
     pub fn start(out: &Path, clock: Clock) -> anyhow::Result<Self> {
         let port = Port::find()?;
-        let log = File::create(out.join("chromedriver.log"))?;
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={}", port.number))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot start chromedriver; `cargo xtask deps --install` gets it")?;
+        let mut driver = command("chromedriver");
+        driver.arg(format!("--port={}", port.number));
+        let driver = Process::start_logging(driver, &out.join("chromedriver.log"), clock)?;
         let mut browser = Self {
             driver,
             session: format!("http://127.0.0.1:{}", port.number),
@@ -81,7 +73,11 @@ impl Browser {
             clock,
             _port: port,
         };
-        clock.until("chromedriver", SOON, || Ok(browser.get("/status").is_ok()))?;
+        clock.until("chromedriver", SOON, || {
+            let alive = browser.driver.check_alive();
+            alive.context("chromedriver; `cargo xtask deps --install` gets it")?;
+            Ok(browser.get("/status").is_ok())
+        })?;
         let mut flags: Vec<String> = FLAGS.iter().map(|&flag| flag.into()).collect();
         flags.push(format!("--user-data-dir={}", browser.profile.display()));
         let wanted = json!({ "capabilities": { "alwaysMatch": {
@@ -205,10 +201,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser ends with its session; chromedriver is ours to end.
+        // The browser ends with its session; chromedriver after that, when it is dropped.
         let _ = self.asker.delete(&self.session).call();
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
         let _ = fs::remove_dir_all(&self.profile);
     }
 }

@@ -6,12 +6,12 @@ use anstyle::RgbColor;
 use anstyle_svg::{Term, WIN10_CONSOLE};
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
+use testkit::Clock;
 
 use super::{Stage, id, stop};
 use crate::{
     alerts::service::{Request, Service},
-    cgroup::Cgroup,
-    clock::Clock,
+    home::Home,
     table::Server,
 };
 
@@ -68,13 +68,13 @@ pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Resul
 struct Scene {
     /// Id of the most telling shutdown.
     shown: String,
-    cgroups: Vec<Cgroup>,
+    cgroups: Vec<Home>,
     _under_way: (Service, Request),
 }
 
 impl Stage {
-    fn unit(&self, name: &str) -> anyhow::Result<Cgroup> {
-        Cgroup::create(&self.root, &format!("{name}.service"), self.clock)
+    fn unit(&self, name: &str) -> anyhow::Result<Home> {
+        Home::create(&self.root, &format!("{name}.service"))
     }
 
     /// Shutdowns as a node has them on a bad day.
@@ -128,7 +128,7 @@ impl Stage {
     }
 
     /// Answers that their clients take one after the other, until SIGKILL cuts the rest.
-    fn killed_mid_drain(&self, cgroup: &Cgroup) -> anyhow::Result<()> {
+    fn killed_mid_drain(&self, cgroup: &Home) -> anyhow::Result<()> {
         let mut service = self.serve("checkout", cgroup, Server::Hyper("drain"))?;
         let mut slow = vec![];
         for n in 0..8 {

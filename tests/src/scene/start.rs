@@ -4,13 +4,14 @@ use std::{fs, fs::File, net::SocketAddr, path::Path, process::Child};
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
+use testkit::Port;
 
 use super::{Played, Scene, World};
 use crate::{
-    cgroup::Cgroup,
     client::Request,
     engine::Contained,
-    server::{Port, Setting, Started},
+    home::Home,
+    server::{Setting, Started},
     table::{Around, Case, From, Hops, Hosted, Net, Python, Server, Upstream},
 };
 
@@ -28,7 +29,7 @@ impl<'c> Scene<'c> {
         fs::create_dir_all(directory)?;
         let name = format!("drainwatch-test-{}-{number}", std::process::id());
         let mut others = vec![];
-        let beside = Cgroup::create(&world.cgroups, &format!("{name}-beside"), world.clock)?;
+        let beside = Home::create(&world.cgroups, &format!("{name}-beside"))?;
         let ports = [Port::find()?, Port::find()?, Port::find()?];
         let [port, upstream_port, front_port] = [&ports[0], &ports[1], &ports[2]].map(|port| port.number);
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -205,14 +206,14 @@ impl Beginning {
         hosted: Hosted,
         setting: &Setting<'_>,
         name: &str,
-    ) -> anyhow::Result<(Cgroup, Self)> {
+    ) -> anyhow::Result<(Home, Self)> {
         let engine = world.engine(hosted.engine)?;
         let contained = setting.start_hosted(engine, case.server, name, hosted.options)?;
         if !matches!(case.from, From::Running | From::Begun) {
             setting.wait_hosted(contained.main)?;
         }
         let workload = hosted.workload.replace("{}", &contained.name);
-        let cgroup = Cgroup::hosted(&world.cgroups, &contained.cgroup, &workload, world.clock);
+        let cgroup = Home::hosted(&world.cgroups, &contained.cgroup, &workload);
         let beginning = Self {
             child: None,
             address: SocketAddr::new(contained.ip, setting.port),
@@ -225,9 +226,9 @@ impl Beginning {
 }
 
 /// The cgroup of the case's server.
-fn home(world: &World, case: &Case, name: &str, number: usize) -> anyhow::Result<Cgroup> {
+fn home(world: &World, case: &Case, name: &str, number: usize) -> anyhow::Result<Home> {
     if !matches!(case.around, Around::Container | Around::ContainerShells) {
-        let cgroup = Cgroup::create(&world.cgroups, name, world.clock)?;
+        let cgroup = Home::create(&world.cgroups, name)?;
         if let Some(bytes) = case.memory_max {
             cgroup.limit_memory(bytes)?;
         }
@@ -235,5 +236,5 @@ fn home(world: &World, case: &Case, name: &str, number: usize) -> anyhow::Result
     }
     // Only the beginning of an id is shown: it must differ from case to case.
     let id = format!("{:08x}{number:04x}{:052}", std::process::id(), 0);
-    Cgroup::create_container(&world.cgroups, name, &id, world.clock)
+    Home::create_container(&world.cgroups, name, &id)
 }

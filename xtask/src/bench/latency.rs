@@ -1,14 +1,14 @@
 //! From SIGKILL of a server with a request in flight to the metric that counts it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use testkit::{Cgroup, Process};
 
 use super::agent::Agent;
-use super::load::Cgroup;
 use super::numbers::{median, range};
 use super::{Setup, Table};
 
@@ -21,29 +21,17 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const SERVER: &str = "\
 import socket, time
 listener = socket.create_server(('127.0.0.1', 0))
-print(listener.getsockname()[1], flush=True)
+print('listening', listener.getsockname()[1], flush=True)
 connection = listener.accept()[0]
 connection.recv(4096)
 print('read', flush=True)
 time.sleep(3600)
 ";
 
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Where the run went well it is dead already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Kills a server again and again, each in a cgroup of its own.
 pub fn measure(setup: &Setup) -> Result<Table> {
     let agent = Agent::start(setup)?;
-    let times = (0..RUNS)
-        .map(|index| once(&agent, index))
-        .collect::<Result<Vec<f64>>>()?;
+    let times = (0..RUNS).map(|_| once(&agent)).collect::<Result<Vec<f64>>>()?;
     let (_, most) = range(&times);
     Ok(Table {
         title: "From SIGKILL to the metric".to_owned(),
@@ -60,31 +48,22 @@ pub fn measure(setup: &Setup) -> Result<Table> {
     })
 }
 
-fn once(agent: &Agent, index: usize) -> Result<f64> {
-    let cgroup = Cgroup::new(&format!("latency-{index}"))?;
-    let child = cgroup
-        .command("python3")
-        .args(["-c", SERVER])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = Server(child.context("cannot start python3")?);
-    let mut lines = BufReader::new(server.0.stdout.take().context("the server's stdout is piped")?).lines();
-    let mut line = || {
-        lines
-            .next()
-            .context("the server ended")?
-            .context("reading from the server")
-    };
-    let port: u16 = line()?.parse().context("the server did not say its port")?;
+fn once(agent: &Agent) -> Result<f64> {
+    let cgroup = Cgroup::unique("bench-latency")?;
+    let mut server = cgroup.command("python3");
+    server.args(["-c", SERVER]);
+    let server = Process::start(server)?;
+    let line = server.line("listening ")?;
+    let port = line.strip_prefix("listening ").and_then(|port| port.parse().ok());
+    let port: u16 = port.context("the server did not say its port")?;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to the server")?;
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
         .context("asking the server")?;
-    ensure!(line()? == "read", "the server did not read the request");
+    server.line("read")?;
     let before = agent.metric(METRIC)?;
     let start = Instant::now();
-    server.0.kill().context("killing the server")?;
+    server.signal(Signal::SIGKILL)?;
     while agent.metric(METRIC)? <= before {
         ensure!(
             start.elapsed() < DEADLINE,

@@ -1,61 +1,23 @@
 //! nginx in a cgroup of its own, and wrk that drives it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use anyhow::{Context, Result, bail};
+use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
+use testkit::{Cgroup, Clock, Port, Process};
 
-use super::agent::free_port;
 use crate::shell;
-
-/// A cgroup for one server, so that it is a workload of its own; removed when dropped.
-pub struct Cgroup(PathBuf);
-
-impl Cgroup {
-    /// Under the unified hierarchy, wherever it is mounted.
-    pub fn new(name: &str) -> Result<Self> {
-        let mounts = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
-        let root = mounts
-            .into_iter()
-            .find(|path| path.join("cgroup.procs").is_file())
-            .context("no unified cgroup hierarchy is mounted")?;
-        let path = root.join(format!("drainwatch-bench-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("making {} (are you root?)", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// A command that enters the cgroup and becomes `program`.
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
-            .arg(&self.0)
-            .arg(program);
-        command
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its processes were ended just before; the kernel may need a moment to see that.
-        let start = Instant::now();
-        while fs::remove_dir(&self.0).is_err() && start.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
 
 /// nginx with one worker that serves a small constant.
 pub struct Nginx {
-    child: Child,
+    process: Process,
     worker: i32,
     /// Where it listens.
-    pub port: u16,
+    pub port: Port,
     _directory: TempDir,
     _cgroup: Cgroup,
 }
@@ -75,8 +37,8 @@ impl Nginx {
     /// Starts it and waits until it serves.
     pub fn start() -> Result<Self> {
         let directory = tempfile::tempdir().context("making a directory for nginx")?;
-        let cgroup = Cgroup::new("nginx")?;
-        let port = free_port()?;
+        let cgroup = Cgroup::unique("bench-nginx")?;
+        let port = Port::find()?;
         let here = directory.path().display();
         let configuration = format!(
             "daemon off;\nworker_processes 1;\npid {here}/pid;\nerror_log {here}/error.log;\n\
@@ -84,48 +46,35 @@ impl Nginx {
              http {{\n  access_log off;\n  keepalive_requests 100000000;\n  keepalive_timeout 1h;\n  \
              client_body_temp_path {here}/1;\n  proxy_temp_path {here}/2;\n  fastcgi_temp_path {here}/3;\n  \
              uwsgi_temp_path {here}/4;\n  scgi_temp_path {here}/5;\n  \
-             server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }}\n}}\n"
+             server {{ listen {} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }}\n}}\n",
+            port.address()
         );
         let file = directory.path().join("nginx.conf");
         fs::write(&file, configuration).context("writing nginx.conf")?;
-        let child = cgroup
-            .command("nginx")
+        let mut command = cgroup.command("nginx");
+        command
             .arg("-c")
             .arg(&file)
             .arg("-e")
-            .arg(directory.path().join("error.log"))
-            .stdin(Stdio::null())
-            .spawn()
-            .context("cannot start nginx")?;
+            .arg(directory.path().join("error.log"));
         let mut nginx = Self {
-            child,
+            process: Process::start(command)?,
             worker: 0,
             port,
             _directory: directory,
             _cgroup: cgroup,
         };
-        let start = Instant::now();
-        loop {
-            ensure!(
-                nginx.child.try_wait().context("waiting for nginx")?.is_none(),
-                "nginx ended at once"
-            );
-            ensure!(
-                start.elapsed() < Duration::from_secs(10),
-                "nginx does not serve after 10 s"
-            );
-            let serves = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).is_ok();
-            if let (true, Some(worker)) = (serves, nginx.find_worker()) {
-                nginx.worker = worker;
-                return Ok(nginx);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        nginx.worker = Clock::default().find("nginx to serve", Duration::from_secs(10), || {
+            nginx.process.check_alive().context("nginx")?;
+            let serves = TcpStream::connect(nginx.port.address()).is_ok();
+            Ok(nginx.find_worker().filter(|_| serves))
+        })?;
+        Ok(nginx)
     }
 
     /// The master's one child.
     fn find_worker(&self) -> Option<i32> {
-        let master = self.child.id().cast_signed();
+        let master = self.process.pid().as_raw();
         let all = procfs::process::all_processes().ok()?;
         all.flatten()
             .filter_map(|process| process.stat().ok())
@@ -152,7 +101,7 @@ impl Nginx {
         if !keep_alive {
             wrk.args(["-H", "Connection: close"]);
         }
-        let output = shell::output(wrk.arg(format!("http://127.0.0.1:{}/", self.port)))?;
+        let output = shell::output(wrk.arg(format!("http://{}/", self.port.address())))?;
         let cpu = self.cpu_seconds()? - before;
         let (requests, rate) =
             read_wrk(&output).with_context(|| format!("not what wrk prints:\n{output}"))?;
@@ -170,8 +119,7 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // The master takes its worker with it; it may have ended by itself.
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.child.wait();
+        let _ = self.process.stop();
     }
 }
 

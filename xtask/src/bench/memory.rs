@@ -1,7 +1,7 @@
 //! The agent's anonymous memory with idle connections on the node.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,7 +29,10 @@ pub fn measure(setup: &Setup) -> Result<Table> {
     let mut rows = Vec::new();
     for wanted in CONNECTIONS {
         while open.len() < wanted {
-            open.push(used_connection(nginx.port).with_context(|| format!("connection {}", open.len() + 1))?);
+            open.push(
+                used_connection(nginx.port.address())
+                    .with_context(|| format!("connection {}", open.len() + 1))?,
+            );
         }
         rows.push(vec![wanted.to_string(), agent.anonymous_kib()?.to_string()]);
     }
@@ -44,8 +47,8 @@ pub fn measure(setup: &Setup) -> Result<Table> {
     })
 }
 
-fn used_connection(port: u16) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to nginx")?;
+fn used_connection(nginx: SocketAddr) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(nginx).context("connecting to nginx")?;
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .context("setting a timeout")?;

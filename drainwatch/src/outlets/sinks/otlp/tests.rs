@@ -1,119 +1,27 @@
 //! The sink against a receiver on the official messages, which can misbehave.
 
 use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
 };
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::post,
-};
+use axum::http::header;
 use drainwatch_core::{report::Verdict, testing::report};
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse},
-    trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
-};
-use prost::Message as _;
-use tokio::net::TcpListener;
+use testkit::otlp::{Mood, Receiver};
 
 use super::*;
 use crate::outlets::sinks::Count;
 
-/// What the receiver does with the next message.
-#[derive(Clone)]
-enum Mood {
-    Status(u16),
-    RetryAfter(u16, String),
-    Garbage,
-    Rejects,
-    Hangs,
+/// A collector, and how it is reached.
+fn collector() -> (Receiver, Endpoint) {
+    let receiver = Receiver::start().unwrap();
+    let endpoint = endpoint(receiver.address);
+    (receiver, endpoint)
 }
 
-#[derive(Clone, Default)]
-struct Receiver {
-    moods: Arc<Mutex<VecDeque<Mood>>>,
-    traces: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
-    logs: Arc<Mutex<Vec<ExportLogsServiceRequest>>>,
-    asked: Arc<Mutex<Vec<HeaderMap>>>,
-}
-
-impl Receiver {
-    async fn start(&self) -> (Endpoint, tokio::task::JoinHandle<()>) {
-        self.start_at(TcpListener::bind("127.0.0.1:0").await.unwrap())
-    }
-
-    fn start_at(&self, listener: TcpListener) -> (Endpoint, tokio::task::JoinHandle<()>) {
-        let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/v1/traces", post(take_trace))
-            .route("/v1/logs", post(take_log))
-            .with_state(self.clone());
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        (endpoint(address), task)
-    }
-
-    /// What the mood answers; `None` for a good one.
-    async fn answer(&self, headers: HeaderMap) -> Option<Response> {
-        assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
-        self.asked.lock().unwrap().push(headers);
-        let mood = self.moods.lock().unwrap().pop_front()?;
-        Some(match mood {
-            Mood::Status(status) => {
-                let status = StatusCode::from_u16(status).unwrap();
-                (status, "it is\nnot \x1b[31m well").into_response()
-            }
-            Mood::RetryAfter(status, after) => {
-                let status = StatusCode::from_u16(status).unwrap();
-                (status, [(header::RETRY_AFTER, after)]).into_response()
-            }
-            Mood::Garbage => "<html>welcome</html>".into_response(),
-            Mood::Rejects => ExportTraceServiceResponse {
-                partial_success: Some(ExportTracePartialSuccess {
-                    rejected_spans: 1,
-                    error_message: "too old".into(),
-                }),
-            }
-            .encode_to_vec()
-            .into_response(),
-            Mood::Hangs => std::future::pending().await,
-        })
-    }
-
-    fn moods(&self, moods: impl IntoIterator<Item = Mood>) {
-        self.moods.lock().unwrap().extend(moods);
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-}
-
-async fn take_trace(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Some(answer) = receiver.answer(headers).await {
-        return answer;
-    }
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
-    receiver.traces.lock().unwrap().push(request);
-    ExportTraceServiceResponse::default()
-        .encode_to_vec()
-        .into_response()
-}
-
-async fn take_log(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Some(answer) = receiver.answer(headers).await {
-        return answer;
-    }
-    let request = ExportLogsServiceRequest::decode(body).unwrap();
-    receiver.logs.lock().unwrap().push(request);
-    ExportLogsServiceResponse::default()
-        .encode_to_vec()
-        .into_response()
+/// An address at which nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
@@ -138,17 +46,16 @@ async fn until(sink: &Sink, is: impl Fn(Count) -> bool) {
 
 #[tokio::test]
 async fn given_a_collector_when_a_shutdown_ends_then_it_has_the_trace_and_the_log_record_once() {
-    let receiver = Receiver::default();
-    let (endpoint, _task) = receiver.start().await;
+    let (receiver, endpoint) = collector();
     let sink = sink(&endpoint);
     sink.give(&severed("r1"));
     until(&sink, |count| count.sent == 1).await;
     let sent = severed("r1");
-    assert_eq!(*receiver.traces.lock().unwrap(), [trace(&sent)]);
-    assert_eq!(*receiver.logs.lock().unwrap(), [log(&sent)]);
-    let asked = receiver.asked.lock().unwrap();
+    let came = receiver.received();
+    assert_eq!(came.traces, [trace(&sent)]);
+    assert_eq!(came.logs, [log(&sent)]);
     assert!(
-        asked
+        came.asked
             .iter()
             .all(|headers| headers[header::AUTHORIZATION] == "Bearer s3cret")
     );
@@ -156,8 +63,7 @@ async fn given_a_collector_when_a_shutdown_ends_then_it_has_the_trace_and_the_lo
 
 #[tokio::test]
 async fn given_a_collector_that_is_busy_when_it_says_when_to_come_again_then_that_is_waited_for() {
-    let receiver = Receiver::default();
-    let (endpoint, _task) = receiver.start().await;
+    let (receiver, endpoint) = collector();
     receiver.moods([
         Mood::RetryAfter(429, "1".into()),
         Mood::RetryAfter(503, "Thu, 01 Jan 1970 00:00:00 GMT".into()),
@@ -168,17 +74,16 @@ async fn given_a_collector_that_is_busy_when_it_says_when_to_come_again_then_tha
     until(&sink, |count| count.sent == 1).await;
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(
-        receiver.asked(),
+        receiver.received().asked.len(),
         4,
         "two that were busy, the trace, the log record"
     );
-    assert_eq!(receiver.traces.lock().unwrap().len(), 1);
+    assert_eq!(receiver.received().traces.len(), 1);
 }
 
 #[tokio::test]
 async fn given_a_collector_that_refuses_for_good_when_asked_then_the_report_is_given_up_at_once() {
-    let receiver = Receiver::default();
-    let (endpoint, _task) = receiver.start().await;
+    let (receiver, endpoint) = collector();
     let moods = [
         Mood::Status(400),
         Mood::Status(401),
@@ -193,7 +98,7 @@ async fn given_a_collector_that_refuses_for_good_when_asked_then_the_report_is_g
         receiver.moods([mood]);
         sink.give(&severed("r1"));
         until(&sink, |count| count.failed == at as u64 + 1).await;
-        assert_eq!(receiver.asked(), at + 1, "no second attempt");
+        assert_eq!(receiver.received().asked.len(), at + 1, "no second attempt");
     }
     sink.give(&severed("r2"));
     until(&sink, |count| count.sent == 1).await;
@@ -201,25 +106,21 @@ async fn given_a_collector_that_refuses_for_good_when_asked_then_the_report_is_g
 
 #[tokio::test]
 async fn given_no_collector_when_one_comes_up_then_it_gets_what_waited() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = nobody();
     let sink = sink(&endpoint(address));
     sink.give(&severed("r1"));
     sink.give(&severed("r2"));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(sink.count(), Count::default());
-    let receiver = Receiver::default();
-    let _running = receiver.start_at(TcpListener::bind(address).await.unwrap());
+    let receiver = Receiver::start_at(TcpListener::bind(address).unwrap()).unwrap();
     until(&sink, |count| count.sent == 2).await;
-    assert_eq!(receiver.traces.lock().unwrap().len(), 2);
+    assert_eq!(receiver.received().traces.len(), 2);
 }
 
 #[tokio::test]
 async fn given_a_collector_that_breaks_connections_when_asked_then_it_is_tried_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let sink = sink(&endpoint(address));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sink = sink(&endpoint(listener.local_addr().unwrap()));
     sink.give(&severed("r1"));
     // One that closes at once, one that speaks no HTTP.
     drop(listener.accept().await.unwrap());
@@ -228,15 +129,13 @@ async fn given_a_collector_that_breaks_connections_when_asked_then_it_is_tried_a
         .await
         .unwrap();
     drop(stream);
-    let receiver = Receiver::default();
-    let _running = receiver.start_at(listener);
+    Receiver::start_at(listener.into_std().unwrap()).unwrap();
     until(&sink, |count| count.sent == 1).await;
 }
 
 #[tokio::test]
 async fn given_a_collector_that_hangs_when_the_agent_stops_then_it_does_not_wait_for_it() {
-    let receiver = Receiver::default();
-    let (endpoint, _task) = receiver.start().await;
+    let (receiver, endpoint) = collector();
     receiver.moods([Mood::Hangs]);
     let sink = sink(&endpoint);
     for _ in 0..ROOM + 2 {
@@ -250,10 +149,7 @@ async fn given_a_collector_that_hangs_when_the_agent_stops_then_it_does_not_wait
 
 #[tokio::test(start_paused = true)]
 async fn given_no_collector_at_all_when_tried_then_a_report_is_given_up_within_a_minute() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let client = Client::new(&endpoint(address), Headers::default()).unwrap();
+    let client = Client::new(&endpoint(nobody()), Headers::default()).unwrap();
     let mut collector = Collector::new("x".into());
     let begun = Instant::now();
     let given_up = deliver(&client, &mut collector, &severed("r")).await.unwrap_err();
@@ -266,8 +162,7 @@ async fn given_no_collector_at_all_when_tried_then_a_report_is_given_up_within_a
 
 #[tokio::test]
 async fn given_hostile_answers_when_told_of_then_they_are_one_harmless_line() {
-    let receiver = Receiver::default();
-    let (endpoint, _task) = receiver.start().await;
+    let (receiver, endpoint) = collector();
     receiver.moods([Mood::Status(400)]);
     let client = Client::new(&endpoint, Headers::default()).unwrap();
     let why = client

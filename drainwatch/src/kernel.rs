@@ -1,4 +1,6 @@
-//! The kernel side: offsets, programs, ring, seeds. The only module with `unsafe`.
+//! The room of the kernel side: offsets, programs, ring, seeds; the ring's bytes become facts. The only room with `unsafe`.
+//!
+//! May not enter: protocols, names, reports. A fact says what the kernel saw, and what it means is found out above.
 //!
 //! [`Kernel::start`] loads and attaches; [`Kernel::next_facts`] waits for the ring and decodes.
 #![allow(

@@ -1,29 +1,13 @@
-//! One cgroup per case, under the unified hierarchy.
+//! Where a case's server lives: a cgroup per case, in the shape that its workload has in life.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use nix::{
-    errno::Errno,
-    sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
-    unistd::Pid,
-};
-
-use crate::clock::Clock;
-
-/// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or `unified` below it on a hybrid host.
-pub fn unified_root() -> anyhow::Result<PathBuf> {
-    for candidate in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-        if statfs(candidate).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
-            return Ok(candidate.into());
-        }
-    }
-    bail!("no cgroup v2 at /sys/fs/cgroup or /sys/fs/cgroup/unified: mount -t cgroup2 none /sys/fs/cgroup")
-}
+use anyhow::Context as _;
+use nix::{errno::Errno, unistd::Pid};
+use testkit::{Cgroup, cgroup};
 
 /// Whether v2 cgroups can have a memory limit here; makes it available to children of the root.
 pub fn memory_limits(root: &Path) -> bool {
@@ -36,88 +20,68 @@ pub fn memory_limits(root: &Path) -> bool {
             || fs::write(root.join("cgroup.subtree_control"), "+memory").is_ok())
 }
 
-/// A cgroup; dropping it kills what is inside and removes it.
+/// The cgroup of a workload.
 #[derive(Debug)]
-pub struct Cgroup {
+pub struct Home {
     directory: PathBuf,
     path: String,
     workload: String,
     /// Of a container: the sub-cgroup that its server lives in.
     inside: Option<PathBuf>,
-    /// Made with it, to hold it; goes with it.
-    holder: Option<PathBuf>,
-    /// It is a runtime's, which makes it and removes it.
-    hosted: bool,
-    clock: Clock,
+    /// What was made for it. `None` of one that a runtime makes and removes.
+    owned: Option<Cgroup>,
 }
 
-impl Cgroup {
+impl Home {
     /// Makes `name` under the unified root.
-    pub fn create(root: &Path, name: &str, clock: Clock) -> anyhow::Result<Self> {
-        let directory = root.join(name);
-        fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    pub fn create(root: &Path, name: &str) -> anyhow::Result<Self> {
+        let owned = Cgroup::create(root, name)?;
         Ok(Self {
-            directory,
+            directory: owned.directory().to_owned(),
             path: format!("/{name}"),
             workload: format!("/{name}"),
             inside: None,
-            holder: None,
-            hosted: false,
-            clock,
+            owned: Some(owned),
         })
     }
 
     /// One that a runtime has made, at `path`, for the workload of this name.
-    pub fn hosted(root: &Path, path: &str, workload: &str, clock: Clock) -> Self {
+    pub fn hosted(root: &Path, path: &str, workload: &str) -> Self {
         Self {
             directory: root.join(path.trim_start_matches('/')),
             path: path.to_owned(),
             workload: workload.to_owned(),
             inside: None,
-            holder: None,
-            hosted: true,
-            clock,
+            owned: None,
         }
     }
 
     /// Makes what Docker makes for a container, below `name`: a scope named after the id, and in it the
     /// `init` that a container's first process moves itself into.
-    pub fn create_container(root: &Path, name: &str, id: &str, clock: Clock) -> anyhow::Result<Self> {
-        let holder = root.join(name);
+    pub fn create_container(root: &Path, name: &str, id: &str) -> anyhow::Result<Self> {
+        let holder = Cgroup::create(root, name)?;
         let scope = format!("docker-{id}.scope");
-        let inside = holder.join(&scope).join("init");
-        fs::create_dir_all(&inside).with_context(|| format!("cannot make {}", inside.display()))?;
+        let directory = holder.below(&scope)?;
         Ok(Self {
-            directory: holder.join(&scope),
             path: format!("/{name}/{scope}"),
             workload: id.chars().take(12).collect(),
-            inside: Some(inside),
-            holder: Some(holder),
-            hosted: false,
-            clock,
+            inside: Some(holder.below(&format!("{scope}/init"))?),
+            directory,
+            owned: Some(holder),
         })
     }
 
     /// Makes what a kubelet and containerd make for a container of a pod; the API calls its workload `workload`.
-    pub fn create_pod(
-        root: &Path,
-        uid: &str,
-        id: &str,
-        workload: &str,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let pod = format!("kubepods-besteffort-pod{}.slice", uid.replace('-', "_"));
+    pub fn create_pod(root: &Path, uid: &str, id: &str, workload: &str) -> anyhow::Result<Self> {
+        let name = format!("kubepods-besteffort-pod{}.slice", uid.replace('-', "_"));
+        let pod = Cgroup::create(root, &name)?;
         let scope = format!("cri-containerd-{id}.scope");
-        let directory = root.join(&pod).join(&scope);
-        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         Ok(Self {
-            directory,
-            path: format!("/{pod}/{scope}"),
+            directory: pod.below(&scope)?,
+            path: format!("/{name}/{scope}"),
             workload: workload.to_owned(),
             inside: None,
-            holder: Some(root.join(&pod)),
-            hosted: false,
-            clock,
+            owned: Some(pod),
         })
     }
 
@@ -149,7 +113,9 @@ impl Cgroup {
     fn unless_gone<T: Default>(&self, result: io::Result<T>) -> io::Result<T> {
         match result {
             // The file, or the directory while it was being read.
-            Err(error) if self.hosted && error.raw_os_error().map(Errno::from_raw).is_some_and(is_gone) => {
+            Err(error)
+                if self.is_hosted() && error.raw_os_error().map(Errno::from_raw).is_some_and(is_gone) =>
+            {
                 Ok(T::default())
             }
             other => other,
@@ -179,7 +145,7 @@ impl Cgroup {
 
     /// SIGKILLs everything inside, by the kernel's own means.
     pub fn kill(&self) -> io::Result<()> {
-        self.unless_gone(fs::write(self.directory.join("cgroup.kill"), "1"))
+        self.unless_gone(cgroup::kill(&self.directory))
     }
 
     /// Sets `memory.max`, without swap.
@@ -192,42 +158,15 @@ impl Cgroup {
 
     /// No process is left.
     pub fn is_empty(&self) -> bool {
-        if self.hosted && !self.directory.exists() {
-            return true;
-        }
-        fs::read_to_string(self.directory.join("cgroup.events"))
-            .is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
+        let gone = self.is_hosted() && !self.directory.exists();
+        gone || cgroup::is_empty(&self.directory)
     }
 
-    /// Waits until no process is left.
-    pub fn wait_empty(&self) -> anyhow::Result<()> {
-        self.clock
-            .until("the cgroup to become empty", Duration::from_secs(20), || {
-                Ok(self.is_empty())
-            })
+    fn is_hosted(&self) -> bool {
+        self.owned.is_none()
     }
 }
 
 fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::ENOENT | Errno::ENODEV)
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if self.hosted {
-            return;
-        }
-        let left = self
-            .kill()
-            .map_err(anyhow::Error::from)
-            .and_then(|()| self.wait_empty());
-        let directories = [self.inside.as_ref(), Some(&self.directory), self.holder.as_ref()];
-        let removed = left.and_then(|()| {
-            let mut innermost_first = directories.into_iter().flatten();
-            Ok(innermost_first.try_for_each(fs::remove_dir)?)
-        });
-        if let Err(error) = removed {
-            eprintln!("cannot remove {}: {error:#}", self.directory.display());
-        }
-    }
 }

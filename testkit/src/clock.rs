@@ -7,11 +7,20 @@ use std::{
 
 use anyhow::bail;
 
+/// Longest wait for what takes moments where all goes well, before stretching: guests in QEMU are slow.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
 /// How slow this machine is; a QEMU guest without KVM is about twenty times slower.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     /// Factor on every deadline and grace period.
     pub slow: f64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { slow: 1.0 }
+    }
 }
 
 impl Clock {
@@ -27,16 +36,38 @@ impl Clock {
         patience: Duration,
         mut ready: impl FnMut() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
+        self.find(what, patience, || Ok(ready()?.then_some(())))
+    }
+
+    /// Polls until there is something; fails after `patience` (stretched), naming what was waited for.
+    pub fn find<T>(
+        self,
+        what: &str,
+        patience: Duration,
+        mut poll: impl FnMut() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
         let patience = self.stretch(patience);
         let begun = Instant::now();
         loop {
-            if ready()? {
-                return Ok(());
+            if let Some(found) = poll()? {
+                return Ok(found);
             }
             if begun.elapsed() > patience {
                 bail!("waited {patience:.1?} in vain for {what}");
             }
             thread::sleep(Duration::from_millis(3));
         }
+    }
+}
+
+/// Polls until there is something.
+///
+/// # Panics
+/// When there is nothing after [`PATIENCE`].
+#[track_caller]
+pub fn within<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    match Clock::default().find(what, PATIENCE, || Ok(poll())) {
+        Ok(found) => found,
+        Err(error) => panic!("{error}"),
     }
 }

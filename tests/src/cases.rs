@@ -2,7 +2,16 @@
 
 use nix::sys::signal::Signal;
 
-use crate::table::{Case, Expect, Python, Server, Step, Upstream, Who};
+use crate::table::{
+    Act::{Half, Hang},
+    Case, Expect,
+    Fate::Severed,
+    Python,
+    Saw::{Cut, Eof},
+    Server, Step, Upstream,
+    Way::Ask,
+    Who,
+};
 
 mod clients;
 mod drains;
@@ -134,4 +143,23 @@ fn unhandled() -> Expect {
         .signals(&["SIGTERM"])
         .disposition("default")
         .must(&["no_handler"])
+}
+
+// Cases that several themes have.
+
+/// PID 1 never gets the stop signal; SIGKILL ends it.
+fn ignored() -> Expect {
+    Expect::new("stop")
+        .signal(Signal::SIGKILL)
+        .signals(&["SIGTERM", "SIGKILL"])
+        .disposition("default")
+        .must(&["ignored_by_pid1"])
+        .may(&["kept_accepting", "killed_mid_drain"])
+}
+
+/// Two requests unanswered, one begun.
+fn lost(case: Case) -> Case {
+    case.row(Ask, Hang, Eof, Severed("unanswered"))
+        .times(2)
+        .row(Ask, Half, Cut, Severed("truncated"))
 }

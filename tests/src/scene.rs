@@ -14,16 +14,16 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use testkit::{Clock, Port, process::tail};
 
 use crate::{
     agent::Agent,
-    cgroup::{self, Cgroup},
     client::{Connection, Request},
-    clock::Clock,
     compare::{self, Entry},
     engine::{Contained, Running},
+    home::{self, Home},
     prepare::Artefacts,
-    server::{self, Port},
+    server,
     table::{Act, Case, Engine, From, Row},
 };
 
@@ -112,14 +112,14 @@ struct Scene<'c> {
     /// What the runtime was told, and is doing.
     told: Vec<Child>,
     /// Of the server; first, so that it is killed first.
-    cgroup: Cgroup,
+    cgroup: Home,
     /// Of an upstream or a proxy.
-    others: Vec<Cgroup>,
+    others: Vec<Home>,
 }
 
 /// Runs one case.
 pub fn run(world: &World, case: &Case, number: usize) -> Outcome {
-    if case.memory_max.is_some() && !cgroup::memory_limits(&world.cgroups) {
+    if case.memory_max.is_some() && !home::memory_limits(&world.cgroups) {
         let root = world.cgroups.display();
         return Outcome::Skipped(format!("no memory controller in {root}/cgroup.controllers"));
     }
@@ -142,8 +142,8 @@ fn perform(world: &World, case: &Case, number: usize, directory: &Path) -> anyho
     // Ends handlers that still wait, whatever happened.
     fs::write(directory.join("release"), "")?;
     if let Err(error) = result {
-        let log = server::tail(&directory.join("server.log"));
-        let events = server::tail(&directory.join("events"));
+        let log = tail(&directory.join("server.log"));
+        let events = tail(&directory.join("events"));
         return Err(error.context(format!("server log: {log}\n    events: {events}")));
     }
     let entries = scene.entries();

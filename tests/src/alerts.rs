@@ -19,12 +19,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use testkit::Clock;
 
 use crate::{
     agent::{Agent, Report},
-    cgroup::{self, Cgroup},
-    clock::Clock,
+    home::Home,
     prepare::Artefacts,
+    stage::{self, Step},
     table::Server,
 };
 use cluster::Cluster;
@@ -39,9 +40,9 @@ struct Stage {
     agent: Option<Agent>,
     monitoring: Monitoring,
     /// A workload with shutdowns of several kinds: a pod, so that there is something to compare its times with.
-    shop: Cgroup,
+    shop: Home,
     /// A workload whose first shutdown severs a webhook.
-    pay: Cgroup,
+    pay: Home,
     root: PathBuf,
     out: PathBuf,
     binary: PathBuf,
@@ -49,10 +50,8 @@ struct Stage {
     clock: Clock,
 }
 
-type Step = (&'static str, fn(&mut Stage) -> anyhow::Result<()>);
-
 /// In this order: each relies on what the ones before it left behind.
-const STEPS: &[Step] = &[
+const STEPS: &[Step<Stage>] = &[
     ("a clean shutdown fires nothing", Stage::clean_shutdown),
     (
         "the first severed webhook fires and reaches Alertmanager",
@@ -74,39 +73,20 @@ pub fn run(dashboards: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow
     let cluster = Cluster::serve(&id, out)?;
     let agent = Agent::start_with(binary, out, &[], &cluster.arguments(), clock)?;
     let monitoring = Monitoring::start(dashboards, agent.address(), out, clock)?;
-    let root = cgroup::unified_root()?;
+    let root = testkit::cgroup::unified_root()?;
     let name = |which: &str| format!("drainwatch-alerts-{}-{which}", std::process::id());
     let mut stage = Stage {
         agent: Some(agent),
         monitoring,
-        shop: Cgroup::create_pod(&root, &cluster.uid, &id, cluster::WORKLOAD, clock)?,
-        pay: Cgroup::create(&root, &name("pay"), clock)?,
+        shop: Home::create_pod(&root, &cluster.uid, &id, cluster::WORKLOAD)?,
+        pay: Home::create(&root, &name("pay"))?,
         root,
         out: out.into(),
         binary: fs::canonicalize(binary)?,
         artefacts: Artefacts::locate(),
         clock,
     };
-    let (mut passed, mut failed) = (0, 0);
-    for (name, step) in STEPS {
-        let begun = Instant::now();
-        match step(&mut stage) {
-            Ok(()) => {
-                println!("ok   {name} ({:.1?})", begun.elapsed());
-                passed += 1;
-            }
-            Err(error) => {
-                println!("FAIL {name}: {error:#}");
-                failed += 1;
-            }
-        }
-    }
-    println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(stage::play(&mut stage, STEPS, |_, _| None))
 }
 
 impl Stage {
@@ -115,7 +95,7 @@ impl Stage {
     }
 
     /// The last report of a cgroup, once it has ended and there are `count` of them.
-    fn report(&self, cgroup: &Cgroup, count: usize) -> anyhow::Result<Report> {
+    fn report(&self, cgroup: &Home, count: usize) -> anyhow::Result<Report> {
         let mut last = None;
         self.clock.until("the report", SOON, || {
             let reports = self.agent()?.reports(cgroup.path())?;
@@ -126,7 +106,7 @@ impl Stage {
         last.context("no report")
     }
 
-    fn start(&self, name: &str, cgroup: &Cgroup, server: Server) -> anyhow::Result<Service> {
+    fn start(&self, name: &str, cgroup: &Home, server: Server) -> anyhow::Result<Service> {
         let service = Service::start(&self.artefacts, &self.out.join(name), cgroup, self.clock, server)?;
         // As in life: the series were scraped at 0 long before the first shutdown.
         let query = format!(

@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use testkit::{Clock, Process, process::unshared};
 
 use crate::{
-    clock::Clock,
     prepare::Artefacts,
     server,
     table::{Case, Engine},
@@ -40,7 +40,7 @@ pub struct Running {
     pub engine: Engine,
     /// What the agent asks.
     pub socket: PathBuf,
-    daemon: Child,
+    daemon: Process,
     /// Of systemd's namespaces; of the others the daemon itself.
     inside: Pid,
     directory: PathBuf,
@@ -115,34 +115,14 @@ impl Running {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
-        let script = match engine {
-            Engine::Docker => containers::docker(&directory),
-            Engine::Podman => containers::podman(&directory)?,
+        let networked = |script: &str| unshared(&["--net", "sh", "-ec", script]);
+        let command = match engine {
+            Engine::Docker => networked(&containers::docker(&directory)),
+            Engine::Podman => networked(&containers::podman(&directory)?),
             Engine::Systemd => systemd::boot(&directory, root)?,
         };
-        let log = File::create(directory.join("log"))?;
-        // It must not outlive us, however we end.
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-        ]);
-        match engine {
-            Engine::Docker | Engine::Podman => command.arg("--net"),
-            Engine::Systemd => command.args(["--pid", "--ipc", "--uts", "--fork", "--kill-child"]),
-        };
-        let daemon = command
-            .args(["sh", "-ec", &script])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot run setpriv")?;
-        let inside = Pid::from_raw(daemon.id().cast_signed());
+        let daemon = Process::start_logging(command, &directory.join("log"), clock)?;
+        let inside = daemon.pid();
         let mut running = Self {
             engine,
             socket: directory.join("socket"),
@@ -161,12 +141,9 @@ impl Running {
     }
 
     fn wait_up(&mut self) -> anyhow::Result<()> {
-        let log = self.directory.join("log");
         let word = self.engine.word();
         self.clock.until(&format!("{word} to come up"), PATIENCE, || {
-            if let Some(status) = self.daemon.try_wait()? {
-                bail!("{word} ended ({status}): {}", server::tail(&log));
-            }
+            self.daemon.check_alive().context(word)?;
             if self.engine == Engine::Systemd && !self.find_systemd() {
                 return Ok(false);
             }
@@ -187,14 +164,7 @@ impl Running {
                 command.args(["--url", &format!("unix://{}", self.socket.display())]);
                 command
             }
-            Engine::Systemd => {
-                let mut command = Command::new("nsenter");
-                let target = self.inside.to_string();
-                command.args([
-                    "--target", &target, "--mount", "--pid", "--cgroup", "--uts", "--ipc",
-                ]);
-                command
-            }
+            Engine::Systemd => testkit::systemd::inside(self.inside),
         };
         command.args(arguments).stdin(Stdio::null());
         command
@@ -273,13 +243,12 @@ impl Running {
 }
 
 /// A process that the runtime names, and its cgroup.
-fn main_of(pid: &str) -> anyhow::Result<(Pid, String)> {
-    let pid: i32 = pid.parse().with_context(|| format!("`{pid}` is no process"))?;
-    ensure!(pid > 0, "it does not run");
-    let groups = procfs::process::Process::new(pid)?.cgroups()?;
+fn main_of(pid: Pid) -> anyhow::Result<(Pid, String)> {
+    ensure!(pid.as_raw() > 0, "it does not run");
+    let groups = procfs::process::Process::new(pid.as_raw())?.cgroups()?;
     let unified = groups.into_iter().find(|group| group.hierarchy == 0);
     let path = unified.context("it is in no unified cgroup")?.pathname;
-    Ok((Pid::from_raw(pid), path))
+    Ok((pid, path))
 }
 
 /// Programs that must be there.
@@ -308,12 +277,9 @@ impl Drop for Running {
             // It stops its containers and its own children.
             let _ = kill(self.inside, Signal::SIGTERM);
         }
-        let gone = self.clock.until("the runtime to end", PATIENCE, || {
-            Ok(self.daemon.try_wait()?.is_some())
-        });
-        if let Err(error) = gone {
+        if let Err(error) = self.daemon.wait() {
             eprintln!("{}: {error:#}", self.engine.word());
-            let _ = self.daemon.kill();
+            let _ = self.daemon.signal(Signal::SIGKILL);
             let _ = self.daemon.wait();
         }
         self.sweep();

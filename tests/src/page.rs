@@ -8,19 +8,20 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use testkit::Clock;
 
 use crate::{
     agent::{Agent, Report},
     alerts::service::Service,
-    cgroup::{self, Cgroup},
-    clock::Clock,
+    home::Home,
     prepare::Artefacts,
+    stage::{self, Step},
     table::Server,
 };
 use browser::Browser;
@@ -40,15 +41,13 @@ struct Stage {
     artefacts: Artefacts,
     clock: Clock,
     /// The shutdown that severed webhooks: its workload and id.
-    pay: Option<(Cgroup, String)>,
+    pay: Option<(Home, String)>,
     /// The one of hostile names.
-    hostile: Option<(Cgroup, String)>,
+    hostile: Option<(Home, String)>,
 }
 
-type Step = (&'static str, fn(&mut Stage) -> anyhow::Result<()>);
-
 /// In this order: each relies on what the ones before it left behind.
-const STEPS: &[Step] = &[
+const STEPS: &[Step<Stage>] = &[
     ("a page without shutdowns says what to do", Stage::nothing_yet),
     ("a shutdown appears by itself, and is announced", Stage::appears),
     ("filters and search live in the address", Stage::filters),
@@ -70,28 +69,10 @@ const STEPS: &[Step] = &[
 /// Plays all of it.
 pub fn run(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> {
     let mut stage = Stage::start(binary, out, clock)?;
-    let (mut passed, mut failed) = (0, 0);
-    for (name, step) in STEPS {
-        let begun = Instant::now();
-        match step(&mut stage) {
-            Ok(()) => {
-                println!("ok   {name} ({:.1?})", begun.elapsed());
-                passed += 1;
-            }
-            Err(error) => {
-                let picture = out.join(format!("failed-{failed}.png"));
-                let _ = stage.browser.picture(&picture);
-                println!("FAIL {name}: {error:#}; see {}", picture.display());
-                failed += 1;
-            }
-        }
-    }
-    println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(stage::play(&mut stage, STEPS, |stage, number| {
+        let picture = out.join(format!("failed-{number}.png"));
+        stage.browser.picture(&picture).ok().map(|()| picture)
+    }))
 }
 
 impl Stage {
@@ -104,7 +85,7 @@ impl Stage {
             base: format!("http://{}/", agent.address()),
             agent: Some(agent),
             browser,
-            root: cgroup::unified_root()?,
+            root: testkit::cgroup::unified_root()?,
             out: out.into(),
             artefacts: Artefacts::locate(),
             clock,
@@ -117,12 +98,12 @@ impl Stage {
         self.agent.as_ref().context("the agent has been stopped")
     }
 
-    fn cgroup(&self, name: &str) -> anyhow::Result<Cgroup> {
+    fn cgroup(&self, name: &str) -> anyhow::Result<Home> {
         let name = format!("drainwatch-page-{}-{name}", std::process::id());
-        Cgroup::create(&self.root, &name, self.clock)
+        Home::create(&self.root, &name)
     }
 
-    fn serve(&self, name: &str, cgroup: &Cgroup, server: Server) -> anyhow::Result<Service> {
+    fn serve(&self, name: &str, cgroup: &Home, server: Server) -> anyhow::Result<Service> {
         let directory = self.out.join(name);
         // What an earlier service of this name said, or was told, is not this one's.
         let _ = fs::remove_dir_all(&directory);
@@ -130,7 +111,7 @@ impl Stage {
     }
 
     /// The report of a cgroup's only shutdown, once it has ended.
-    fn report(&self, cgroup: &Cgroup) -> anyhow::Result<Report> {
+    fn report(&self, cgroup: &Home) -> anyhow::Result<Report> {
         // As reports spell what would turn the direction of the text.
         let path = cgroup.path().replace('\u{202e}', "\\u{202e}");
         let mut ended = None;
@@ -145,7 +126,7 @@ impl Stage {
         ended.context("no report")
     }
 
-    fn pay(&self) -> anyhow::Result<&(Cgroup, String)> {
+    fn pay(&self) -> anyhow::Result<&(Home, String)> {
         self.pay.as_ref().context("there was no shutdown")
     }
 

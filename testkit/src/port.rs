@@ -1,0 +1,45 @@
+//! Ports for servers that cannot say which one the kernel gave them.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use anyhow::bail;
+
+/// Below the ephemeral range, so no client socket takes one before its server does.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Where the search goes on; ports are reused as late as possible.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// A port that nothing listens on and no other test on this machine gets while this value lives.
+#[derive(Debug)]
+pub struct Port {
+    /// The port.
+    pub number: u16,
+    _lock: File,
+}
+
+impl Port {
+    /// Finds one.
+    pub fn find() -> anyhow::Result<Self> {
+        let locks = env::temp_dir().join("drainwatch-ports");
+        fs::create_dir_all(&locks)?;
+        for _ in PORTS {
+            let number = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+            let lock = File::create(locks.join(number.to_string()))?;
+            // Unspecified IPv6 covers IPv4 as well.
+            if lock.try_lock().is_ok() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, number)).is_ok() {
+                return Ok(Self { number, _lock: lock });
+            }
+        }
+        bail!("no free port in {PORTS:?}")
+    }
+
+    /// It on the loopback.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+    }
+}

@@ -420,7 +420,7 @@ impl Episode {
         });
     }
 
-    /// One of its processes ended. Says whether that was the last of those it is about.
+    /// One of its processes ended: noted once, with its moment on the timeline.
     pub fn exited(&mut self, process: &Process, ended: Ended, main: bool) {
         self.touch(ended.at_ns, News::Soon);
         let detail = match (ended.code, ended.signal) {

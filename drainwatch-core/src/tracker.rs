@@ -78,7 +78,7 @@ pub struct TrackerConfig {
     pub node: String,
     /// How long after the end late arrivals are still counted, in ns.
     pub linger_ns: u64,
-    /// Rules of the classes.
+    /// Rules that put requests into classes.
     pub classes: Arc<Classes>,
 }
 

@@ -271,7 +271,7 @@ impl TryFrom<RawRule> for Rule {
         if name.len() > NAME || !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits)
         {
             return Err(format!(
-                "`{}` is no name of a class; write a letter and then letters, digits, `_` and `-`, all small and at \
+                "`{}` is not a class name; write a letter and then letters, digits, `_` and `-`, all in lower case and at \
                  most {NAME}, for example payments",
                 name.escape_debug()
             ));
@@ -281,7 +281,7 @@ impl TryFrom<RawRule> for Rule {
             host: host.checked(&name, "host", |host| host_pattern(host))?,
             method: method.checked(&name, "method", |method| method_name(method))?,
             port: port.checked(&name, "port", |port| match port {
-                0 => Err("0 is no port; write a number from 1 to 65535".into()),
+                0 => Err("0 is not a port; write a number from 1 to 65535".into()),
                 _ => Ok(()),
             })?,
             sender: sender.checked(&name, "sender", |sender| sender_name(sender))?,
@@ -296,7 +296,7 @@ impl TryFrom<RawRule> for Rule {
             && rule.header.is_empty();
         if anything {
             return Err(format!(
-                "class `{}` says nothing of its requests; give it a path, host, method, port, sender or header",
+                "class `{}` has no condition; give it a path, host, method, port, sender or header",
                 rule.name
             ));
         }
@@ -312,7 +312,7 @@ fn path_pattern(path: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{}` is no path or pattern of one; write for example /pay or /api/*/hooks/** (no query, spaces as %20, at most \
+        "`{}` is not a path or path pattern; write for example /pay or /api/*/hooks/** (no query, spaces as %20, at most \
          {PATTERN} characters)",
         path.escape_debug()
     ))
@@ -324,7 +324,7 @@ fn host_pattern(host: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{}` is no host or pattern of one; write for example shop.example or *.shop.example, without port",
+        "`{}` is not a host or host pattern; write for example shop.example or *.shop.example, without port",
         host.escape_debug()
     ))
 }
@@ -334,7 +334,7 @@ fn method_name(method: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{}` is no method; write it in capitals, for example POST",
+        "`{}` is not a method; write it in capitals, for example POST",
         method.escape_debug()
     ))
 }
@@ -344,7 +344,7 @@ fn sender_name(sender: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{}` is no known sender; the known ones are {}",
+        "`{}` is not a known sender; the known ones are {}",
         sender.escape_debug(),
         SENDERS.join(", ")
     ))

@@ -8,7 +8,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tracker` | events in, to the shutdown that each belongs to |
+//! | `tracker`, `effect` | events in, to the shutdown that each belongs to; what is wanted done |
+//! | `process_events`, `cgroup_events` | signals, exits, OOM kills; cgroups made, emptied, removed |
 //! | `beginnings`, `endings` | when a shutdown begins, what it is of; what is told of it, when it ends |
 //! | `episodes` | the shutdowns under way, and to which of them something belongs |
 //! | `episode` | one shutdown: the verbs by which it grows; its parts, each with its bounds |
@@ -19,6 +20,7 @@
 //! | `judge`, `told`, `tally` | what became of each request; what is settled; counts and lists |
 //! | `summary`, `findings`, `advice` | the report |
 //! | `processes` | living processes and open listeners, before anything is stopped |
+//! | `bounded`, `clock` | a map that forgets its oldest entries; times as reports write them |
 
 mod advice;
 mod announcements;
@@ -79,7 +81,7 @@ pub struct TrackerConfig {
     pub node: String,
     /// How long after the end late arrivals are still counted, in ns.
     pub linger_ns: u64,
-    /// Rules of the classes.
+    /// Rules that put requests into classes.
     pub classes: Arc<Classes>,
 }
 

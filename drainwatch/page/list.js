@@ -210,7 +210,7 @@ export class List {
         tile("is-plain", last.length, "shutdowns, 24 h", open ? `${open} under way` : null),
         tile("is-severed", bad, "of them severed", last.length ? `${Math.round((bad / last.length) * 100)} %` : null),
         tile("is-severed", sum((report) => report.requests.severed), "requests severed", null),
-        tile("is-severed", hooks, "webhooks severed", taken ? `${taken} maybe taken for delivered` : null),
+        tile("is-severed", hooks, "webhooks severed", taken ? `${taken} maybe considered delivered` : null),
       ),
       hours(last, from),
     );
@@ -233,8 +233,8 @@ export class List {
       return [button(`Show ${Math.min(rest, ROWS)} more`, more)];
     }
     if (!this.#feed.more) return [];
-    if (this.#feed.reports.size < 1000) return [button("Load older ones", () => this.#older(true))];
-    return [el("p", {}, "Older ones: choose a verdict or a time, or ask ", el("code", {}, "drainwatch shutdowns --since 7d"), ".")];
+    if (this.#feed.reports.size < 1000) return [button("Load older shutdowns", () => this.#older(true))];
+    return [el("p", {}, "Older shutdowns: choose a verdict or a time, or run ", el("code", {}, "drainwatch shutdowns --since 7d"), ".")];
   }
 
   #nothing(all) {
@@ -247,7 +247,7 @@ export class List {
     if (this.#feed.state === "down") return [];
     return [
       el("h2", {}, "No shutdown yet"),
-      el("p", {}, "The agent watches every workload of this node. As soon as one is stopped, it is here; nothing has to be set up."),
+      el("p", {}, "The agent watches every workload of this node. As soon as one is stopped, it appears here; nothing has to be set up."),
       el("ul", {}, el("li", {}, "Deploy or restart something, "), el("li", {}, "or see an example at once: ", el("code", {}, "sudo drainwatch demo"))),
     ];
   }

@@ -88,7 +88,7 @@ feed.addEventListener("state", () => {
   banner.hidden = feed.state !== "down";
   banner.textContent = banner.hidden
     ? ""
-    : `${feed.failure ? `The agent could not answer: ${shown(feed.failure)}.` : `No agent answers at ${location.host}: is drainwatch running there, and the way to it open?`} Trying again every few seconds.`;
+    : `${feed.failure ? `The agent could not answer: ${shown(feed.failure)}.` : `No agent answers at ${location.host}: is drainwatch running there and reachable?`} Trying again every few seconds.`;
   if (view === list) list.update();
 });
 

@@ -145,7 +145,7 @@ const COLUMNS = [
     cell: (r) => [
       r.path === null ? name(r.protocol, { class: "none" }) : name(r.path),
       r.role === "client" ? [" ", el("span", { class: "tag" }, "outbound")] : null,
-      r.maybe_taken_for_delivered ? [" ", el("strong", { class: "tag is-severed" }, "maybe taken for delivered")] : null,
+      r.maybe_taken_for_delivered ? [" ", el("strong", { class: "tag is-severed" }, "maybe considered delivered")] : null,
     ],
   },
   { key: "host", label: "Host", kind: "host short", by: (r) => r.host, cell: (r) => or(r.host) },
@@ -182,11 +182,11 @@ function alarms(report) {
   const all = [];
   const { taken } = webhooks(report);
   if (taken) {
-    const text = `The answer to ${count(taken, "webhook")} had begun when it was cut. A sender may take that for delivered, and then never sends it again: replay ${taken === 1 ? "it" : "them"} from the sender's side.`;
+    const text = `The response to ${count(taken, "webhook")} had begun when it was cut. A sender may consider that delivered and never send it again: replay ${taken === 1 ? "it" : "them"} from the sender's side.`;
     all.push(el("div", { class: "alarm is-severed" }, el("strong", {}, "Maybe taken for delivered. "), text));
   }
   if (report.events_lost) {
-    const text = `${count(report.events_lost, "event")} of the kernel could not be delivered while this went on: counts may be too low.`;
+    const text = `${count(report.events_lost, "event")} from the kernel were lost during this shutdown: counts may be too low.`;
     all.push(el("div", { class: "alarm is-unknown" }, el("strong", {}, "Evidence was lost. "), text));
   }
   return all;
@@ -204,8 +204,8 @@ function numbers(report) {
     { class: "tiles" },
     tile(r.severed ? "is-severed" : "", "severed", r.severed.toLocaleString("en"), shown(causes.join(", "))),
     tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
-    r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), "the evidence does not say") : null,
-    report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: not counted elsewhere") : null,
+    r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), "the evidence is not sufficient") : null,
+    report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: in no other number") : null,
     r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
     tile("", "took", took === null ? (report.ended_at === null ? "under way" : "–") : span(took), grace === null || grace === undefined ? null : `of ${seconds(grace)} grace`),
     report.endpoint_lag_ms === null ? null : tile("is-unknown", "new traffic for", span(report.endpoint_lag_ms), report.deleted_at ? "after the pod's deletion" : "after the stop signal"),
@@ -262,7 +262,7 @@ function signals(report) {
       el("td", {}, shown(s.signal)),
       el("td", { class: "short" }, process(s.sender)),
       el("td", { class: "short" }, process(s.target)),
-      el("td", {}, s.dropped ? "dropped by the kernel" : s.signal === "SIGKILL" ? "nothing can handle it" : worded(DISPOSITIONS, s.disposition)),
+      el("td", {}, s.dropped ? "dropped by the kernel" : s.signal === "SIGKILL" ? "cannot be handled" : worded(DISPOSITIONS, s.disposition)),
     ),
   );
   const head = ["At", "Signal", "From", "To", "It met"].map((label, n) => el("th", { scope: "col", class: n ? null : "number" }, label));
@@ -284,7 +284,7 @@ function names(report) {
     ["Container id", w.container_id],
     ["Cgroup", w.cgroup],
     ["Main process", exit && `${exit.pid} ended by ${ended}`],
-    ["Deletion asked for", report.deleted_at && clock(report.deleted_at, true)],
+    ["Deletion requested", report.deleted_at && clock(report.deleted_at, true)],
     ["Ready when stopped", ready],
     ["Grace period", c && c.grace_seconds !== null ? seconds(c.grace_seconds) : null],
     ["preStop", c?.prestop],

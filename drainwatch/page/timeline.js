@@ -128,7 +128,7 @@ function legend(drawing) {
   const known = [
     [".bar.severed", "severed", "severed"],
     [".bar.outbound", "outbound", "severed, outbound"],
-    ["rect.taken", "taken", "maybe taken for delivered"],
+    ["rect.taken", "taken", "maybe considered delivered"],
     [".bar.drained", "drained", "drained"],
     ["rect.listening", "listening", "listening"],
     ["rect.grace", "grace", "grace period"],
@@ -277,7 +277,7 @@ function listeners(report) {
   }
   const lanes = [...all.values()];
   const left = lanes.length - LISTENERS;
-  return left > 0 ? [...lanes.slice(0, LISTENERS), { label: `and ${left} listeners more`, open: [], from: null }] : lanes;
+  return left > 0 ? [...lanes.slice(0, LISTENERS), { label: `and ${left} more listeners`, open: [], from: null }] : lanes;
 }
 
 function listening(listener, at, y) {
@@ -365,7 +365,7 @@ function bar(one, at, y, height, width) {
     severed ? `severed at ${span(one.at_ms)}: ${worded(CAUSES, one.cause)}` : `drained at ${span(one.at_ms)}`,
     [one.age_ms === null ? "" : `${severed ? "waited" : "took"} ${span(one.age_ms)}`, one.class, one.peer, one.evidence].filter(Boolean).map(shown).join(" · "),
   ];
-  if (one.maybe_taken_for_delivered) lines.push("its sender may take it for delivered");
+  if (one.maybe_taken_for_delivered) lines.push("its sender may consider it delivered");
   const group = svg(
     "g",
     { class: `bar ${kind}`, "data-tip": lines.join("\n"), tabindex: -1, role: "listitem", "aria-label": lines.join(", ") },

@@ -7,7 +7,7 @@ export const TRIGGERS = {
   oom: "killed for lack of memory",
   crash: "crashed",
   exit: "ended by itself",
-  worker: "one worker of many ended",
+  worker: "one of several workers ended",
 };
 
 /** How a shutdown went. */
@@ -19,14 +19,14 @@ export const VERDICTS = {
 
 /** Why a request counts as severed. */
 export const CAUSES = {
-  unanswered: "it arrived, and no byte of an answer left",
-  truncated: "the answer began and did not finish",
+  unanswered: "it arrived, but no byte of a response left",
+  truncated: "the response began but did not finish",
   upload: "its body was still arriving",
   stream: "a long-lived stream was cut without its goodbye",
   unaccepted: "the application never accepted the connection",
-  refused: "it met the closed port",
+  refused: "it found the port closed",
   late: "it reached a connection that the server had just closed",
-  outbound: "a call of the workload's own was in flight",
+  outbound: "a call that the workload had made was in flight",
   unsent: "what the application had written was thrown away",
 };
 
@@ -42,12 +42,12 @@ export const FINDINGS = {
   oom: "Out of memory",
   crash: "Crashed",
   busy_when_killed: "Still working when killed",
-  kept_accepting: "Accepted until it was killed",
+  kept_accepting: "Accepting until it was killed",
   hung_on_idle_connections: "Hung on idle connections",
   refused_after_close: "Closed its port too early",
   backlog_dropped: "Dropped its accept queue",
   keepalive_race: "Keep-alive race",
-  handler_late: "Acted late on the signal",
+  handler_late: "Reacted late to the signal",
   traffic_after_stop: "Traffic after the stop signal",
 };
 

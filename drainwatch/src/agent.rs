@@ -61,7 +61,7 @@ pub struct Options {
     pub node: String,
     /// How long after a workload's end late arrivals are still counted.
     pub linger: Duration,
-    /// Rules of the classes.
+    /// Rules that put requests into classes.
     pub classes: Arc<Classes>,
     /// Most ended reports in memory.
     pub memory_reports: usize,
@@ -310,7 +310,7 @@ impl<S: Source> Agent<S> {
         if let Some(tape) = &mut self.tape
             && let Err(error) = tape.write(event)
         {
-            tracing::error!(%error, "the recording ends here; the agent goes on");
+            tracing::error!(%error, "the recording ends here; the agent continues");
             self.tape = None;
         }
         self.latest_ns = self.latest_ns.max(event.at_ns);
@@ -324,7 +324,7 @@ impl<S: Source> Agent<S> {
         if let Some(tape) = &mut self.tape
             && let Err(error) = tape.flush()
         {
-            tracing::error!(%error, "the recording ends here; the agent goes on");
+            tracing::error!(%error, "the recording ends here; the agent continues");
             self.tape = None;
         }
     }
@@ -413,7 +413,7 @@ impl<S: Source> Agent<S> {
 /// What earlier agents stored last, oldest first: what they measured still counts.
 fn last_reports(store: &Store) -> Vec<Report> {
     let reports = store.last(REMEMBERED_REPORTS).unwrap_or_else(|error| {
-        tracing::warn!(%error, "recommended values begin anew: the stored reports cannot be read");
+        tracing::warn!(%error, "recommended values start from scratch: the stored reports cannot be read");
         Vec::new()
     });
     let reports = reports

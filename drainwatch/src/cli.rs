@@ -67,7 +67,7 @@ fn refuse(error: &clap::Error) -> Result<(), Failure> {
             })
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::usage(
-            "no command was given; write for example `drainwatch demo`, or `drainwatch --help` for all of them",
+            "no command was given; write for example `drainwatch demo`; `drainwatch --help` lists all of them",
         )),
         _ => Err(Failure::usage(one_line(&error.render().to_string()))),
     }

@@ -18,6 +18,7 @@ mod load;
 mod privileges;
 mod probes;
 
+pub use decode::fact;
 pub use load::give_memory_back;
 
 use std::{
@@ -230,7 +231,7 @@ impl Kernel {
         let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
-            match decode::fact(&entry) {
+            match fact(&entry) {
                 Some(fact) => facts.push(fact),
                 None => self.undecodable += 1,
             }

@@ -118,7 +118,7 @@ async fn within(origin: Origin, probe: impl Future<Output = Probed>) -> Probed {
             asked: true,
             ok: false,
             says: format!(
-                "no answer within {} s; workloads go by their cgroups until there is one",
+                "no answer within {} s; workloads are named by their cgroups until there is one",
                 PROBE_WITHIN.as_secs()
             ),
         })
@@ -175,10 +175,10 @@ impl States {
         if let State::Down(why) = &state {
             *failures += 1;
             if *known != state {
-                tracing::warn!(origin = origin.as_str(), why, "names are not to be had");
+                tracing::warn!(origin = origin.as_str(), why, "workload names are unavailable");
             }
         } else if *known != state {
-            tracing::info!(origin = origin.as_str(), "names are to be had again");
+            tracing::info!(origin = origin.as_str(), "workload names are available again");
         }
         *known = state;
     }

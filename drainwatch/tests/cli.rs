@@ -125,7 +125,7 @@ fn given_a_configuration_that_cannot_be_used_then_78_and_where_and_why() {
     drainwatch(&["check-config", path])
         .assert()
         .success()
-        .stdout(format!("{path} can be used\n"));
+        .stdout(format!("{path} is valid\n"));
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn given_real_shutdowns_when_they_end_then_the_collector_and_the_log_say_what_th
         let log = agent.log();
         assert!(status.success(), "{log}");
         assert!(took < Duration::from_secs(1), "{took:?}");
-        assert_eq!(log.contains("reports unsent"), unsent, "{log}");
+        assert_eq!(log.contains("unsent reports"), unsent, "{log}");
         assert!(!log.contains("s3cret"), "a header was logged: {log}");
     }
 }

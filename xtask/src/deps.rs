@@ -29,6 +29,8 @@ pub enum Use {
     Unit,
     /// Rendering the chart as Helm does, and systemd's checks of the unit.
     Deploy,
+    /// Compiling libFuzzer.
+    Fuzz,
     /// A real browser for the page, and its checks; the fonts of the README's pictures.
     Page,
 }
@@ -88,6 +90,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Unit, "systemd", Some("systemd-sysusers")),
     package(Use::Unit, "dbus", Some("dbus-daemon")),
     package(Use::Unit, "gcc", Some("cc")),
+    package(Use::Fuzz, "g++", Some("c++")),
     package(Use::Page, "chromium", Some("chromium")),
     package(Use::Page, "chromium-driver", Some("chromedriver")),
     package(Use::Page, "npm", Some("npm")),
@@ -162,6 +165,7 @@ const ALL: &[Use] = &[
     Use::Alerts,
     Use::Deploy,
     Use::Unit,
+    Use::Fuzz,
     Use::Page,
 ];
 

@@ -1,4 +1,7 @@
-//! Formatting, clippy and documentation: of the workspace, and of the BPF programs for their own target.
+//! Formatting, clippy and documentation: of the workspace, and of the BPF programs for their own target. Dependencies
+//! against `deny.toml`.
+
+mod deny;
 
 use std::fs;
 use std::process::Command;
@@ -24,12 +27,14 @@ type Check = fn() -> Result<()>;
 
 /// Runs every check, whatever the ones before it said.
 pub fn checks() -> Tally {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("formatting", formatting),
         ("clippy", clippy),
         ("clippy of the BPF programs", clippy_of_programs),
         ("documentation", documentation),
         ("leftovers", leftovers),
+        ("dependencies", deny::dependencies),
+        ("advisories", deny::advisories),
     ];
     let mut tally = Tally::default();
     for (name, check) in checks {

@@ -7,6 +7,7 @@ mod deploy;
 mod deps;
 mod docs;
 mod ebpf;
+mod fuzz;
 mod lint;
 mod page;
 mod shell;
@@ -39,7 +40,9 @@ enum Task {
     Docs(docs::Options),
     /// Build the BPF object, or check that the one in the tree is not stale
     Ebpf(ebpf::Options),
-    /// Formatting, clippy and documentation of both sides
+    /// Build the fuzz targets and run them
+    Fuzz(fuzz::Options),
+    /// Formatting, clippy and documentation of both sides; dependencies
     Lint(lint::Options),
     /// Take the README's pictures, of the page and of a report in a terminal
     Pictures(page::Options),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Deps(options) => deps::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Lint(options) => lint::run(&options),
         Task::Pictures(options) => page::run(&options),
         Task::Test(options) => test::run(&options),

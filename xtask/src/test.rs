@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::deps::Use;
-use crate::{dashboards, deploy, deps, ebpf, lint, page, shell, vm};
+use crate::{dashboards, deploy, deps, ebpf, fuzz, lint, page, shell, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -30,6 +30,8 @@ enum Stage {
     Ebpf,
     /// `cargo test --workspace`
     Unit,
+    /// Hostile bytes into what reads them, for a moment
+    Fuzz,
     /// Real servers, request by request, on this machine's kernel
     Ledger,
     /// The alerts and dashboards, with a real Prometheus and Alertmanager
@@ -53,6 +55,7 @@ impl Stage {
         match self {
             Self::Lint | Self::Ebpf => &[Use::Bpf],
             Self::Unit => &[Use::Unit],
+            Self::Fuzz => &[Use::Fuzz],
             Self::Ledger => &[Use::Ledger],
             Self::Page => &[Use::Ledger, Use::Page],
             Self::Alerts => &[Use::Alerts],
@@ -66,6 +69,7 @@ impl Stage {
             Self::Lint => Ok(lint::checks()),
             Self::Ebpf => ebpf::check().map(|_| Tally { passed: 1, failed: 0 }),
             Self::Unit => unit(),
+            Self::Fuzz => fuzz::checks(),
             Self::Ledger => ledger(),
             Self::Alerts => Ok(dashboards::checks().plus(dashboards::prove()?)),
             Self::Deploy => Ok(deploy::checks()),

@@ -159,22 +159,25 @@ fn given_rules_when_several_hold_then_the_first_decides_and_the_defaults_come_la
 #[test]
 fn given_a_rule_that_cannot_be_meant_when_read_then_the_error_says_what_to_write() {
     for (rule, says) in [
-        ("name = \"Pay\"\nport = 1", "no name of a class"),
-        ("name = \"\"\nport = 1", "no name of a class"),
-        ("name = \"_other\"\nport = 1", "no name of a class"),
-        ("name = \"a\\n\"\nport = 1", "no name of a class"),
-        ("name = \"x\"", "says nothing of its requests"),
-        ("name = \"x\"\npath = []", "says nothing of its requests"),
+        ("name = \"Pay\"\nport = 1", "not a class name"),
+        ("name = \"\"\nport = 1", "not a class name"),
+        ("name = \"_other\"\nport = 1", "not a class name"),
+        ("name = \"a\\n\"\nport = 1", "not a class name"),
+        ("name = \"x\"", "has no condition"),
+        ("name = \"x\"\npath = []", "has no condition"),
         ("port = 1", "missing field `name`"),
-        ("name = \"x\"\npath = \"pay\"", "class `x`: path `pay` is no path"),
-        ("name = \"x\"\npath = \"/a?b=\\\"1\"", "is no path"),
-        ("name = \"x\"\npath = \"/{a,b}\"", "is no path"),
+        (
+            "name = \"x\"\npath = \"pay\"",
+            "class `x`: path `pay` is not a path",
+        ),
+        ("name = \"x\"\npath = \"/a?b=\\\"1\"", "is not a path"),
+        ("name = \"x\"\npath = \"/{a,b}\"", "is not a path"),
         ("name = \"x\"\nhost = \"shop:80\"", "without port"),
         ("name = \"x\"\nmethod = \"post\"", "in capitals"),
         ("name = \"x\"\nport = 0", "class `x`: port 0"),
         ("name = \"x\"\nport = 70000", "one value or a list"),
         ("name = \"x\"\nsender = \"me\"", "the known ones are"),
-        ("name = \"x\"\nheader = \"a b\"", "no header or pattern of one"),
+        ("name = \"x\"\nheader = \"a b\"", "not a header or header pattern"),
         ("name = \"x\"\npaths = \"/a\"", "unknown field `paths`"),
     ] {
         let error = rules(&format!("[[class]]\n{rule}")).unwrap_err();

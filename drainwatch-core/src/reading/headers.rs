@@ -32,7 +32,7 @@ impl std::str::FromStr for Pattern {
             && value.is_none_or(|value| !value.is_empty() && !value.contains(char::is_control));
         if !fits {
             return Err(format!(
-                "`{}` is no header or pattern of one; write for example x-hub-signature* or user-agent: *stripe* (at \
+                "`{}` is not a header or header pattern; write for example x-hub-signature* or user-agent: *stripe* (at \
                  most {PATTERN} characters)",
                 text.escape_debug()
             ));

@@ -66,7 +66,7 @@ impl<'a> Advice<'a> {
         let now = match settings.grace_seconds {
             Some(now) if now >= self.recommended?.grace => {
                 return Some(format!(
-                    "Whoever stops it gave it {had}, though {} s are configured: have it wait that long, or bound its requests to less.",
+                    "It was given {had}, although {} s are configured: make whoever stops it wait that long, or limit its requests to less.",
                     number(now)
                 ));
             }
@@ -86,7 +86,7 @@ impl<'a> Advice<'a> {
             "systemd" => format!("TimeoutStopSec={needed}s{now} in {name}"),
             _ => return None,
         };
-        Some(format!("Set {change}, or bound its requests to less than {had}."))
+        Some(format!("Set {change}, or limit its requests to less than {had}."))
     }
 
     /// A longer time before the stop signal; nothing where there is no such thing.

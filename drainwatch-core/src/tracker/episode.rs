@@ -299,7 +299,7 @@ impl Episode {
         self.moment(at_ns, what, Some(target.pid), Some(detail));
     }
 
-    /// One of its processes ended; perhaps it was the last of those it is about.
+    /// One of its processes ended: noted once, with its moment on the timeline.
     pub fn exited(&mut self, process: &Process, ended: Ended, main: bool) {
         let main = main || self.wants_main();
         self.touch(ended.at_ns, Urgency::Soon);

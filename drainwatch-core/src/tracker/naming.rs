@@ -3,8 +3,6 @@
 //! A workload whose name is to be told by an origin is announced once it was, and what there is to tell of
 //! it waits until then, but for at most [`NAME_WITHIN_NS`]: then its cgroup's name has to do, and it counts as
 //! unresolved. A name that comes later is taken over from then on.
-//!
-//! A workload counts an instance for each of its cgroups, and for each container of a described pod.
 
 use super::{Effect, Episode, SECOND, Scope, Tracker};
 use crate::{

@@ -1,7 +1,10 @@
 //! What happened to the requests of one shutdown: exact counts, bounded lists.
 
+mod arrivals;
+
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+pub(super) use self::arrivals::{Arrivals, Since, arrivals};
 use super::{
     bounded::Recent,
     judge::{self, Judged},
@@ -92,61 +95,6 @@ pub(super) struct Context<'a> {
     pub killed: bool,
     /// What tells probes.
     pub sieve: Sieve<'a>,
-}
-
-/// From when what arrives is worth a note.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Since {
-    /// First stop signal, where arrivals after it mean something.
-    pub stop_ns: Option<u64>,
-    /// From when arrivals are lag.
-    pub lag_ns: Option<u64>,
-}
-
-/// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
-/// connection itself, where nothing new is known to have come on it. Probes do not count.
-pub(super) fn arrivals(connection: &Connection, told: &Told, from: u64, sieve: &Sieve<'_>) -> Vec<u64> {
-    if connection.role != Role::Server && connection.end != End::Unaccepted {
-        return Vec::new();
-    }
-    let starts = connection
-        .exchanges
-        .iter()
-        .filter(|exchange| !told.contains(exchange.id) && !sieve.holds(connection, Some(exchange)))
-        .map(|exchange| exchange.started_ns);
-    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    let probe = match &connection.exchanges[..] {
-        [] => came_and_went(connection) || sieve.holds(connection, None),
-        asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
-    };
-    if new.is_empty() && told.is_empty() && !probe && connection.born_ns > from && !connection.seeded {
-        new.push(connection.born_ns);
-    }
-    new
-}
-
-/// New requests and connections that came when no more should.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Arrivals {
-    /// How many came after the stop signal.
-    pub count: u64,
-    /// When the last of those came.
-    pub last_after_stop_ns: Option<u64>,
-    /// The last one since the deletion of its pod, or the stop signal.
-    pub last_ns: Option<u64>,
-}
-
-impl Arrivals {
-    fn after_stop(&mut self, new: &[u64]) {
-        self.count += new.len() as u64;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.count += other.count;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
-        self.last_ns = self.last_ns.max(other.last_ns);
-    }
 }
 
 /// The requests of one shutdown.
@@ -277,7 +225,7 @@ impl Tally {
 
     /// Before this shutdown, but after the deletion of its pod, this was the last arrival.
     pub fn arrived_before(&mut self, last_ns: Option<u64>) {
-        self.arrivals.last_ns = last_ns;
+        self.arrivals = Arrivals::before(last_ns);
     }
 
     /// Any request, whatever became of it.
@@ -316,7 +264,7 @@ impl Tally {
                 connection.id,
             );
         }
-        self.note_arrivals(connection, &told, context);
+        self.arrivals.connection(connection, &told, context);
 
         let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
         if idle && context.killed {
@@ -434,18 +382,6 @@ impl Tally {
         self.pending.probes += 1;
     }
 
-    fn note_arrivals(&mut self, connection: &Connection, told: &Told, context: Context<'_>) {
-        let Context { since, sieve, .. } = context;
-        if let Some(stop_ns) = since.stop_ns {
-            let new = arrivals(connection, told, stop_ns, &sieve);
-            self.arrivals.after_stop(&new);
-        }
-        if let Some(lag_ns) = since.lag_ns {
-            let last = arrivals(connection, told, lag_ns, &sieve).into_iter().max();
-            self.arrivals.last_ns = self.arrivals.last_ns.max(last);
-        }
-    }
-
     fn drained(&mut self, connection: &Connection, exchange: &Exchange) {
         let age_ns = (exchange.started_ns > 0).then(|| exchange.last_ns.saturating_sub(exchange.started_ns));
         self.outcomes.drained += 1;
@@ -498,12 +434,7 @@ impl Tally {
         pid: u32,
         (local, peer, _): (SocketAddr, SocketAddr, u32),
     ) {
-        if since.stop_ns.is_some() {
-            self.arrivals.after_stop(&[at_ns]);
-        }
-        if since.lag_ns.is_some() {
-            self.arrivals.last_ns = self.arrivals.last_ns.max(Some(at_ns));
-        }
+        self.arrivals.segment(at_ns, since);
         self.record(&Cut {
             at_ns,
             cause,

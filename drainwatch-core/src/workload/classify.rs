@@ -26,7 +26,7 @@ use super::text::{shown_name, unescape};
 /// Characters of a container id that people and tools show.
 const SHORT_ID: usize = 12;
 
-/// What kind of thing a workload is: the closed list of `design.md`, section 6.
+/// What kind of thing a workload is: a closed list, which is only added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A container of a pod.

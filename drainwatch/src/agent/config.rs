@@ -51,7 +51,7 @@ table::settings! {
     "web.listen-address" => listen: ListenAddress = "127.0.0.1:9669", flag "ADDRESS:PORT" of run;
     /// Path of the metrics.
     "web.telemetry-path" => telemetry_path: TelemetryPath = "/metrics", flag "PATH" of run;
-    /// Requests answered at the same time; more get 503.
+    /// Most requests answered at the same time; further ones get 503.
     "web.max-requests" => max_requests: MaxRequests = 40, flag "N" of run;
 
     /// What to log.
@@ -59,32 +59,32 @@ table::settings! {
     /// How to log.
     "log.format" => log_format: LogFormat = "text", flag "FORMAT" of run;
 
-    /// Directory in which reports outlive the agent.
-    "state-dir" => state_dir: Option<Directory> = none "none, the last reports are in memory only",
+    /// Directory where reports are stored, so that they survive a restart.
+    "state-dir" => state_dir: Option<Directory> = none "none, only the most recent reports are kept, in memory",
         flag "DIR" of run;
-    /// Payload to look at: the first bytes of requests and responses, or none at all.
+    /// Payload to examine: the first bytes of requests and responses, or none at all.
     "capture" => capture: CaptureMode = "heads", flag "WHAT" of run;
     /// Record every event, for `drainwatch replay` and for bug reports.
     "record" => record: Option<NewFile> = none, flag "FILE" of run;
 
-    /// Collector to send ended shutdowns to, over OTLP/HTTP: the URL above /v1/traces and /v1/logs.
+    /// Collector that ended shutdowns are sent to over OTLP/HTTP: the URL to which /v1/traces and /v1/logs are appended.
     "otlp.endpoint" => otlp_endpoint: Option<Endpoint> = none "none", flag "URL" of run;
-    /// Headers for the collector; better by environment or file than where `ps` shows them.
+    /// Headers for the collector; prefer the environment or the file, `ps` shows flags.
     "otlp.headers" => otlp_headers: Headers = none "none", flag "NAME=VALUE,..." of run;
 
     /// Most reports in the store.
     "history.max-reports" => max_reports: NonZeroU32 = 10000;
-    /// Age beyond which a stored report is dropped.
+    /// Age after which a stored report is deleted.
     "history.max-age" => max_age: TimeSpan = "30d";
-    /// Most reports in memory.
+    /// Most reports kept in memory.
     "history.memory-reports" => memory_reports: NonZeroU16 = 1000;
 
     /// How long after the end late arrivals are still counted.
     "shutdown.linger" => linger: TimeSpan = "5s";
-    /// Stop signals besides SIGTERM, SIGINT and SIGQUIT.
+    /// Stop signals in addition to SIGTERM, SIGINT and SIGQUIT.
     "shutdown.stop-signals" => stop_signals: StopSignals = [];
 
-    /// Ask the Kubernetes API for the pods of this node: where a service account or a kubeconfig is found, or never.
+    /// Whether to ask the Kubernetes API for the pods of this node: if a service account or a kubeconfig is found, or never.
     "kubernetes" => kubernetes: Use = "auto", flag "WHETHER" of run and doctor;
     /// How to reach the Kubernetes API.
     "kubernetes.kubeconfig" => kubeconfig: Option<File> = none "the pod's service account",
@@ -95,14 +95,14 @@ table::settings! {
     /// Write a Kubernetes Event for each shutdown that went wrong: `kubectl describe` shows them.
     "kubernetes.events" => kubernetes_events: bool = false, flag "BOOL" of run and doctor;
 
-    /// Docker's socket, auto (/var/run/docker.sock, where it is) or off.
+    /// Docker's socket, auto (/var/run/docker.sock if it exists) or off.
     "docker.socket" => docker_socket: Socket = "auto", flag "PATH|off" of run and doctor;
-    /// Podman's socket, auto (/run/podman/podman.sock, where it is) or off.
+    /// Podman's socket, auto (/run/podman/podman.sock if it exists) or off.
     "podman.socket" => podman_socket: Socket = "auto", flag "PATH|off" of run and doctor;
-    /// Socket of the bus on which systemd is asked, auto (`/run/dbus/system_bus_socket`, where it is) or off.
+    /// Socket of the D-Bus where systemd is asked, auto (`/run/dbus/system_bus_socket` if it exists) or off.
     "systemd.bus" => systemd_bus: Socket = "auto", flag "PATH|off" of run and doctor;
 
-    /// Rules of the classes.
+    /// Rules that put requests into classes.
     "class" => classes: Arc<Classes> = none;
 }
 

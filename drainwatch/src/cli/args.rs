@@ -26,7 +26,7 @@ pub enum Command {
     /// The agent: watches every workload of this node
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Shows on this kernel what drainwatch finds: stops a bad and a good server under traffic
+    /// A demonstration on this kernel: stops a bad and a good server under traffic
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
     /// Past shutdowns, newest first
@@ -41,16 +41,16 @@ pub enum Command {
     /// Reports from a recording
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
-    /// What this kernel and these privileges allow, and what is lost without the rest
+    /// What this kernel and these privileges allow, and what is lost otherwise
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
-    /// Whether `run --config` takes a file, and what is wrong with it
+    /// Checks whether `run --config` accepts a file, and says what is wrong with it
     #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig {
         /// Configuration in TOML.
         file: PathBuf,
     },
-    /// Completions for a shell
+    /// Shell completions
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// Which shell.
@@ -62,10 +62,10 @@ pub enum Command {
 }
 
 const RUN_EXAMPLES: &str = "\
-Every flag is also an environment variable, and a key of the file (a dot is a table):
+Every flag is also an environment variable and a key of the configuration file (a dot separates tables):
 --web.listen-address, DRAINWATCH_WEB_LISTEN_ADDRESS, listen-address in [web].
-A flag goes before the environment, that before the file, that before the default.
-Keys of the file alone: [history] max-reports, max-age, memory-reports; [shutdown] linger, stop-signals.
+A flag overrides the environment, which overrides the file, which overrides the default.
+Only in the file: [history] max-reports, max-age, memory-reports; [shutdown] linger, stop-signals.
 
 Examples:
   sudo drainwatch run
@@ -83,7 +83,7 @@ Examples:
   drainwatch shutdowns --workload shop.service --format json";
 const SHOW_EXAMPLES: &str = "\
 Examples:
-  drainwatch show 01hx        the beginning of an id does where it is unique
+  drainwatch show 01hx        a unique prefix of the id is enough
   drainwatch show 01hx --format json";
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -94,13 +94,13 @@ Examples:
   drainwatch replay shutdowns.jsonl
   drainwatch replay shutdowns.jsonl --format json";
 const DOCTOR_EXAMPLES: &str = "\
-Exits 0 when the agent can run here, 77 when a privilege is missing, 69 when the kernel cannot.
+Exits with 0 if the agent can run here, 77 if a privilege is missing, 69 if the kernel does not support it.
 
 Examples:
   sudo drainwatch doctor
   drainwatch doctor --format json";
 const CHECK_CONFIG_EXAMPLES: &str = "\
-Exits 0 when it can be used, else 78 with the line and the reason.
+Exits with 0 if the file can be used, else with 78, the line and the reason.
 
 Examples:
   drainwatch check-config /etc/drainwatch/drainwatch.toml";
@@ -169,7 +169,7 @@ pub struct DemoArgs {
 /// Flags of `shutdowns`.
 #[derive(Debug, Args)]
 pub struct ShutdownsArgs {
-    /// Ended since then (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
     #[arg(long, value_name = "WHEN", value_parser = since)]
     pub since: Option<String>,
     /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
@@ -178,7 +178,7 @@ pub struct ShutdownsArgs {
     /// Only this verdict: clean, severed or unknown
     #[arg(long)]
     pub verdict: Option<Verdict>,
-    /// At most so many, up to 1000
+    /// At most this many, up to 1000
     #[arg(long, default_value = "50", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
     /// Where, and how to print.
@@ -193,7 +193,7 @@ fn since(text: &str) -> Result<String, String> {
 /// Flags of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Id of a shutdown, or its beginning
+    /// Id of a shutdown, or a unique prefix
     pub id: String,
     /// Where, and how to print.
     #[command(flatten)]
@@ -211,7 +211,7 @@ pub struct WatchArgs {
 /// Flags of `replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A recording of `drainwatch run --record`
+    /// A recording made by `drainwatch run --record`
     pub file: PathBuf,
     /// How to print.
     #[command(flatten)]

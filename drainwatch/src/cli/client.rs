@@ -97,7 +97,7 @@ impl Client {
             .limit(ANSWER_BYTES)
             .read_to_string();
         let body = body.map_err(|why| {
-            Failure::unavailable(format!("the answer of {url} broke off: {why}; try again"))
+            Failure::unavailable(format!("the response from {url} broke off: {why}; try again"))
         })?;
         if status == 200 {
             return Ok(body);
@@ -108,7 +108,7 @@ impl Client {
                 "the agent at {url} cannot answer: {error}"
             ))),
             Err(_) => Err(Failure::data(format!(
-                "{url} answered with status {status} and is no drainwatch agent; give the agent's address to --url"
+                "{url} answered with status {status} and is not a drainwatch agent; give the agent's address to --url"
             ))),
         }
     }
@@ -116,7 +116,7 @@ impl Client {
     fn parse<'a, T: Deserialize<'a>>(&self, body: &'a str) -> Result<T, Failure> {
         serde_json::from_str(body).map_err(|why| {
             Failure::data(format!(
-                "the answer of {} is not a report ({why}); is it a drainwatch agent, and as new as this command?",
+                "the response from {} is not a report ({why}); is it a drainwatch agent, and as new as this command?",
                 self.url
             ))
         })

@@ -131,7 +131,7 @@ async fn act(handle: &Handle, cgroup_root: &Path, kind: &str) -> Result<Act, Fai
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(PATIENCE, future)
         .await
-        .map_err(|_| Failure::internal("the demo waited in vain", format!("for {what}")))
+        .map_err(|_| Failure::internal("the demo timed out", format!("for {what}")))
 }
 
 /// The final report of the workload whose cgroup has this name.
@@ -185,7 +185,7 @@ fn show(acts: &[Act; 2], format: Format) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Internal,
-        "the report and the clients differ; please report it with the output of `drainwatch doctor`",
+        "the report and the clients disagree; please report it with the output of `drainwatch doctor`",
     ))
 }
 
@@ -209,7 +209,7 @@ fn verdict(act: &Act) -> String {
         if agrees(act) {
             "✓ both agree"
         } else {
-            "✗ they differ"
+            "✗ they disagree"
         },
     )
 }

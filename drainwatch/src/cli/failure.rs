@@ -26,7 +26,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    success
   64   bad usage: unknown flag, malformed value
-  65   bad data: truncated recording, answer that is not a report
+  65   bad data: truncated recording, response that is not a report
   69   unavailable: agent not reachable, port occupied, store in use, kernel not supported
   70   internal error
   77   missing privilege

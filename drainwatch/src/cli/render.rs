@@ -254,13 +254,15 @@ fn maybe_delivered(report: &Report, width: usize, colour: Colour) -> Vec<String>
         first.protocol.as_str(),
     );
     let what = match count - 1 {
-        0 => format!("The response to the webhook {name} had begun when it was cut: its sender may take it"),
+        0 => format!(
+            "The response to the webhook {name} had begun when it was cut: its sender may consider it"
+        ),
         n => format!(
             "The responses to {count} webhooks ({name} and {n} more) had begun when they were cut: their senders may \
-             take them"
+             consider them"
         ),
     };
-    let text = format!("{what} for delivered and not send it again.");
+    let text = format!("{what} delivered and not send it again.");
     std::iter::once(String::new())
         .chain(wrap(&text, width).iter().map(|line| colour.paint(Ink::Bad, line)))
         .collect()
@@ -321,7 +323,7 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
             "",
             "probe",
             "needed",
-            "gives, or what is lost without it",
+            "provides, or what is lost without it",
             "why not",
         ]);
         for probe in &diagnosis.probes {
@@ -351,7 +353,11 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
 /// The doctor's table of who is asked for names.
 pub fn names(origins: &[Probed], width: usize) -> String {
     let mut table = plain_table(width);
-    table.set_header(["", "names from", "what it knows, or why not and what that costs"]);
+    table.set_header([
+        "",
+        "names from",
+        "what it knows, or why it does not answer and what that costs",
+    ]);
     for probed in origins {
         let mark = match (probed.asked, probed.ok) {
             (true, true) => "✓",

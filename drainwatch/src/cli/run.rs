@@ -57,7 +57,7 @@ pub fn settings(flags: &Flags, file: Option<&Path>) -> Result<Settings, Failure>
 /// Says whether `run --config` would take the file.
 pub fn check_config(path: &Path) -> Result<(), Failure> {
     read_config(path)?;
-    print(&format!("{} can be used\n", clean(&path.display().to_string())))
+    print(&format!("{} is valid\n", clean(&path.display().to_string())))
 }
 
 fn read_config(path: &Path) -> Result<config::Layer, Failure> {
@@ -123,8 +123,8 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     // Before any other thread is started: each has its own.
     let kept = kernel
         .drop_privileges()
-        .map_err(|why| Failure::internal("privileges stay", why))?;
-    announce(&kernel, &kept, &listener, store.is_some());
+        .map_err(|why| Failure::internal("privileges could not be dropped", why))?;
+    announce(&kept, &listener, store.is_some());
 
     let whom = settings.names();
     let owners = if settings.kubernetes_events {
@@ -161,7 +161,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let _ = stop_web.send(true);
     let stored = agent.close(async { drop(web.await) }).await;
     if !stored {
-        tracing::error!("the store was too slow: the last reports may be missing in it");
+        tracing::error!("the store was too slow: the last reports may be missing from it");
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ fn collector(settings: &Settings) -> Result<Option<Sink>, Failure> {
     } = settings;
     let Some(endpoint) = otlp_endpoint else {
         if !otlp_headers.is_empty() {
-            tracing::warn!("--otlp.headers does nothing without --otlp.endpoint");
+            tracing::warn!("--otlp.headers has no effect without --otlp.endpoint");
         }
         return Ok(None);
     };
@@ -211,7 +211,7 @@ fn events(settings: &Settings, whom: &names::Options, owners: &names::kubernetes
     }
     let options = names::kubernetes::Options::find(whom);
     if options.is_none() {
-        tracing::warn!("no Kubernetes Events are written: there is no cluster here, see `drainwatch doctor`");
+        tracing::warn!("no Kubernetes Events are written: no cluster was found, see `drainwatch doctor`");
     }
     options.map(|options| sinks::kubernetes::sink(options, owners.clone()))
 }
@@ -265,7 +265,7 @@ async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failu
     let began = Instant::now();
     let mut opened = Store::open(dir, retention, now_ms);
     if let Err(StoreError::InUse { path }) = &opened {
-        tracing::info!(path = %path.display(), "the store is another agent's: waiting a moment, in case it is stopping");
+        tracing::info!(path = %path.display(), "another agent uses the store: waiting a moment in case it is stopping");
     }
     while matches!(opened, Err(StoreError::InUse { .. })) && began.elapsed() < HANDOVER {
         tokio::time::sleep(TRY_AGAIN).await;
@@ -282,32 +282,26 @@ async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failu
     if let Some((aside, why)) = opened.quarantined {
         tracing::error!(
             kept = %aside.display(), why,
-            "the store was damaged: it is kept aside and a fresh one begins"
+            "the store was damaged: it was set aside and a new one created"
         );
     }
     if opened.unfinished > 0 {
         tracing::warn!(
             reports = opened.unfinished,
-            "shutdowns were going on when the last agent stopped; their reports say that their end was not seen"
+            "shutdowns were in progress when the last agent stopped; their reports say that their end was not seen"
         );
     }
     Ok(Arc::new(opened.store))
 }
 
-fn announce(kernel: &Kernel, kept: &[(String, String)], listener: &TcpListener, stores: bool) {
-    for probe in kernel.probes().iter().filter(|probe| !probe.ok) {
-        let why = probe.error.as_deref().unwrap_or("unknown");
-        tracing::warn!(
-            probe = probe.probe,
-            why,
-            lost = probe.gives,
-            "a probe does not work"
-        );
-    }
+fn announce(kept: &[(String, String)], listener: &TcpListener, stores: bool) {
     for (capability, why) in kept {
-        tracing::info!(capability, why, "a capability is kept");
+        tracing::info!(capability, why, "a capability was kept");
     }
-    tracing::info!(kept = kept.len(), "attached: every other capability is given up");
+    tracing::info!(
+        kept = kept.len(),
+        "attached; all other capabilities were given up"
+    );
     let address = listener
         .local_addr()
         .map_or_else(|why| why.to_string(), |address| address.to_string());

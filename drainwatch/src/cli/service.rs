@@ -32,7 +32,7 @@ pub fn stopping() {
 
 fn tell(state: NotifyState) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the service manager is not told");
+        tracing::warn!(%error, "the service manager could not be notified");
     }
 }
 

@@ -19,7 +19,7 @@ impl Types {
         if !path.exists() {
             return Err(KernelError::Refused(format!(
                 "this kernel publishes no type information ({} is missing); drainwatch needs a kernel built with \
-                 CONFIG_DEBUG_INFO_BTF, as the distributions' kernels since 5.15 are",
+                 CONFIG_DEBUG_INFO_BTF, as distribution kernels since 5.15 are",
                 path.display()
             )));
         }

@@ -263,7 +263,11 @@ fn identity(event: &ConnectionEvent) -> u64 {
     })
 }
 
-/// Who ended the connection; see "What the client sees when a server ends" in the kernel facts.
+/// Who ended the connection: what the first closing state change says of it.
+///
+/// A close of ours leads to `FIN_WAIT1`, or straight to `CLOSE` where unread data makes it a reset (`__tcp_close` in
+/// `net/ipv4/tcp.c`); an exit closes all files of the process, whose flags say that it is exiting. A peer's FIN leads to
+/// `CLOSE_WAIT`, its RST to `CLOSE` (`tcp_reset` in `net/ipv4/tcp_input.c`).
 fn end(event: &ConnectionEvent) -> End {
     let record = &event.record;
     if event.header.kind == event_kind::TURN_ENDED {

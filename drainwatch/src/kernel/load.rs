@@ -37,7 +37,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
     refuse_without_privileges()?;
     let cgroup_root = cgroups::unified_root().ok_or_else(|| {
         KernelError::Refused(
-            "no unified cgroup hierarchy (cgroup2) is mounted with its root; drainwatch knows workloads by their cgroup: mount it \
+            "no unified cgroup hierarchy (cgroup2) is mounted with its root; drainwatch identifies workloads by their cgroup: mount it \
              with `mount -t cgroup2 none /sys/fs/cgroup/unified`, or give the container the host's /sys/fs/cgroup"
                 .into(),
         )
@@ -89,8 +89,8 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
 }
 
 /// Said when the kernel refuses what the capabilities that are there would allow.
-const FORBIDDEN: &str = "bpf() is forbidden although its capabilities are there: a seccomp profile or a security module \
-                         stands before it; use a profile that allows bpf() to holders of CAP_BPF (those of Docker from \
+const FORBIDDEN: &str = "bpf() is forbidden although its capabilities are present: a seccomp profile or a security module \
+                         blocks it; use a profile that allows bpf() to holders of CAP_BPF (those of Docker from \
                          23 and of containerd from 1.6.9 do)";
 
 /// `EPERM` is among the causes.
@@ -126,7 +126,7 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
     for (member, at) in offset::MEMBERS.iter().zip(offsets) {
         if at == offset::NONE {
             return Err(KernelError::Refused(format!(
-                "this kernel's `{}` has no member `{}`, which drainwatch reads: kernels from 5.15 on are supported",
+                "this kernel's `{}` has no member `{}`, which drainwatch reads; kernels 5.15 and later are supported",
                 member.0,
                 member.1.join(".")
             )));
@@ -154,7 +154,7 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
 fn tell(probes: &[ProbeStatus]) {
     for probe in probes {
         if let Some(why) = &probe.error {
-            warn!(probe = probe.probe, %why, "not seen, or not all: {}", probe.gives);
+            warn!(probe = probe.probe, %why, "not seen, or not completely: {}", probe.gives);
         }
     }
     let working = probes.iter().filter(|probe| probe.ok).count();
@@ -233,7 +233,7 @@ fn seed_cgroups(root: &Path) -> Vec<Event> {
 }
 
 /// Said when the agent sees a part of the processes only.
-const ELSEWHERE: &str = "the agent is in a pid namespace of its own, so that it finds sockets of processes in there only: \
+const ELSEWHERE: &str = "the agent is in a pid namespace of its own, so it finds only the sockets of processes in there: \
                          share the host's (hostPID: true, docker run --pid host)";
 
 /// Records of sockets that exist; their listeners come as events through the ring.
@@ -284,7 +284,7 @@ pub fn diagnose() -> Diagnosis {
                 probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
                 match privileges::kept(|| uses_map(&mut loaded.ebpf)) {
                     Ok(kept) => kept_capabilities = kept,
-                    Err(error) => warn!(%error, "which capabilities could be given up is not known"),
+                    Err(error) => warn!(%error, "cannot tell which capabilities could be given up"),
                 }
                 refusal_text = probes
                     .iter()
@@ -327,7 +327,7 @@ fn refuse_without_privileges() -> Result<(), KernelError> {
 
 fn refusal(probe: &ProbeStatus) -> String {
     format!(
-        "this kernel cannot run drainwatch: {} cannot be seen ({}); kernels from 5.15 on with BTF are supported",
+        "this kernel cannot run drainwatch: {} cannot be seen ({}); kernels 5.15 and later with BTF are supported",
         probe.gives,
         probe.error.as_deref().unwrap_or("unknown error")
     )

@@ -77,9 +77,9 @@ fn staying(uses_map: impl FnOnce() -> bool) -> Result<Option<(Capability, &'stat
     caps::set(None, CapSet::Effective, &effective)?;
     let open = fs::read_to_string(UNPRIVILEGED_BPF).map_or(true, |text| text.trim() == "0");
     let why = match (works, open) {
-        (false, _) => "this kernel asks for it at every look into a map, as those before 5.19 do",
+        (false, _) => "this kernel requires it for every map lookup, as kernels before 5.19 do",
         (true, true) => {
-            "kernel.unprivileged_bpf_disabled is 0: once it is set, kernels before 5.19 ask for it at every look into a map"
+            "kernel.unprivileged_bpf_disabled is 0: once it is set, kernels before 5.19 require it for every map lookup"
         }
         (true, false) => return Ok(None),
     };

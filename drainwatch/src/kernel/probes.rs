@@ -123,7 +123,7 @@ const PROBES: &[Probe] = &[
     },
     Probe {
         name: "signal_generate",
-        gives: "stop signals: who sent them, to whom, and what they met",
+        gives: "stop signals: who sent them, to whom, and how they were handled",
         required: true,
         ways: &[Way::tracepoint("signal_generate")],
     },
@@ -165,7 +165,7 @@ const PROBES: &[Probe] = &[
     },
     Probe {
         name: "reset_sent",
-        gives: "connection attempts and requests that met a closed door (causes refused and late)",
+        gives: "connection attempts and requests that came too late (causes refused and late)",
         required: false,
         ways: &[
             Way {
@@ -176,7 +176,7 @@ const PROBES: &[Probe] = &[
                 program: "tcp_send_reset_before_6_10",
                 arguments: Some(2),
                 lacks: Some(
-                    "this kernel tells of resets only for sockets that exist (6.10 and later tell of all): \
+                    "this kernel reports resets only for sockets that exist (6.10 and later report all): \
                      refused connections and most late requests are not seen",
                 ),
                 ..Way::tracepoint("tcp_send_reset")

@@ -30,6 +30,7 @@ use drainwatch_core::{
 use futures_util::StreamExt as _;
 
 use self::api::PATIENCE;
+pub use self::container::{of_event, of_inspection, of_summary};
 use super::{
     Probed, Teller,
     errands::{Backoff, Errands},
@@ -116,27 +117,27 @@ impl Options {
         };
         match (error, io_kind(error)) {
             (_, Some(io::ErrorKind::NotFound)) => format!(
-                "there is no {socket}: start {title} (systemctl start {service}), name its socket with {flag} PATH, or say {flag} off"
+                "there is no {socket}: start {title} (systemctl start {service}), name its socket with {flag} PATH, or use {flag} off"
             ),
             (_, Some(io::ErrorKind::PermissionDenied)) => format!(
-                "permission denied on {socket}: run the agent as root or in the group that owns the socket, or say {flag} off"
+                "permission denied on {socket}: run the agent as root or in the group that owns the socket, or use {flag} off"
             ),
             (_, Some(io::ErrorKind::ConnectionRefused)) if !is_socket(&self.socket) => format!(
-                "{socket} is not a socket (a container that mounts a missing path gets a directory): name {title}'s with {flag} PATH, or say {flag} off"
+                "{socket} is not a socket (a container that mounts a missing path gets a directory): name {title}'s with {flag} PATH, or use {flag} off"
             ),
             (_, Some(io::ErrorKind::ConnectionRefused)) => format!(
-                "nobody listens at {socket}: start {title} (systemctl start {service}), or say {flag} off"
+                "nothing listens at {socket}: start {title} (systemctl start {service}), or use {flag} off"
             ),
             (Error::DockerResponseServerError { status_code, message }, _) => format!(
                 "{title} at {socket} answered {status_code}: {}",
                 shown_name(message)
             ),
             (Error::RequestTimeoutError, _) => format!(
-                "{title} at {socket} did not answer within {} s; it is asked again",
+                "{title} at {socket} did not answer within {} s; it will be asked again",
                 PATIENCE.as_secs()
             ),
             _ => format!(
-                "{title} at {socket}: {}; it is asked again",
+                "{title} at {socket}: {}; it will be asked again",
                 shown_name(&chain(error))
             ),
         }
@@ -192,7 +193,7 @@ pub async fn probe(origin: Origin, setting: &Socket) -> Probed {
         true,
         answer.map(known).map_err(|error| {
             let why = options.explain(&error);
-            format!("{why}; containers go by their ids")
+            format!("{why}; containers are named by their ids")
         }),
     )
 }
@@ -292,7 +293,7 @@ impl Follower {
                     listed = None;
                     let listed: Vec<Container> = answer?
                         .iter()
-                        .filter_map(|summary| container::of_summary(origin, summary))
+                        .filter_map(|summary| of_summary(origin, summary))
                         .collect();
                     self.listed(listed, &mut errands).await;
                     self.teller.up().await;
@@ -314,7 +315,7 @@ impl Follower {
             "create" | "start" | "die" | "died" | "rename" | "update" => {
                 let known = self.known.get(&id);
                 let inspected = known.is_some_and(|known| known.inspected);
-                let container = container::of_event(self.options.origin, actor, known.map(|k| &k.container));
+                let container = of_event(self.options.origin, actor, known.map(|k| &k.container));
                 if let Some(container) = container {
                     self.described(container, inspected).await;
                 }
@@ -370,7 +371,7 @@ impl Follower {
                 tracing::warn!(
                     runtime,
                     most = MOST,
-                    "too many containers: more of them go by their id"
+                    "too many containers: further ones are named by their ids"
                 );
             }
             return;
@@ -399,7 +400,7 @@ async fn list(client: &Docker) -> Result<Vec<bollard::models::ContainerSummary>,
 /// One container; `None` where there is no such one (any more).
 async fn inspect(client: &Docker, origin: Origin, id: &str) -> Result<Option<Container>, Error> {
     match in_time(client.inspect_container(id, None::<InspectContainerOptions>)).await {
-        Ok(inspection) => Ok(container::of_inspection(origin, &inspection)),
+        Ok(inspection) => Ok(of_inspection(origin, &inspection)),
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -20,13 +20,13 @@ use kube::{Api, api::ListParams};
 pub use client::{Connection, Options};
 use drainwatch_core::description::Origin;
 pub use owners::{Owned, Owners, of_owner};
-pub use pod::controlling;
+pub use pod::{controlling, describe};
 pub use watch::tell;
 
 use super::{Probed, Use};
 
 /// What it costs to do without.
-const COSTS: &str = "pods go by their cgroups, without grace period and preStop";
+const COSTS: &str = "pods are named by their cgroups, without grace period and preStop";
 
 /// Asks once: the pods of this node.
 pub async fn probe(whom: &super::Options) -> Probed {
@@ -38,7 +38,7 @@ pub async fn probe(whom: &super::Options) -> Probed {
     };
     let Some(options) = Options::find(whom) else {
         let says = match whom.kubernetes {
-            Use::Off => format!("off by --kubernetes; {COSTS}"),
+            Use::Off => format!("disabled by --kubernetes; {COSTS}"),
             Use::Auto => "no cluster here: neither a service account nor --kubernetes.kubeconfig".into(),
         };
         return probed(false, false, says);

@@ -114,24 +114,24 @@ impl Options {
         match error {
             Failed::Socket(error) => match error.kind() {
                 io::ErrorKind::NotFound => format!(
-                    "there is no {bus}: start D-Bus (systemctl start dbus.socket), name its socket with --systemd.bus PATH, or say --systemd.bus off"
+                    "there is no {bus}: start D-Bus (systemctl start dbus.socket), name its socket with --systemd.bus PATH, or use --systemd.bus off"
                 ),
                 io::ErrorKind::PermissionDenied => format!(
-                    "permission denied on {bus}: run the agent as a user who may use the bus, or say --systemd.bus off"
+                    "permission denied on {bus}: run the agent as a user who may use the bus, or use --systemd.bus off"
                 ),
                 io::ErrorKind::ConnectionRefused if !is_socket(&self.bus) => format!(
-                    "{bus} is not a socket: name the bus's with --systemd.bus PATH, or say --systemd.bus off"
+                    "{bus} is not a socket: name the bus's with --systemd.bus PATH, or use --systemd.bus off"
                 ),
                 io::ErrorKind::ConnectionRefused => format!(
-                    "nobody listens at {bus}: start D-Bus (systemctl start dbus.socket), or say --systemd.bus off"
+                    "nothing listens at {bus}: start D-Bus (systemctl start dbus.socket), or use --systemd.bus off"
                 ),
-                _ => format!("the bus at {bus}: {error}; it is asked again"),
+                _ => format!("the bus at {bus}: {error}; it will be asked again"),
             },
             Failed::NoSystemd => format!(
-                "systemd is not on the bus at {bus}: name the host's with --systemd.bus PATH, or say --systemd.bus off"
+                "systemd is not on the bus at {bus}: name the host's with --systemd.bus PATH, or use --systemd.bus off"
             ),
             _ => format!(
-                "the bus at {bus}: {}; it is asked again",
+                "the bus at {bus}: {}; it will be asked again",
                 shown_name(&error.to_string())
             ),
         }
@@ -163,7 +163,10 @@ pub async fn probe(setting: &Socket) -> Probed {
         }
         Err(error) => {
             let why = options.explain(&error);
-            probed(true, Err(format!("{why}; units go without their stop settings")))
+            probed(
+                true,
+                Err(format!("{why}; the stop settings of units are unknown")),
+            )
         }
     }
 }
@@ -325,7 +328,7 @@ impl Follower {
             Ok(Some(unit)) => self.described(name, unit).await,
             // It has stopped, or has not started yet: what was said of it stays true.
             Ok(None) => {}
-            Err(error) => tracing::debug!(name, %error, "a unit could not be looked at"),
+            Err(error) => tracing::debug!(name, %error, "a unit could not be read"),
         }
     }
 
@@ -336,7 +339,7 @@ impl Follower {
                 if !std::mem::replace(&mut self.told_full, true) {
                     tracing::warn!(
                         most = MOST,
-                        "too many units: more of them go without their stop settings"
+                        "too many units: the stop settings of further ones are unknown"
                     );
                 }
                 return;

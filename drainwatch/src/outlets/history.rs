@@ -240,7 +240,7 @@ impl Writer {
     fn send(&self, write: Write) {
         if self.queue.try_send(write).is_err() && self.errors.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(
-                "the store is too slow: a report was not stored; it is in memory and in the log only"
+                "the store is too slow: a report was not stored; it is only in memory and in the log"
             );
         }
     }
@@ -289,9 +289,9 @@ fn write_all(store: &Store, waiting: &mpsc::Receiver<Write>, errors: &AtomicU64)
             continue;
         };
         errors.fetch_add(fresh, Ordering::Relaxed);
-        tracing::error!(reports = batch.len(), %error, "reports could not be stored; they are tried again");
+        tracing::error!(reports = batch.len(), %error, "reports could not be stored; it will be tried again");
         if let Err(error) = store.reopen() {
-            tracing::error!(%error, "the store cannot be opened again");
+            tracing::error!(%error, "the store cannot be reopened");
         }
         // The oldest make room; memory may still have them.
         let mut oldest: Vec<_> = batch

@@ -1,4 +1,4 @@
-//! `/metrics`: what the design names, in the text format 0.0.4.
+//! `/metrics`, in the text format 0.0.4.
 //!
 //! Every series of a workload exists at 0 from [`Effect::WorkloadSeen`] on, because a counter born
 //! at 3 loses those 3 in `increase()`. A workload's series are retired some minutes after its last

@@ -122,7 +122,7 @@ impl Handle {
         self.in_store(move |store| {
             let Some(store) = store else { return Ok(matches) };
             if let Err(error) = store.list(&filter, &known, &mut matches) {
-                tracing::error!(%error, "a listing is of the reports in memory only");
+                tracing::error!(%error, "a listing has only the reports in memory");
                 matches.cut();
             }
             Ok(matches)

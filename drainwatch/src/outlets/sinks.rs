@@ -123,7 +123,7 @@ impl Sink {
             tracing::warn!(
                 sink = name,
                 reports = left,
-                "the agent stops with reports unsent; the history has them"
+                "the agent stops with unsent reports; they are in the history"
             );
         }
     }

@@ -52,7 +52,7 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     /// A failure closed it, and it could not be opened again so far.
-    #[error("the store is closed after an error of its disk; see the log, and make room under --state-dir")]
+    #[error("the store was closed after a disk error; see the log, and free space under --state-dir")]
     Closed,
     /// The embedded database refused.
     #[error("the store failed: {0}")]
@@ -203,7 +203,7 @@ impl Store {
             }
             for end in [reports.first()?, reports.last()?].into_iter().flatten() {
                 let _: Head = serde_json::from_slice(end.1.value()).map_err(|error| {
-                    StoreError::Corrupt(format!("a report in it is not readable: {error}"))
+                    StoreError::Corrupt(format!("a report in it cannot be read: {error}"))
                 })?;
             }
         }

@@ -6,7 +6,7 @@
 //! | `/healthz` | the loop answered within a second |
 //! | `/readyz` | attached, and caught up with what the ring held when it was asked |
 //! | `/api/v1/shutdowns?since=&workload=&verdict=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
-//! | `/api/v1/shutdowns/{id}` | report; the beginning of an id does where it is unique |
+//! | `/api/v1/shutdowns/{id}` | report; a unique prefix of the id is enough |
 //! | `/api/v1/events` | a stream that says when to ask again |
 //! | `/`, `/page/…` | the page; to who does not ask for HTML, where these are |
 //!
@@ -64,7 +64,7 @@ const MOST_LISTED: usize = 1000;
 pub struct Options {
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Requests answered at the same time; more get 503.
+    /// Most requests answered at the same time; further ones get 503.
     pub max_requests: usize,
 }
 
@@ -106,7 +106,7 @@ impl Connections {
     fn add(&mut self, accepted: Option<(TcpStream, IpAddr)>, app: &Router, stop: &watch::Receiver<bool>) {
         let Some((stream, peer)) = accepted else { return };
         if self.peers.values().filter(|other| **other == peer).count() >= CONNECTIONS_OF_ONE {
-            tracing::debug!(%peer, "a connection was closed: its peer has {CONNECTIONS_OF_ONE} already");
+            tracing::debug!(%peer, "a connection was closed: its peer already has {CONNECTIONS_OF_ONE}");
             return;
         }
         let task = self.tasks.spawn(answer(stream, app.clone(), stop.clone()));
@@ -177,12 +177,14 @@ fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Rou
         .with_state(handle)
         .merge(page::router(path, index(path)))
         .merge(events)
-        .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; GET / names those there are") })
-        .method_not_allowed_fallback(|| async {
+        .fallback(|| async {
             error(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "only GET and HEAD are answered here",
+                StatusCode::NOT_FOUND,
+                "no such path; GET / lists the existing ones",
             )
+        })
+        .method_not_allowed_fallback(|| async {
+            error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported")
         })
         .layer(middleware::from_fn_with_state(room, limit))
 }
@@ -203,7 +205,7 @@ async fn limit(State(room): State<Arc<Semaphore>>, request: Request, next: Next)
     let Ok(_permit) = room.try_acquire() else {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests at a time; try again, or raise --web.max-requests",
+            "too many concurrent requests; try again, or raise --web.max-requests",
         );
     };
     next.run(request).await
@@ -277,7 +279,7 @@ async fn one(State(handle): State<Handle>, id: Result<Path<String>, PathRejectio
             let ids = ids.join(", ");
             error(
                 StatusCode::BAD_REQUEST,
-                &format!("`{id}` is the beginning of several ids; send one of: {ids}"),
+                &format!("`{id}` is a prefix of several ids; send one of: {ids}"),
             )
         }
         Err(unanswered) => failed(&unanswered),
@@ -313,7 +315,7 @@ fn filter(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
         &format!("/?{query}")
             .parse()
-            .map_err(|_| "the query is not a URL's; encode it".to_string())?,
+            .map_err(|_| "the query is not URL-encoded".to_string())?,
     )
     .map_err(|error| format!("the query cannot be read ({error}); send since, workload, verdict and limit"))?
     .0;

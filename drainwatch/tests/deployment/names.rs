@@ -13,7 +13,7 @@ use testkit::{
 use crate::{BINARY, runs_here};
 
 /// What the log says when an origin begins to fail.
-const FAILS: &str = "names are not to be had";
+const FAILS: &str = "workload names are unavailable";
 
 /// A server that dies of SIGTERM is started and stopped: its report.
 fn shutdown(agent: &Agent) -> serde_json::Value {
@@ -58,7 +58,7 @@ fn given_sockets_that_nobody_answers_and_a_kubeconfig_that_does_not_parse_then_s
     assert_eq!(shutdown(&agent)["trigger"], "stop");
     let said = agent.lines(FAILS);
     let because = [
-        ("docker", &docker, "nobody listens"),
+        ("docker", &docker, "nothing listens"),
         ("podman", &podman, "is not a socket"),
         ("systemd", &bus, "there is no"),
         ("kubernetes", &kubeconfig, "failed to parse kubeconfig"),

@@ -243,7 +243,7 @@ async fn given_an_api_server_that_is_gone_or_lies_then_the_recording_goes_on_and
         assert_eq!(report["verdict"], "severed", "{report:#}");
         assert_eq!(report["workload"]["kind"], "kubernetes", "{report:#}");
         assert_eq!(report["workload"]["pod"], Value::Null, "{report:#}");
-        let said = agent.lines("names are not to be had");
+        let said = agent.lines("workload names are unavailable");
         assert_eq!(said.len(), 1, "{}", agent.log());
         assert!(said[0].contains(&server.address.to_string()), "{said:?}");
     }

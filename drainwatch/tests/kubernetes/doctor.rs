@@ -48,7 +48,7 @@ async fn given_a_cluster_then_the_doctor_counts_the_pods_of_the_node() {
 async fn given_what_can_be_wrong_then_the_doctor_says_why_what_to_do_and_what_it_costs() {
     let server = Server::recorded().await;
     let kubeconfig = server.kubeconfig();
-    let costs = "meanwhile pods go by their cgroups, without grace period and preStop";
+    let costs = "meanwhile pods are named by their cgroups, without grace period and preStop";
     let bad = |(asked, ok, says): (bool, bool, String), part: &str| {
         assert!(
             asked && !ok && says.contains(part) && says.contains(costs),
@@ -88,7 +88,7 @@ async fn given_no_cluster_or_a_refusal_to_ask_then_the_doctor_says_so_and_asks_n
                 "--kubernetes.kubeconfig",
                 kubeconfig.to_str().unwrap(),
             ],
-            "off by --kubernetes",
+            "disabled by --kubernetes",
         ),
         (vec![], "no cluster here"),
     ] {

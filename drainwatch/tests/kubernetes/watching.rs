@@ -130,7 +130,7 @@ async fn given_a_server_that_restarts_when_it_is_back_then_the_pods_are_those_wi
 async fn given_refusals_when_asked_again_then_each_is_told_in_one_line_and_the_pods_are_those_without_it() {
     let expected = undisturbed().await;
     for (fault, says) in [
-        (Fault::Status(401, None), "does not know us (401)"),
+        (Fault::Status(401, None), "does not accept the credentials (401)"),
         (
             Fault::Status(403, None),
             "allow the agent's account to list and watch pods",

@@ -93,6 +93,8 @@ fn given_the_pages_then_every_link_to_a_file_leads_to_one() {
         "README.md".to_owned(),
         "ARCHITECTURE.md".into(),
         "CHANGELOG.md".into(),
+        "CONTRIBUTING.md".into(),
+        "SECURITY.md".into(),
     ];
     for folder in ["docs", "docs/reference"] {
         let files = fs::read_dir(root().join(folder)).unwrap().flatten();
@@ -118,6 +120,35 @@ fn given_the_pages_then_every_link_to_a_file_leads_to_one() {
             }
             let beside = root().join(&page);
             assert!(beside.parent().unwrap().join(file).exists(), "{page}: {target}");
+        }
+    }
+}
+
+#[test]
+fn given_the_pages_for_contributors_then_every_file_that_they_name_exists() {
+    let folders = [
+        "dashboards",
+        "deploy",
+        "docs",
+        "drainwatch",
+        "drainwatch-core",
+        "drainwatch-ebpf",
+        "fuzz",
+        "tests",
+        "xtask",
+    ];
+    for page in ["CONTRIBUTING.md", "SECURITY.md"] {
+        let text = read(page);
+        let quoted = text.split('`').skip(1).step_by(2);
+        let paths: Vec<_> = quoted
+            .filter(|word| {
+                word.split_once('/')
+                    .is_some_and(|(first, _)| folders.contains(&first))
+            })
+            .collect();
+        assert!(paths.len() >= 5, "{page}: the files were not found");
+        for path in paths {
+            assert!(root().join(path).exists(), "{page}: {path}");
         }
     }
 }

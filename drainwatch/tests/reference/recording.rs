@@ -17,6 +17,7 @@ const OBJECTS: &[&str] = &[
     "Pod",
     "PodContainer",
     "PreStop",
+    "Probe",
     "Container",
     "Unit",
 ];

@@ -220,6 +220,7 @@ fn kind(of: &Type) -> String {
         ("BTreeMap", [key, value]) => format!("object: {key} to {value}"),
         ("bool", []) => "boolean".into(),
         ("String", []) => "string".into(),
+        ("IpAddr", []) => "string, an address".into(),
         ("SocketAddr", []) => "string, `address:port`".into(),
         ("u16" | "u32" | "u64" | "i32" | "i64" | "f64", []) => "number".into(),
         (name, []) => format!("[{name}](#{})", name.to_lowercase()),

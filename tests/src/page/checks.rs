@@ -91,7 +91,7 @@ impl Stage {
             .to_string();
         for part in [
             "2 severed",
-            "1 webhook maybe taken for delivered",
+            "1 webhook maybe considered delivered",
             "No handler for the stop signal",
         ] {
             ensure!(shown.contains(part), "{part:?} is not in {shown}");
@@ -176,7 +176,7 @@ impl Stage {
             .browser
             .eval("[...document.querySelectorAll('figcaption span:not(.hint)')].map(s => s.textContent)")?;
         ensure!(
-            legend == json!(["severed", "maybe taken for delivered", "listening"]),
+            legend == json!(["severed", "maybe considered delivered", "listening"]),
             "the legend has not what is drawn: {legend}"
         );
         let moments = self.count("details tbody tr")?;

@@ -54,7 +54,7 @@ impl Examined<'_> {
                 self.advice.grace_period()
             ),
             self.advice.grace(&human(grace)).unwrap_or_else(|| format!(
-                "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or bound its requests to less.",
+                "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or limit its requests to less.",
                 human(grace)
             )),
         )
@@ -77,7 +77,7 @@ impl Examined<'_> {
         finding(
             FindingCode::HungOnIdleConnections,
             format!(
-                "Nothing was outstanding, but {} kept it until SIGKILL came {} after the stop signal.",
+                "Nothing was outstanding, but {} kept it running until SIGKILL came, {} after the stop signal.",
                 count(tally.idle_when_killed(), "idle keep-alive connection"),
                 human(grace)
             ),
@@ -99,7 +99,7 @@ impl Examined<'_> {
                 },
                 human(grace)
             ),
-            "Close the listener on the stop signal (after endpoint removal has had its time), so that the drain can end.",
+            "Close the listener on the stop signal (once endpoint removal has had time to take effect), so that the drain can end.",
         )
     }
 
@@ -116,7 +116,7 @@ impl Examined<'_> {
         finding(
             FindingCode::BusyWhenKilled,
             format!(
-                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was cut.",
+                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was interrupted.",
                 human(grace)
             ),
             "Let jobs watch for the stop signal and save their progress, or give them a longer grace period.",

@@ -53,7 +53,7 @@ impl Examined<'_> {
             .find_map(|member| Some((member, member.stops().iter().find(|stop| stop.dropped)?)))?;
         let name = signal_name(stop.signal);
         let lived = match (self.killed, member.exit()) {
-            (Some((_, grace)), _) => format!("; {} passed until SIGKILL", human(grace)),
+            (Some((_, grace)), _) => format!("; SIGKILL came {} later", human(grace)),
             (None, Some(exit)) => format!(
                 "; it ended {} later",
                 human(exit.at_ns.saturating_sub(stop.at_ns))
@@ -116,13 +116,13 @@ impl Examined<'_> {
         finding(
             FindingCode::NotForwarded,
             format!(
-                "{} took {}{why}; {}{more}, which serves, never got a stop signal{after}.",
+                "{} received {}{why}; {}{more}, which serves, never got a stop signal{after}.",
                 who(main),
                 signal_name(stop.signal),
                 who(first)
             ),
             format!(
-                "Start the server with `exec` so that it takes the place of {}, or {instead}.",
+                "Start the server with `exec` so that it replaces {}, or {instead}.",
                 main.process().comm
             ),
         )

@@ -12,7 +12,7 @@ impl Examined<'_> {
         let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
         let lag = human(last_ns.saturating_sub(stop_ns));
         let ready = match self.episode.ready_at_stop() {
-            Some(true) => "; its readiness had not flipped when the stop signal came",
+            Some(true) => "; it was still ready when the stop signal came",
             Some(false) | None => "",
         };
         finding(
@@ -51,7 +51,7 @@ impl Examined<'_> {
         finding(
             FindingCode::RefusedAfterClose,
             format!(
-                "{} met the closed port{after}.",
+                "{} found the port closed{after}.",
                 count(refused, "connection attempt")
             ),
             if self.stop_ns.is_some() {
@@ -77,7 +77,7 @@ impl Examined<'_> {
                 "{} reached keep-alive connections that had just been closed.",
                 count(late, "request")
             ),
-            "Announce the close with `Connection: close` on the last response, and let idle connections live on for a moment.",
+            "Announce the close with `Connection: close` on the last response, and keep idle connections open for a moment longer.",
         )
     }
 
@@ -89,7 +89,7 @@ impl Examined<'_> {
         finding(
             FindingCode::BacklogDropped,
             format!(
-                "{} waiting in the accept queue went down with the listener.",
+                "The listener closed with {} waiting in its accept queue.",
                 count(dropped, "connection")
             ),
             "Accept what is queued before closing the listener: stop new traffic first, then drain the queue.",

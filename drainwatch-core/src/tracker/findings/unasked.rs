@@ -20,8 +20,8 @@ impl Examined<'_> {
         let whom = victim.map_or_else(|| "one of its processes".to_owned(), who);
         finding(
             FindingCode::Oom,
-            format!("The kernel's OOM killer ended {whom}, not a deploy."),
-            "Raise the memory limit, or find what grows.",
+            format!("The kernel's OOM killer ended {whom}; this was not a deploy."),
+            "Raise the memory limit, or find out what uses the memory.",
         )
     }
 
@@ -37,18 +37,18 @@ impl Examined<'_> {
         let member = main.or_else(|| self.members().find(crashed))?;
         let exit = member.exit()?;
         let how = match (exit.signal, exit.code) {
-            (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
+            (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
             // A shell reports the fatal signal of its child so (POSIX, 2.8.2 Exit Status for Commands).
             (None, Some(code @ 129..=192)) => {
                 let child = signal_name(code.unsigned_abs() - 128);
-                format!("exited with code {code} (128 + {child}: a child's end by {child}, passed on)")
+                format!("exited with code {code} (128 + {child}: it passed on that {child} killed a child)")
             }
-            (None, code) => format!("exited with code {} unasked", code.unwrap_or_default()),
+            (None, code) => format!("exited with code {} of its own accord", code.unwrap_or_default()),
         };
         finding(
             FindingCode::Crash,
-            format!("{} {how}, not by a deploy.", who(member)),
-            "Look into its log and core dump: this is a fault of the program or its configuration.",
+            format!("{} {how}; this was not a deploy.", who(member)),
+            "Check its log and core dump: this is a fault of the program or its configuration.",
         )
     }
 

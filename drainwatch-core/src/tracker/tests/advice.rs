@@ -97,31 +97,31 @@ fn a_longer_grace_period_is_named_where_it_is_set() {
             container(Origin::Docker, None),
             &docker,
             10_000,
-            "Set `docker run --stop-timeout 20` (now 10), or bound its requests to less than 10.0 s.",
+            "Set `docker run --stop-timeout 20` (now 10), or limit its requests to less than 10.0 s.",
         ),
         (
             container(Origin::Podman, None),
             &docker,
             10_000,
-            "Set `podman run --stop-timeout 20` (now 10), or bound its requests to less than 10.0 s.",
+            "Set `podman run --stop-timeout 20` (now 10), or limit its requests to less than 10.0 s.",
         ),
         (
             container(Origin::Docker, Some("web")),
             &docker,
             10_000,
-            "Set stop_grace_period: 20s (now 10) of service web, or bound its requests to less than 10.0 s.",
+            "Set stop_grace_period: 20s (now 10) of service web, or limit its requests to less than 10.0 s.",
         ),
         (
             unit("control-group"),
             &service,
             30_000,
-            "Set TimeoutStopSec=60s (now 30) in web.service, or bound its requests to less than 30.0 s.",
+            "Set TimeoutStopSec=60s (now 30) in web.service, or limit its requests to less than 30.0 s.",
         ),
         (
             unit("control-group"),
             &service,
             2_000,
-            "Whoever stops it gave it 2.0 s, though 30 s are configured: have it wait that long, or bound its requests to less.",
+            "It was given 2.0 s, although 30 s are configured: make whoever stops it wait that long, or limit its requests to less.",
         ),
     ] {
         let report = killed(&mut scene, process, grace);
@@ -151,7 +151,7 @@ fn of_a_pod_the_grace_period_counts_from_its_deletion_and_has_the_prestop_hook_i
     );
     assert_eq!(
         advice,
-        "Set terminationGracePeriodSeconds: 55 (now 30) in Deployment shop/web, or bound its requests to less than 25.0 s."
+        "Set terminationGracePeriodSeconds: 55 (now 30) in Deployment shop/web, or limit its requests to less than 25.0 s."
     );
 }
 
@@ -174,7 +174,7 @@ fn traffic_after_the_stop_signal_names_the_prestop_hook_and_what_it_is_now() {
         assert_eq!(
             summary,
             "1 new request came after the stop signal, the last 2.1 s after it (7.1 s after the pod's deletion); \
-             its readiness had not flipped when the stop signal came."
+             it was still ready when the stop signal came."
         );
         assert_eq!(
             advice,

@@ -47,7 +47,7 @@ fn ignored_by_pid1() {
         [FindingCode::IgnoredByPid1],
         "its requests were not draining"
     );
-    assert!(summary(&report, FindingCode::IgnoredByPid1).contains("30.0 s passed until SIGKILL"));
+    assert!(summary(&report, FindingCode::IgnoredByPid1).contains("SIGKILL came 30.0 s later"));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn not_forwarded_by_a_shell_that_is_pid_1() {
     );
     assert_eq!(
         summary(&report, FindingCode::NotForwarded),
-        "sh (pid 100) took SIGTERM; app (pid 101), which serves, never got a stop signal, and was killed 10.0 s later."
+        "sh (pid 100) received SIGTERM; app (pid 101), which serves, never got a stop signal, and was killed 10.0 s later."
     );
 }
 
@@ -270,7 +270,7 @@ fn traffic_after_stop_refused_after_close_keepalive_race_and_backlog_dropped() {
     );
     assert_eq!(
         summary(&report, FindingCode::RefusedAfterClose),
-        "1 connection attempt met the closed port, the first 500 ms after the listener had closed."
+        "1 connection attempt found the port closed, the first 500 ms after the listener had closed."
     );
 }
 

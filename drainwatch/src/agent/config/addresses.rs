@@ -64,7 +64,7 @@ impl FromStr for TelemetryPath {
         if text == "/healthz" || text == "/readyz" || text.starts_with("/api/") || text.starts_with("/page/")
         {
             return Err(format!(
-                "`{text}` is a path of the agent's own; write for example /metrics"
+                "`{text}` is used by the agent itself; write for example /metrics"
             ));
         }
         Ok(Self(text.into()))

@@ -29,7 +29,7 @@ impl Value for Arc<Classes> {
         let rules = Vec::<Rule>::deserialize(value)?;
         if rules.len() > MOST_RULES {
             return Err(toml::de::Error::custom(format!(
-                "{} tables [[class]] are more than {MOST_RULES}; one rule can have several values",
+                "{} [[class]] tables are more than the limit of {MOST_RULES}; one rule can have several values",
                 rules.len()
             )));
         }

@@ -10,7 +10,7 @@ use super::{Layer, SETTINGS, Value, keys};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {why}; give a readable file to --config, or leave it away", path.display())]
+    #[error("cannot read the configuration {}: {why}; give a readable file to --config, or omit it", path.display())]
     Unreadable {
         /// File.
         path: PathBuf,

@@ -43,7 +43,7 @@ impl FromStr for StopSignal {
         match signal(text)? {
             64 => Err(format!(
                 "`{text}` is SIGRTMAX (64), the one signal that cannot be watched for; stop the workload with \
-                 another, or leave it away: its end is reported, as unasked"
+                 another, or omit it: its end is still reported, but not as a stop"
             )),
             number => Ok(Self(number)),
         }

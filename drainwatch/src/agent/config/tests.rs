@@ -116,7 +116,11 @@ fn given_a_bad_value_when_read_then_one_line_says_where_and_what_to_write() {
             "cannot be watched for",
         ),
         ("[shutdown]\nstop-signals = [12, 64]", 2, "cannot be watched for"),
-        ("[otlp]\nendpoint = \"c:4317\"", 2, "no http:// or https:// URL"),
+        (
+            "[otlp]\nendpoint = \"c:4317\"",
+            2,
+            "not an http:// or https:// URL",
+        ),
         ("[history]\nmax-reports = 0", 2, "nonzero"),
         ("\nkubernetes = \"on\"", 2, "unknown variant `on`"),
         ("kubernetes = 3", 1, "expected \"auto\", \"off\" or a table"),
@@ -126,11 +130,11 @@ fn given_a_bad_value_when_read_then_one_line_says_where_and_what_to_write() {
         ("[kubernetes]\nnode-name = \"A b\"", 2, "not the name of a node"),
         ("what is this", 1, "key"),
         ("[class]\nname = \"x\"", 1, "expected a sequence"),
-        ("\n[[class]]\nname = \"X\"\nport = 1", 2, "no name of a class"),
+        ("\n[[class]]\nname = \"X\"\nport = 1", 2, "not a class name"),
         (
             &"[[class]]\nname = \"x\"\nport = 1\n".repeat(17),
             1,
-            "more than 16",
+            "limit of 16",
         ),
     ] {
         let error = parsed(text).unwrap_err();

@@ -273,7 +273,7 @@ fn given_a_webhook_cut_in_its_response_when_shown_then_it_says_that_its_sender_m
     one.severed_requests[1].maybe_taken_for_delivered = true;
     let text = report(&one, 200, Colour::Never);
     assert!(text.contains("GET /webhooks/stripe (webhook)"), "{text}");
-    let says = "The response to the webhook GET /webhooks/stripe had begun when it was cut: its sender may take it for \
+    let says = "The response to the webhook GET /webhooks/stripe had begun when it was cut: its sender may consider it \
                 delivered and not send it again.";
     assert!(text.contains(says), "{text}");
     let mut two = one.clone();

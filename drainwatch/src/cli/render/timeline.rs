@@ -30,7 +30,7 @@ pub fn draw(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     omitted += moments.len().saturating_sub(MOMENTS);
     rows.extend(thin(moments));
     if rows.is_empty() {
-        return vec![colour.paint(Ink::Faint, "nothing was seen between its beginning and its end")];
+        return vec![colour.paint(Ink::Faint, "nothing was seen between its start and its end")];
     }
     // By the time at which a row begins to exist; the stop signal itself stays above what it cut.
     rows.sort_by(|a, b| {

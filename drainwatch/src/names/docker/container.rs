@@ -27,7 +27,7 @@ pub(super) fn is_id(id: &str) -> bool {
 
 /// From an event: its attributes hold name, image and labels, even of a container that is gone already.
 /// What was known of it stays, where events do not say.
-pub(super) fn of_event(origin: Origin, actor: &EventActor, known: Option<&Container>) -> Option<Container> {
+pub fn of_event(origin: Origin, actor: &EventActor, known: Option<&Container>) -> Option<Container> {
     let id = actor.id.as_deref()?;
     let attributes = actor.attributes.as_ref();
     let name = attributes.and_then(|all| all.get("name")).map(String::as_str);
@@ -44,7 +44,7 @@ pub(super) fn of_event(origin: Origin, actor: &EventActor, known: Option<&Contai
 }
 
 /// From a listing.
-pub(super) fn of_summary(origin: Origin, summary: &ContainerSummary) -> Option<Container> {
+pub fn of_summary(origin: Origin, summary: &ContainerSummary) -> Option<Container> {
     // Old links give a container more names, with a `/` inside.
     let own = |name: &&String| !name.trim_start_matches('/').contains('/');
     let name = summary.names.as_ref()?.iter().find(own)?;
@@ -59,7 +59,7 @@ pub(super) fn of_summary(origin: Origin, summary: &ContainerSummary) -> Option<C
 }
 
 /// From an inspection: all of it.
-pub(super) fn of_inspection(origin: Origin, inspection: &ContainerInspectResponse) -> Option<Container> {
+pub fn of_inspection(origin: Origin, inspection: &ContainerInspectResponse) -> Option<Container> {
     let config = inspection.config.as_ref();
     let image = config.and_then(|config| config.image.as_deref());
     let labels = config.and_then(|config| config.labels.as_ref());

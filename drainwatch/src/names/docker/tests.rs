@@ -244,7 +244,7 @@ async fn given_nothing_or_no_socket_at_the_path_then_one_line_says_what_to_do() 
     // A socket that nobody listens at any more.
     let mut scene = Scene::new(|socket| drop(std::os::unix::net::UnixListener::bind(socket).unwrap()));
     let why = scene.told.down().await;
-    assert!(why.contains("nobody listens at") && !why.contains('\n'), "{why}");
+    assert!(why.contains("nothing listens at") && !why.contains('\n'), "{why}");
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ fn given_a_socket_that_may_not_be_opened_then_the_line_says_who_may() {
     assert_eq!(
         why,
         "permission denied on /run/podman/podman.sock: run the agent as root or in the group that owns the socket, or \
-         say --podman.socket off"
+         use --podman.socket off"
     );
 }
 

@@ -69,7 +69,12 @@ impl Options {
         let heard = Heard::default();
         let guard = tower::layer::layer_fn(|inner| Guard::new(inner, heard.clone()));
         let client = ClientBuilder::try_from(config)
-            .map_err(|error| format!("no client for the API server {server}: {}", cause(&error)))?
+            .map_err(|error| {
+                format!(
+                    "cannot create a client for the API server {server}: {}",
+                    cause(&error)
+                )
+            })?
             .with_layer(&guard)
             .build();
         Ok(Connection {
@@ -97,7 +102,7 @@ impl Options {
         let Self { node, node_from, .. } = self;
         format!(
             "the cluster has no node `{}` (from {node_from}): give --kubernetes.node-name one of `kubectl get nodes`; \
-             until then pods go by their cgroups",
+             until then pods are named by their cgroups",
             clean(node)
         )
     }
@@ -119,20 +124,20 @@ impl Connection {
         let server = &self.server;
         let kube::Error::Api(status) = error else {
             return format!(
-                "the API server {server} does not answer as it should: {}; it is asked again",
+                "the API server {server} does not answer as it should: {}; it will be asked again",
                 cause(error)
             );
         };
         let says = bounded(&status.message);
         match status.code {
             401 => format!(
-                "the API server {server} does not know us (401): {says}; renew the token or the kubeconfig's user"
+                "the API server {server} does not accept the credentials (401): {says}; renew the token or the kubeconfig's user"
             ),
             403 => {
                 format!("the API server {server} refuses (403): {says}; allow the agent's account to {needs}")
             }
-            429 => format!("the API server {server} is busy (429); it is asked again"),
-            code => format!("the API server {server} answers {code}: {says}; it is asked again"),
+            429 => format!("the API server {server} is busy (429); it will be asked again"),
+            code => format!("the API server {server} answers {code}: {says}; it will be asked again"),
         }
     }
 }

@@ -50,13 +50,13 @@ pub enum Unbelievable {
     #[error("the answer did not end within {} s", ANSWER_WITHIN.as_secs())]
     Slow,
     /// It is too long.
-    #[error("an answer of more than {} MiB", LONGEST_ANSWER >> 20)]
+    #[error("the answer is longer than {} MiB", LONGEST_ANSWER >> 20)]
     Long,
     /// A line of a watch is too long.
-    #[error("a line of more than {} MiB in the watch", LONGEST_LINE >> 20)]
+    #[error("a line of the watch is longer than {} MiB", LONGEST_LINE >> 20)]
     LongLine,
     /// A line of a watch is not a whole value.
-    #[error("a line of the watch is cut off or garbage")]
+    #[error("a line of the watch is incomplete or malformed")]
     Broken,
 }
 

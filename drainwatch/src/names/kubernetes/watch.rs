@@ -143,7 +143,7 @@ fn sentence(connection: &Connection, error: &watcher::Error) -> String {
         }
         Error::WatchError(status) => connection.sentence(&kube::Error::Api(status.clone()), NEEDS),
         Error::NoResourceVersion => format!(
-            "the API server {} sends pods without a version; they are listed again",
+            "the API server {} sends pods without a resource version; they are listed again",
             connection.server
         ),
     }
@@ -255,7 +255,8 @@ impl Pods {
         if before.is_none() && self.told.len() >= MOST_PODS {
             if !self.overflowed {
                 self.overflowed = true;
-                let why = format!("more than {MOST_PODS} pods on this node: the rest go by their cgroups");
+                let why =
+                    format!("more than {MOST_PODS} pods on this node: the rest are named by their cgroups");
                 self.teller.down(why).await;
             }
             return None;

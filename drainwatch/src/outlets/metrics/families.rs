@@ -30,7 +30,7 @@ pub struct WorkloadFamily {
 pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     WorkloadFamily {
         name: "drainwatch_shutdowns_total",
-        help: "Shutdowns that ended, by what began them and how they went.",
+        help: "Ended shutdowns, by trigger and verdict.",
         kind: MetricType::COUNTER,
         add: |out, series| {
             for (trigger, verdicts) in Trigger::ALL.iter().zip(&series.shutdowns) {
@@ -69,7 +69,7 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     },
     WorkloadFamily {
         name: "drainwatch_shutdown_findings_total",
-        help: "Shutdowns in which this was found wrong.",
+        help: "Shutdowns with this finding.",
         kind: MetricType::COUNTER,
         add: |out, series| {
             for (code, count) in FindingCode::ALL.iter().zip(&series.findings) {
@@ -107,25 +107,25 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     },
     WorkloadFamily {
         name: "drainwatch_recommended_prestop_seconds",
-        help: "Time before the stop signal that the last 20 stops call for: the longest lag of new requests, rounded up, and 1 s; 0 where none came late. Absent where no traffic was measured.",
+        help: "preStop time that the last 20 stops call for: the longest lag of new requests, rounded up, plus 1 s; 0 if none came late. Absent if no traffic was measured.",
         kind: MetricType::GAUGE,
         add: |out, series| out.gauge(series.recommended.and_then(|recommended| recommended.prestop)),
     },
     WorkloadFamily {
         name: "drainwatch_recommended_grace_seconds",
-        help: "Grace period that the last 20 stops call for: preStop (recommended, or configured where longer), and the longest of 1.5 times the longest drain, the longest time to its own end and 5 s, and twice the time after which SIGKILL cut requests. Absent before the first stop.",
+        help: "Grace period that the last 20 stops call for: preStop (recommended, or configured if longer) plus the longest of 1.5 times the longest drain, the longest time to an exit of its own plus 5 s, and twice the time after which SIGKILL cut requests. Absent before the first stop.",
         kind: MetricType::GAUGE,
         add: |out, series| out.gauge(series.recommended.map(|recommended| recommended.grace)),
     },
     WorkloadFamily {
         name: "drainwatch_configured_prestop_seconds",
-        help: "Time that the configured preStop hook takes, 0 without one. Absent where nobody says so, or it cannot be told beforehand.",
+        help: "Time that the configured preStop hook takes, 0 without one. Absent if it is not known, or cannot be told in advance.",
         kind: MetricType::GAUGE,
         add: |out, series| out.gauge(series.configured_prestop),
     },
     WorkloadFamily {
         name: "drainwatch_configured_grace_seconds",
-        help: "Configured time from the beginning of the stop (of a pod: its deletion) to SIGKILL. Absent where nobody says so, or it is endless.",
+        help: "Configured time from the start of the stop (for a pod: its deletion) to SIGKILL. Absent if it is not known, or unlimited.",
         kind: MetricType::GAUGE,
         add: |out, series| out.gauge(series.configured_grace),
     },
@@ -256,11 +256,11 @@ impl Agent {
         info.set(1.0);
         let probes = Opts::new(
             "drainwatch_probe_status",
-            "1 when the probe is attached and works, else 0.",
+            "1 if the probe is attached and works, else 0.",
         );
         let probes = GaugeVec::new(probes, &["probe"])?;
-        let under_way = IntGauge::new("drainwatch_shutdowns_under_way", "Shutdowns that go on now.")?;
-        let workloads = IntGauge::new("drainwatch_workloads", "Workloads with series of their own.")?;
+        let under_way = IntGauge::new("drainwatch_shutdowns_under_way", "Shutdowns in progress.")?;
+        let workloads = IntGauge::new("drainwatch_workloads", "Workloads that have their own series.")?;
         registry.register(Box::new(info))?;
         registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(under_way.clone()))?;
@@ -320,7 +320,7 @@ impl Agent {
         if !skipped.is_empty() {
             families.push(counters(
                 "drainwatch_probe_skipped_runs_total",
-                "Runs of a probe's programs that the kernel skipped, and no other program stood in for. Those of socket_read \
+                "Runs of a probe's programs that the kernel skipped and that no other program stood in for. Those of socket_read \
              and socket_write make the evidence of one connection each incomplete, others that of the whole node.",
                 &skipped,
             ));
@@ -332,7 +332,7 @@ impl Agent {
         ));
         families.push(counters(
             "drainwatch_workloads_overflowed_total",
-            "Workloads that found no room for series of their own and are counted as `_overflow`.",
+            "Workloads beyond the limit, without series of their own; they are counted as `_overflow`.",
             &[(&[], overflowed)],
         ));
         if !scrape.sinks.is_empty() {
@@ -356,7 +356,7 @@ impl Agent {
         };
         let mut up = counters(
             "drainwatch_names_up",
-            "1 when this origin of names answers, else 0.",
+            "1 if this source of names answers, else 0.",
             &series(|origin| u64::from(origin.up)),
         );
         up.set_field_type(MetricType::GAUGE);
@@ -369,12 +369,12 @@ impl Agent {
             up,
             counters(
                 "drainwatch_names_failures_total",
-                "How often this origin of names did not answer.",
+                "How often this source of names did not answer.",
                 &series(|origin| origin.failures),
             ),
             counters(
                 "drainwatch_names_unresolved_total",
-                "Workloads of which something had to be told before this origin had named them.",
+                "Workloads that had something to report before this source had named them.",
                 &series(|origin| origin.unresolved),
             ),
         ]
@@ -405,7 +405,7 @@ fn sinks(sinks: &[(&'static str, Count)]) -> MetricFamily {
         .collect();
     counters(
         "drainwatch_sink_reports_total",
-        "Reports of ended shutdowns by where they were to go: `failed` the other side did not take, \
+        "Reports of ended shutdowns by destination and result: `failed` were not accepted by the other side, \
          `dropped` found no room in the queue.",
         &series,
     )

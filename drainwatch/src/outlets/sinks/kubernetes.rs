@@ -231,7 +231,7 @@ async fn target(
         Ok(metadata) if metadata.uid.as_ref() == Some(&uid) => above(&metadata, controller, &namespace),
         Ok(_) => return owned.pod.clone(),
         Err(error) => {
-            tracing::debug!(%error, kind = ?controller.kind, name, "the Event is the pod's: its owner is not to be had");
+            tracing::debug!(%error, kind = ?controller.kind, name, "the Event is attached to the pod: its owner could not be determined");
             return owned.pod.clone();
         }
     };

@@ -104,14 +104,14 @@ impl Collector {
 
     fn is_down(&mut self, refusal: &Refusal) {
         if !self.down {
-            tracing::warn!(endpoint = self.endpoint, why = %refusal, "the collector does not take reports");
+            tracing::warn!(endpoint = self.endpoint, why = %refusal, "the collector does not accept reports");
         }
         self.down = true;
     }
 
     fn is_up(&mut self) {
         if self.down {
-            tracing::info!(endpoint = self.endpoint, "the collector takes reports again");
+            tracing::info!(endpoint = self.endpoint, "the collector accepts reports again");
         }
         self.down = false;
     }

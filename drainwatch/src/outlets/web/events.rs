@@ -50,7 +50,7 @@ async fn events(State(feed): State<Feed>) -> Response {
     let Ok(permit) = feed.room.clone().try_acquire_owned() else {
         return super::error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many readers of events at a time; ask /api/v1/shutdowns instead",
+            "too many concurrent readers of events; use /api/v1/shutdowns instead",
         );
     };
     let reader = Reader {

@@ -44,15 +44,15 @@ pub enum StartError {
 pub enum Refusal {
     /// No connection, or it ended before the answer.
     #[error(
-        "no answer: {0}; see that it runs and that --otlp.endpoint is where it takes OTLP over HTTP (usually port 4318; \
+        "no answer: {0}; check that it runs and that --otlp.endpoint is where it accepts OTLP over HTTP (usually port 4318; \
          4317 is gRPC)"
     )]
     Unreachable(String),
     /// Its certificate is not believed.
-    #[error("its certificate is not believed: {0}; name the authority that signed it with SSL_CERT_FILE")]
+    #[error("its certificate is not trusted: {0}; name the authority that signed it with SSL_CERT_FILE")]
     Untrusted(String),
     /// It hangs.
-    #[error("no answer within {} s; see whether it is overloaded", ANSWER_WITHIN.as_secs())]
+    #[error("no answer within {} s; check whether it is overloaded", ANSWER_WITHIN.as_secs())]
     Silent,
     /// It answers with an error.
     #[error("{path} answers {status}{says}; {}", advice(*status))]
@@ -77,7 +77,7 @@ pub enum Refusal {
         says: String,
     },
     /// What answers is no collector.
-    #[error("{path} answers {status}, but not as OTLP does; see that --otlp.endpoint is a collector's")]
+    #[error("{path} answers {status}, but not with OTLP; check that --otlp.endpoint is that of a collector")]
     Garbage {
         /// Of the message.
         path: &'static str,
@@ -88,12 +88,12 @@ pub enum Refusal {
 
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        401 | 403 => "see whether --otlp.headers has what it asks for",
+        401 | 403 => "check whether --otlp.headers has what it requires",
         404 | 405 => {
-            "see that --otlp.endpoint is the URL above /v1/traces and /v1/logs, and that it takes both"
+            "check that --otlp.endpoint is the URL to which /v1/traces and /v1/logs are appended, and that it accepts both"
         }
-        429 | 502..=504 => "it is asked again; see whether it is overloaded",
-        300..=399 => "give --otlp.endpoint the URL that it points to",
+        429 | 502..=504 => "it will be asked again; check whether it is overloaded",
+        300..=399 => "set --otlp.endpoint to the URL that it redirects to",
         _ => "see the collector's log",
     }
 }

@@ -37,10 +37,10 @@ impl FromStr for Endpoint {
         let example = "write for example http://collector:4318";
         let uri: Uri = text
             .parse()
-            .map_err(|why| format!("this is no URL ({why}); {example}"))?;
+            .map_err(|why| format!("this is not a URL ({why}); {example}"))?;
         let scheme = uri.scheme_str().unwrap_or_default();
         if !["http", "https"].contains(&scheme) || uri.host().is_none_or(str::is_empty) {
-            return Err(format!("this is no http:// or https:// URL; {example}"));
+            return Err(format!("this is not an http:// or https:// URL; {example}"));
         }
         if uri
             .authority()
@@ -59,7 +59,7 @@ impl FromStr for Endpoint {
         }
         if uri.path().ends_with("/v1/traces") || uri.path().ends_with("/v1/logs") {
             return Err(format!(
-                "/v1/traces and /v1/logs are appended to the URL; leave them away: {example}"
+                "/v1/traces and /v1/logs are appended to the URL; omit them: {example}"
             ));
         }
         Ok(Self(text.trim_end_matches('/').into()))
@@ -142,11 +142,11 @@ mod tests {
         assert_eq!(join("http://c:4318").unwrap(), "http://c:4318/v1/traces");
         assert_eq!(join("https://c/otlp/").unwrap(), "https://c/otlp/v1/traces");
         for (bad, says) in [
-            ("", "no URL"),
-            ("c:4318", "no http:// or https:// URL"),
-            ("grpc://c:4317", "no http:// or https:// URL"),
-            ("http://", "no URL"),
-            ("http://c:4318/v1/traces", "leave them away"),
+            ("", "not a URL"),
+            ("c:4318", "not an http:// or https:// URL"),
+            ("grpc://c:4317", "not an http:// or https:// URL"),
+            ("http://", "not a URL"),
+            ("http://c:4318/v1/traces", "omit them"),
             ("http://c?key=1", "query"),
         ] {
             let why = join(bad).unwrap_err();

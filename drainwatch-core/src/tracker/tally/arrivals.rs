@@ -1,0 +1,101 @@
+//! What came when no more should: after the stop signal, or the deletion of the pod.
+
+use super::{
+    super::{
+        probes::{Sieve, came_and_went},
+        told::Told,
+    },
+    Context,
+};
+use crate::event::{Connection, End, Role};
+
+/// From when what arrives is worth a note.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::tracker) struct Since {
+    /// First stop signal, where arrivals after it mean something.
+    pub stop_ns: Option<u64>,
+    /// From when arrivals are lag.
+    pub lag_ns: Option<u64>,
+}
+
+/// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
+/// connection itself, where nothing new is known to have come on it. Probes do not count.
+pub(in crate::tracker) fn arrivals(
+    connection: &Connection,
+    told: &Told,
+    from: u64,
+    sieve: &Sieve<'_>,
+) -> Vec<u64> {
+    if connection.role != Role::Server && connection.end != End::Unaccepted {
+        return Vec::new();
+    }
+    let starts = connection
+        .exchanges
+        .iter()
+        .filter(|exchange| !told.contains(exchange.id) && !sieve.holds(connection, Some(exchange)))
+        .map(|exchange| exchange.started_ns);
+    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
+    let probe = match &connection.exchanges[..] {
+        [] => came_and_went(connection) || sieve.holds(connection, None),
+        asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
+    };
+    if new.is_empty() && told.is_empty() && !probe && connection.born_ns > from && !connection.seeded {
+        new.push(connection.born_ns);
+    }
+    new
+}
+
+/// New requests and connections that came when no more should.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::tracker) struct Arrivals {
+    /// How many came after the stop signal.
+    pub count: u64,
+    /// When the last of those came.
+    pub last_after_stop_ns: Option<u64>,
+    /// The last one since the deletion of its pod, or the stop signal.
+    pub last_ns: Option<u64>,
+}
+
+impl Arrivals {
+    /// Nothing came after the stop signal yet; this was the last one before it.
+    pub fn before(last_ns: Option<u64>) -> Self {
+        Self {
+            last_ns,
+            ..Self::default()
+        }
+    }
+
+    /// A connection reported; `told` are the exchanges on it that were counted before.
+    pub fn connection(&mut self, connection: &Connection, told: &Told, context: Context<'_>) {
+        let Context { since, sieve, .. } = context;
+        if let Some(stop_ns) = since.stop_ns {
+            self.after_stop(&arrivals(connection, told, stop_ns, &sieve));
+        }
+        if let Some(lag_ns) = since.lag_ns {
+            let last = arrivals(connection, told, lag_ns, &sieve).into_iter().max();
+            self.last_ns = self.last_ns.max(last);
+        }
+    }
+
+    /// A segment came that met no connection.
+    pub fn segment(&mut self, at_ns: u64, since: Since) {
+        if since.stop_ns.is_some() {
+            self.after_stop(&[at_ns]);
+        }
+        if since.lag_ns.is_some() {
+            self.last_ns = self.last_ns.max(Some(at_ns));
+        }
+    }
+
+    fn after_stop(&mut self, new: &[u64]) {
+        self.count += new.len() as u64;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
+    }
+
+    /// Takes over those of another shutdown that turned out to be part of this one.
+    pub fn absorb(&mut self, other: Self) {
+        self.count += other.count;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(other.last_after_stop_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}

@@ -1,0 +1,79 @@
+//! What was recorded of a connection: whatever the bytes and the counts, few exchanges, each with its own identity.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use drainwatch_core::{
+    event::Role,
+    reading::{Context, Ending, HeaderRules, read},
+    record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
+};
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+
+/// Most exchanges that a head of requests can hold: each takes some sixteen bytes at least.
+const MOST_EXCHANGES: usize = ASK_HEAD / 16 + 2;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    server: Option<bool>,
+    orderly: bool,
+    seeded: bool,
+    interim: bool,
+    http: bool,
+    number: u32,
+    answers: u32,
+    ports: [u16; 2],
+    counts: [u64; 4],
+    times: [u64; 4],
+    tail: Option<Vec<u8>>,
+    answer: Vec<u8>,
+    ask: Vec<u8>,
+}
+
+fn head(mut bytes: Vec<u8>, most: usize) -> Vec<u8> {
+    bytes.truncate(most);
+    bytes
+}
+
+fuzz_target!(|input: Input| {
+    let any = ["*: *".to_owned()];
+    let rules = HeaderRules::new([&any[..]]);
+    let [ask_bytes, answer_bytes, message_bytes, ask_unread] = input.counts;
+    let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
+    let turn = Turn {
+        number: input.number,
+        ask: head(input.ask, ASK_HEAD),
+        ask_bytes,
+        answer: head(input.answer, ANSWER_HEAD),
+        answer_bytes,
+        message_bytes,
+        answers: input.answers,
+        tail: input.tail.map(|tail| head(tail, TAIL)),
+        interim: input.interim,
+        http: input.http,
+        ask_first_ns,
+        ask_last_ns,
+        answer_last_ns,
+        message_first_ns,
+    };
+    let context = Context {
+        role: match input.server {
+            Some(true) => Role::Server,
+            Some(false) => Role::Client,
+            None => Role::Unknown,
+        },
+        local_port: input.ports[0],
+        peer_port: input.ports[1],
+        ask_unread,
+        seeded: input.seeded,
+        ending: if input.orderly { Ending::Orderly } else { Ending::Cut },
+        rules: &rules,
+    };
+    let exchanges = read(&turn, &context).exchanges;
+    assert!(exchanges.len() <= MOST_EXCHANGES, "{} exchanges", exchanges.len());
+    let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
+    assert_eq!(ids.len(), exchanges.len(), "two exchanges share an identity");
+});

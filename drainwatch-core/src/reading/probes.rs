@@ -147,13 +147,13 @@ pub(super) fn of(
         .find(|header| named(header, "user-agent"))
         .map_or(&b""[..], |header| header.value);
     let same = |a: &[u8], b: &str| a.eq_ignore_ascii_case(b.as_bytes());
-    let names = |wanted: &Agent| match wanted {
+    let agrees = |wanted: &Agent| match wanted {
         Begins(start) => agent.get(..start.len()).is_some_and(|begin| same(begin, start)),
         Has(part) => agent.windows(part.len()).any(|window| same(window, part)),
     };
     let known = KNOWN
         .iter()
-        .find(|known| known.agents.iter().any(names) || known.headers.iter().any(|name| has(name)));
+        .find(|known| known.agents.iter().any(agrees) || known.headers.iter().any(|name| has(name)));
     if let Some(known) = known {
         return (!has(DISCOVERY)).then_some(known.name);
     }

@@ -13,6 +13,8 @@ use crate::{kernel::Ptr, stand_ins::Event};
 
 /// `BPF_NOEXIST`: insert only what is not there.
 const NOEXIST: u64 = 1;
+/// What an insertion with it says of what is there: `-EEXIST`.
+const EEXIST: i32 = -17;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 /// `BPF_F_NO_PREALLOC`.
@@ -155,7 +157,7 @@ pub fn is_own_stop(cgroup: u64, signal: u32) -> bool {
 /// From now on this process reports. Every signal renews the mark: the agent, which is behind, must see
 /// that one which it is about to take out was set again.
 #[inline(always)]
-pub fn drain_process(tgid: u32, now: u64) {
+pub fn mark_process(tgid: u32, now: u64) {
     mark(
         DRAINING_PROCESSES.insert(&tgid, &Draining { since_ns: now }, 0),
         now,
@@ -164,7 +166,7 @@ pub fn drain_process(tgid: u32, now: u64) {
 
 /// From now on this cgroup reports, unless it is the root. Renewed like a process's mark.
 #[inline(always)]
-pub fn drain_cgroup(cgroup: u64, now: u64) {
+pub fn mark_cgroup(cgroup: u64, now: u64) {
     if cgroup > ROOT_CGROUP {
         mark(
             DRAINING_CGROUPS.insert(&cgroup, &Draining { since_ns: now }, 0),
@@ -231,7 +233,7 @@ pub fn port(key: &PortKey) -> Option<PortState> {
 pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> {
     match LISTENERS.insert(&(sk as u64), &key.port, NOEXIST) {
         Ok(()) => {}
-        Err(-17) => return None,
+        Err(EEXIST) => return None,
         Err(_) => {
             count(counter::LOST_MAP_FULL);
             return None;

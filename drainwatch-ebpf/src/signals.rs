@@ -59,8 +59,8 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
     // set SIGNAL_GROUP_EXIT by now; only a group that was dying before it drops it.
     let dying = result == RESULT_IGNORED && described.flags & process_flag::GROUP_EXIT != 0;
     if !dying {
-        maps::drain_process(described.tgid, now);
-        maps::drain_cgroup(described.cgroup, now);
+        maps::mark_process(described.tgid, now);
+        maps::mark_cgroup(described.cgroup, now);
     }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {
         return false;

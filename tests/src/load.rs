@@ -80,9 +80,13 @@ impl Load {
         }
         ensure!(requests > 0, "the load served nothing");
         let metrics = agent.metrics()?;
-        let skipped: Vec<_> = metrics
+        let mut by_probe = metrics
             .iter()
-            .filter(|series| series.name == "drainwatch_probe_skipped_runs_total" && series.value > 0.0)
+            .filter(|series| series.name == "drainwatch_probe_skipped_runs_total")
+            .peekable();
+        ensure!(by_probe.peek().is_some(), "the agent counts no skipped runs");
+        let skipped: Vec<_> = by_probe
+            .filter(|series| series.value > 0.0)
             .map(|series| format!("{} of {:?}", series.value, series.labels.get("probe")))
             .collect();
         let runs = requests * RUNS_PER_REQUEST;

@@ -40,6 +40,8 @@ pub struct Names {
     living: BTreeMap<Arc<str>, u64>,
     /// Removed ones, oldest first. An id that came back since is skipped when its turn comes.
     tombstones: VecDeque<u64>,
+    /// Removed ones that were never announced, oldest first.
+    never_announced: VecDeque<u64>,
     /// Workloads' own cgroups by what a description of them would be of.
     subjects: BTreeMap<Subject, BTreeSet<u64>>,
     directory: Directory,
@@ -109,6 +111,10 @@ impl Names {
     /// A cgroup was removed; its path stays known for a while.
     pub fn removed(&mut self, cgroup: u64) {
         let Some(known) = self.cgroups.get_mut(&cgroup) else {
+            self.never_announced.push_back(cgroup);
+            if self.never_announced.len() > TOMBSTONES {
+                self.never_announced.pop_front();
+            }
             return;
         };
         if std::mem::replace(&mut known.removed, true) {
@@ -178,7 +184,10 @@ impl Names {
 
     /// Whether it is known to be removed.
     pub fn is_removed(&self, cgroup: u64) -> bool {
-        self.cgroups.get(&cgroup).is_some_and(|known| known.removed)
+        match self.cgroups.get(&cgroup) {
+            Some(known) => known.removed,
+            None => self.never_announced.contains(&cgroup),
+        }
     }
 
     /// Whether this cgroup holds unrelated processes. An unknown one does not: it was made for something.

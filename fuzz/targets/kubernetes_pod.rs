@@ -2,7 +2,7 @@
 #![no_main]
 
 use drainwatch::names::kubernetes::describe;
-use drainwatch_core::workload::{description::MOST_CONTAINERS, text};
+use drainwatch_core::{description::MOST_CONTAINERS, workload::text};
 use k8s_openapi::api::core::v1::Pod;
 use libfuzzer_sys::fuzz_target;
 

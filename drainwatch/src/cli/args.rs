@@ -301,7 +301,7 @@ mod tests {
             let (table, key) = key.split_once('.').unwrap();
             let line = RUN_EXAMPLES
                 .lines()
-                .find(|line| line.starts_with("Keys of the file alone: "));
+                .find(|line| line.starts_with("Only in the file: "));
             let keys = line.unwrap().split_once(&format!("[{table}]")).unwrap().1;
             let keys = keys.split(';').next().unwrap();
             assert!(

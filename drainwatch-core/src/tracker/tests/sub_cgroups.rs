@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, answered, codes, moments, process, unanswered};
 use crate::{
-    event::{Disposition, End, EventKind, Process, Sender},
+    event::{Disposition, End, Event, EventKind, Process, Sender},
     report::{Cause, FindingCode, Report, Trigger, Verdict, Workload},
     tracker::{
         Effect,
@@ -308,4 +308,29 @@ fn a_signal_to_a_process_of_an_unknown_cgroup_still_begins_a_shutdcontainer_path
     let effects = scene.send(100, SIGTERM, &web, Disposition::Handled);
     assert_eq!(drained(&effects), [] as [u64; 0]);
     assert_eq!(scene.tracker.draining_cgroups(), [4711]);
+}
+
+#[test]
+fn given_a_cgroup_that_was_never_announced_when_it_is_removed_before_its_end_is_told_then_it_leaves() {
+    let mut scene = Scene::new();
+    let at_ns = scene.tracker.now_ns;
+    let killed = EventKind::ProcessExited {
+        process: process(100).within(4711),
+        code: None,
+        signal: Some(SIGKILL),
+    };
+    let mut effects = scene.tracker.observe(&Event { at_ns, kind: killed });
+    let removed = EventKind::CgroupRemoved { cgroup: 4711 };
+    effects.extend(scene.tracker.observe(&Event { at_ns, kind: removed }));
+    while let Some(at_ns) = scene.tracker.next_deadline() {
+        let kind = EventKind::Tick { wall_ns: 0 };
+        effects.extend(scene.tracker.observe(&Event { at_ns, kind }));
+    }
+    let seen = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::WorkloadSeen(_)));
+    let gone = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::WorkloadGone(_)));
+    assert_eq!((seen.count(), gone.count()), (1, 1));
 }

@@ -442,80 +442,10 @@ pub struct ResetKey {
     pub phase: u32,
 }
 
-/// Per-CPU counters: the index is one of these.
-pub mod counter {
-    /// Events put into the ring.
-    pub const EVENTS: u32 = 0;
-    /// Events lost: the ring was full.
-    pub const LOST_RING_FULL: u32 = 1;
-    /// Sockets without a record: storage could not be allocated.
-    pub const LOST_NO_STORAGE: u32 = 2;
-    /// Entries lost: a map was full.
-    pub const LOST_MAP_FULL: u32 = 3;
-    /// Payload that could not be read from the process (its position is still right).
-    pub const LOST_PAYLOAD: u32 = 4;
-    /// Reads that a stand-in recorded, for the first program was skipped.
-    pub const STOOD_IN_READ: u32 = 5;
-    /// Writes that a stand-in recorded.
-    pub const STOOD_IN_WRITE: u32 = 6;
-    /// State changes that a stand-in handled.
-    pub const STOOD_IN_STATE: u32 = 7;
-    /// How many counters there are.
-    pub const COUNT: u32 = 8;
-}
-
+pub mod counter;
+pub mod kfunc;
 pub mod offset;
-
-/// Functions of the kernel that the programs call, as numbers of helpers that do not exist: the agent replaces each
-/// call before load, see its `kernel::kfuncs`.
-pub mod kfunc {
-    /// `bpf_preempt_disable`.
-    pub const PREEMPT_DISABLE: u32 = 0x6b66_0000;
-    /// `bpf_preempt_enable`.
-    pub const PREEMPT_ENABLE: u32 = 0x6b66_0001;
-    /// `bpf_local_irq_save`.
-    pub const LOCAL_IRQ_SAVE: u32 = 0x6b66_0002;
-    /// `bpf_local_irq_restore`.
-    pub const LOCAL_IRQ_RESTORE: u32 = 0x6b66_0003;
-}
-
-/// Settings that the agent hands over before load: indices into the programs' `SETTINGS` global.
-pub mod setting {
-    /// Process id of the agent: its own sockets are not recorded.
-    pub const AGENT_TGID: usize = 0;
-    /// 1: capture the first bytes of requests and responses; 0: none.
-    pub const CAPTURE: usize = 1;
-    /// Bit n: signal n is a stop signal.
-    pub const STOP_SIGNALS: usize = 2;
-    /// 1: `sched_process_exit` has a `group_dead` argument (6.16 and later).
-    pub const EXIT_HAS_GROUP_DEAD: usize = 3;
-    /// 1: `mark_victim` gets a task (6.8 and later), 0: a pid.
-    pub const VICTIM_IS_TASK: usize = 4;
-    /// Index in `pt_regs`, counted in u64, of the system call's number.
-    pub const REG_NUMBER: usize = 5;
-    /// Index of its second argument.
-    pub const REG_SECOND: usize = 6;
-    /// Index of its third argument.
-    pub const REG_THIRD: usize = 7;
-    /// `read`'s number.
-    pub const SYS_READ: usize = 8;
-    /// `write`'s number.
-    pub const SYS_WRITE: usize = 9;
-    /// `readv`'s number.
-    pub const SYS_READV: usize = 10;
-    /// `writev`'s number.
-    pub const SYS_WRITEV: usize = 11;
-    /// `recvfrom`'s number.
-    pub const SYS_RECVFROM: usize = 12;
-    /// `sendto`'s number.
-    pub const SYS_SENDTO: usize = 13;
-    /// `recvmsg`'s number.
-    pub const SYS_RECVMSG: usize = 14;
-    /// `sendmsg`'s number.
-    pub const SYS_SENDMSG: usize = 15;
-    /// How many settings there are.
-    pub const COUNT: usize = 16;
-}
+pub mod setting;
 
 /// States of a TCP socket that matter here, `include/net/tcp_states.h`.
 pub mod tcp_state {

@@ -1,0 +1,20 @@
+//! Per-CPU counters: the index is one of these.
+
+/// Events put into the ring.
+pub const EVENTS: u32 = 0;
+/// Events lost: the ring was full.
+pub const LOST_RING_FULL: u32 = 1;
+/// Sockets without a record: storage could not be allocated.
+pub const LOST_NO_STORAGE: u32 = 2;
+/// Entries lost: a map was full.
+pub const LOST_MAP_FULL: u32 = 3;
+/// Payload that could not be read from the process (its position is still right).
+pub const LOST_PAYLOAD: u32 = 4;
+/// Reads that a stand-in recorded, for the first program was skipped.
+pub const STOOD_IN_READ: u32 = 5;
+/// Writes that a stand-in recorded.
+pub const STOOD_IN_WRITE: u32 = 6;
+/// State changes that a stand-in handled.
+pub const STOOD_IN_STATE: u32 = 7;
+/// How many counters there are.
+pub const COUNT: u32 = 8;

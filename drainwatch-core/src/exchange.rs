@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::words;
 
+/// The kubelet, as a known prober: the one whose connections come from the node itself.
+pub const KUBELET: &str = "kubelet";
+
 words! {
     /// What was spoken, as far as it was read.
     Protocol {

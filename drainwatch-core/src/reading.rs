@@ -25,7 +25,6 @@ use crate::{
     record::{Fact, Recorded, Turn},
 };
 pub use headers::{HeaderRules, Pattern};
-pub use probes::KUBELET;
 pub use senders::NAMES as SENDERS;
 
 /// What a reader is told besides the turn.

@@ -6,10 +6,8 @@
 
 use httparse::Header;
 
-use crate::exchange::Protocol;
+use crate::exchange::{KUBELET, Protocol};
 
-/// The kubelet: the one prober whose connections come from the node itself.
-pub const KUBELET: &str = "kubelet";
 /// `HAProxy`, which sends no name.
 const HAPROXY: &str = "haproxy";
 

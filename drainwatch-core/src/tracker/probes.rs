@@ -11,8 +11,7 @@ use super::Tracker;
 use crate::{
     class::{Classes, PROBE, Traffic},
     event::{Connection, End, Role},
-    exchange::{Exchange, Operation},
-    reading::KUBELET,
+    exchange::{Exchange, KUBELET, Operation},
     workload::directory::StopSettings,
 };
 

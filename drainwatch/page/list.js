@@ -324,7 +324,7 @@ function row(report) {
     cell(
       "Worst finding",
       "worst",
-      hooks.taken ? el("span", { class: "alarm" }, `${count(hooks.taken, "webhook")} maybe taken for delivered`) : null,
+      hooks.taken ? el("span", { class: "alarm" }, `${count(hooks.taken, "webhook")} maybe considered delivered`) : null,
       worst
         ? [el("span", { title: shown(worst.summary) }, worded(FINDINGS, worst.code)), more > 0 ? el("span", { class: "more" }, ` +${more}`) : null]
         : hooks.taken ? null : el("span", { class: "none" }, "none"),

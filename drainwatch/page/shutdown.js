@@ -183,7 +183,7 @@ function alarms(report) {
   const { taken } = webhooks(report);
   if (taken) {
     const text = `The response to ${count(taken, "webhook")} had begun when it was cut. A sender may consider that delivered and never send it again: replay ${taken === 1 ? "it" : "them"} from the sender's side.`;
-    all.push(el("div", { class: "alarm is-severed" }, el("strong", {}, "Maybe taken for delivered. "), text));
+    all.push(el("div", { class: "alarm is-severed" }, el("strong", {}, "Maybe considered delivered. "), text));
   }
   if (report.events_lost) {
     const text = `${count(report.events_lost, "event")} from the kernel were lost during this shutdown: counts may be too low.`;

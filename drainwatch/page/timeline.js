@@ -116,7 +116,7 @@ export class Timeline {
   }
 }
 
-/** As the bars look: what may be taken for delivered has an edge around it. */
+/** As the bars look: what may be considered delivered has an edge around it. */
 function swatch(kind) {
   const rect = { class: kind, x: 1, y: 1, width: 16, height: 8, rx: 2 };
   return kind === "taken" ? [svg("rect", { class: "severed", x: 3, y: 3, width: 12, height: 4, rx: 1 }), svg("rect", rect)] : svg("rect", rect);

@@ -170,7 +170,7 @@ impl Stage {
         ensure!(
             alert
                 .annotation("description")
-                .contains("the sender may take the delivery for made"),
+                .contains("the sender may consider the event delivered"),
             "{alert:?}"
         );
         service.wait()?;

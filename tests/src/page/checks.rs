@@ -163,7 +163,7 @@ impl Stage {
             }
         }
         for part in [
-            "Maybe taken for delivered",
+            "Maybe considered delivered",
             "/orders/17",
             "/webhooks/stripe",
             "unanswered",

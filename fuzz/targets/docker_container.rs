@@ -3,7 +3,7 @@
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventActor};
 use drainwatch::names::docker::{of_event, of_inspection, of_summary};
-use drainwatch_core::workload::{description::Origin, text};
+use drainwatch_core::{description::Origin, workload::text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,9 +18,16 @@ fuzz_target!(|bytes: &[u8]| {
         .and_then(|actor| of_event(Origin::Docker, &actor, inspected.as_ref()));
     for container in [inspected, listed, told].into_iter().flatten() {
         assert_eq!(container.id.len(), 64, "{}", container.id);
-        for name in [Some(&container.name), container.image.as_ref(), container.service.as_ref()] {
+        for name in [
+            Some(&container.name),
+            container.image.as_ref(),
+            container.service.as_ref(),
+        ] {
             let name = name.map(String::as_str).unwrap_or_default();
-            assert!(name.len() <= text::NAME && !name.chars().any(char::is_control), "{name:?}");
+            assert!(
+                name.len() <= text::NAME && !name.chars().any(char::is_control),
+                "{name:?}"
+            );
         }
         assert!(container.grace_seconds.is_none_or(|seconds| seconds >= 0.0));
     }

@@ -18,7 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
     for described in [first, again] {
         assert!(described.containers.len() <= MOST_CONTAINERS);
         for name in [&described.name, &described.namespace, &described.workload] {
-            assert!(name.len() <= text::NAME && !name.chars().any(char::is_control), "{name:?}");
+            assert!(
+                name.len() <= text::NAME && !name.chars().any(char::is_control),
+                "{name:?}"
+            );
         }
     }
 });

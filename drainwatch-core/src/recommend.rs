@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::report::{FindingCode, MomentKind, Outcomes, Report, Trigger};
+use crate::report::{FindingCode, MomentKind, Report, Trigger};
 
 /// Shutdowns of a workload that count: the last ones.
 pub const SHUTDOWNS: usize = 20;
@@ -70,12 +70,6 @@ impl Measured {
             .findings
             .iter()
             .any(|finding| finding.code == FindingCode::KilledMidDrain);
-        let Outcomes {
-            drained,
-            severed,
-            aborted,
-            unknown,
-        } = report.requests;
         let prestop = report
             .configured
             .as_ref()
@@ -86,7 +80,7 @@ impl Measured {
             _ => 0.0,
         };
         let lag = report.endpoint_lag_ms.map(|ms| seconds(ms) + unseen);
-        let traffic = drained + severed + aborted + unknown > 0;
+        let traffic = report.requests.total() > 0;
         Some(Self {
             lag: lag.or((traffic && unseen <= 0.0).then_some(0.0)),
             drain: report.drain_ms.map_or(0.0, seconds),

@@ -35,6 +35,9 @@ pub struct Report {
     pub signals: Vec<SignalSeen>,
     /// Requests by outcome.
     pub requests: Outcomes,
+    /// Connection attempts that met a closed port, apart from requests.
+    #[serde(default)]
+    pub refused: RefusedAttempts,
     /// Health checks and scrapes, whatever became of them: in no other number of this report.
     #[serde(default)]
     pub probes: u64,
@@ -46,7 +49,8 @@ pub struct Report {
     pub severed_requests_omitted: u64,
     /// Moments, in order.
     pub timeline: Vec<Moment>,
-    /// Requests that finished during the shutdown, as bars of the timeline; the first [`DRAINED_LISTED`].
+    /// Requests that finished during the shutdown, answered with 5xx or not, as bars of the timeline; the first
+    /// [`DRAINED_LISTED`].
     #[serde(default)]
     pub drained_requests: Vec<DrainedRequest>,
     /// First stop signal to the end of the last request that finished.
@@ -156,11 +160,14 @@ words! {
 words! {
     /// How a shutdown went.
     Verdict {
-        /// Nothing was severed, nothing is in doubt.
+        /// Nothing was severed, nobody was turned away, nothing is in doubt.
         Clean = "clean",
         /// At least one request was severed.
         Severed = "severed",
-        /// Nothing severed was seen, but evidence is missing.
+        /// None was severed, but somebody was turned away: connections were refused, or requests answered with
+        /// 5xx after the stop signal.
+        Refused = "refused",
+        /// Neither was seen, but evidence is missing.
         Unknown = "unknown",
     }
 }
@@ -177,8 +184,6 @@ words! {
         Stream = "stream",
         /// The application never accepted the connection.
         Unaccepted = "unaccepted",
-        /// A connection attempt met a closed port.
-        Refused = "refused",
         /// The request reached a connection that the server had already closed.
         Late = "late",
         /// A call of the workload's own was in flight.
@@ -210,6 +215,8 @@ words! {
         TrafficAfterStop = "traffic_after_stop",
         /// The listener closed before that traffic stopped.
         RefusedAfterClose = "refused_after_close",
+        /// Requests were answered with 5xx after the stop signal.
+        ErrorsWhileDraining = "errors_while_draining",
         /// `late` requests were seen.
         KeepaliveRace = "keepalive_race",
         /// `unaccepted` connections were seen.
@@ -299,12 +306,42 @@ pub struct ProcessSeen {
 pub struct Outcomes {
     /// Finished during the shutdown.
     pub drained: u64,
+    /// Answered with 5xx after the stop signal.
+    #[serde(default)]
+    pub failed: u64,
     /// Severed.
     pub severed: u64,
     /// The peer ended first.
     pub aborted: u64,
     /// The evidence does not say.
     pub unknown: u64,
+}
+
+impl Outcomes {
+    /// All of them, whatever became of them.
+    pub fn total(&self) -> u64 {
+        let Self {
+            drained,
+            failed,
+            severed,
+            aborted,
+            unknown,
+        } = self;
+        drained + failed + severed + aborted + unknown
+    }
+}
+
+/// Connection attempts that met a closed port of the workload's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RefusedAttempts {
+    /// How many; a SYN that is sent again is the same attempt.
+    pub attempts: u64,
+    /// From how many addresses.
+    pub clients: u64,
+    /// The first one, since `started_at`.
+    pub first_ms: Option<f64>,
+    /// The last one, since `started_at`.
+    pub last_ms: Option<f64>,
 }
 
 /// One severed request.
@@ -353,6 +390,12 @@ pub struct DrainedRequest {
     pub method: Option<String>,
     /// Path without query.
     pub path: Option<String>,
+    /// Status of the response, of a protocol that has one.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// It was answered with 5xx after the stop signal: it counts as failed, not as drained.
+    #[serde(default)]
+    pub failed: bool,
     /// Peer.
     pub peer: String,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Outcomes, Report, Trigger, Verdict, Workload};
+use crate::report::{Outcomes, RefusedAttempts, Report, Trigger, Verdict, Workload};
 
 /// A report of a shutdown that ended, with nothing in it.
 pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
@@ -27,6 +27,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         exit: None,
         signals: vec![],
         requests: Outcomes::default(),
+        refused: RefusedAttempts::default(),
         probes: 0,
         severed: BTreeMap::new(),
         severed_requests: vec![],

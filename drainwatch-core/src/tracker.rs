@@ -64,7 +64,6 @@ use self::{
 use crate::{
     class::Classes,
     event::{Connection, Event, EventKind, Listener, Process, Signal},
-    report::Cause,
     workload::Names,
 };
 
@@ -187,15 +186,14 @@ impl Tracker {
                 peer,
                 netns,
             } => {
-                let cause = match (syn, payload) {
-                    (true, _) => Some(Cause::Refused),
-                    (false, 1..) => Some(Cause::Late),
-                    (false, 0) => None, // a bare ACK or FIN asks nothing
-                };
                 let key = self.find(Who::pid(*cgroup, *pid));
-                let episode = key.and_then(|key| self.episodes.get_mut(key));
-                if let (Some(cause), Some(episode)) = (cause, episode) {
-                    episode.reset(at_ns, cause, *pid, (*local, *peer, *netns), &self.kubelets);
+                if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
+                    let pair = (*local, *peer, *netns);
+                    match (syn, payload) {
+                        (true, _) => episode.attempted(at_ns, pair, &self.kubelets),
+                        (false, 1..) => episode.came_late(at_ns, *pid, pair, &self.kubelets),
+                        (false, 0) => {} // a bare ACK or FIN asks nothing
+                    }
                 }
             }
             EventKind::NamesExpected { origin } => self.names.expect(*origin),

@@ -84,6 +84,7 @@ export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${
 
 const SHAPES = {
   severed: "M4 4l8 8M12 4l-8 8",
+  refused: "M8 2a6 6 0 1 1 0 12a6 6 0 1 1 0-12M4 12L12 4",
   clean: "M3 8.5l3.5 3.5L13 4.5",
   unknown: "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.7.4-1.1.9-1.1 1.8M8 12.6v.2",
   open: "M8 2a6 6 0 1 1 0 12a6 6 0 1 1 0-12M8 5v3.2l2 1.6",

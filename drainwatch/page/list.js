@@ -84,7 +84,7 @@ export class List {
       empty: el("div", { class: "empty" }),
     };
     const { title, day, search, verdict, since, ns, kind, shown: counted, body, after, empty } = this.#parts;
-    const options = { "": "All", severed: "Severed", unknown: "Unknown", clean: "Clean" };
+    const options = { "": "All", severed: "Severed", refused: "Refused", unknown: "Unknown", clean: "Clean" };
     for (const [value, label] of Object.entries(options)) {
       verdict.append(
         el(
@@ -298,7 +298,7 @@ function fillSelect(select, choices, chosen) {
 }
 
 const signature = (report) =>
-  JSON.stringify([report.ended_at, report.verdict, report.trigger, report.requests, report.findings.length, report.timeline.length, report.workload]);
+  JSON.stringify([report.ended_at, report.verdict, report.trigger, report.requests, report.refused, report.findings.length, report.timeline.length, report.workload]);
 
 function row(report) {
   const { requests, workload: w } = report;
@@ -320,7 +320,7 @@ function row(report) {
     ),
     cell("Verdict", "verdict", badge(report)),
     cell("Why", "why", el("span", { title: worded(TRIGGERS, report.trigger) }, shown(report.trigger))),
-    cell("Requests", "requests", any(requests) ? share(requests) : null, el("span", { class: "sub" }, any(requests) || underWay(report) ? counts(requests) : requests.aborted ? `${requests.aborted} aborted` : "no request")),
+    cell("Requests", "requests", any(requests) ? share(requests) : null, el("span", { class: "sub" }, any(requests) || underWay(report) ? counts(requests) : requests.aborted ? `${requests.aborted} aborted` : report.refused?.attempts ? null : "no request"), report.refused?.attempts ? el("span", { class: "sub" }, `${report.refused.attempts} refused`) : null),
     cell(
       "Worst finding",
       "worst",
@@ -333,23 +333,24 @@ function row(report) {
   );
 }
 
-const any = ({ severed, drained, unknown }) => severed + drained + unknown > 0;
+const any = ({ severed, failed = 0, drained, unknown }) => severed + failed + drained + unknown > 0;
 
-function counts({ severed, drained, unknown }) {
+function counts({ severed, failed, drained, unknown }) {
   const parts = [];
   parts.push(el("span", { class: severed ? "n-severed" : "n-none" }, `${severed} severed`));
+  if (failed) parts.push(`, ${failed} failed`);
   parts.push(`, ${drained} drained`);
   if (unknown) parts.push(`, ${unknown} unknown`);
   return parts;
 }
 
-/** Severed, drained and unknown as parts of one bar; the numbers stand below it. */
-function share({ severed, drained, unknown }) {
-  const all = severed + drained + unknown;
+/** Severed, failed, drained and unknown as parts of one bar; the numbers stand below it. */
+function share({ severed, failed = 0, drained, unknown }) {
+  const all = severed + failed + drained + unknown;
   const bar = svg("svg", { class: "share", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
   bar.append(svg("rect", { class: "bg", width: 100, height: 6 }));
   let x = 0;
-  for (const [kind, n] of [["severed", severed], ["unknown", unknown], ["drained", drained]]) {
+  for (const [kind, n] of [["severed", severed], ["severed", failed], ["unknown", unknown], ["drained", drained]]) {
     if (!n) continue;
     // One of many is still to be seen.
     const width = Math.max((n / all) * 100, 3);
@@ -361,20 +362,20 @@ function share({ severed, drained, unknown }) {
 
 /** The last 24 hours, one column each. */
 function hours(reports, from) {
-  const columns = Array.from({ length: 24 }, () => ({ severed: 0, unknown: 0, clean: 0 }));
+  const columns = Array.from({ length: 24 }, () => ({ severed: 0, refused: 0, unknown: 0, clean: 0 }));
   for (const report of reports) {
     const at = Math.min(Math.max(Math.floor((began(report) - from) / HOUR_MS), 0), 23);
     if (report.verdict in columns[at]) columns[at][report.verdict] += 1;
   }
-  const tallest = Math.max(4, ...columns.map((c) => c.severed + c.unknown + c.clean));
+  const tallest = Math.max(4, ...columns.map((c) => c.severed + c.refused + c.unknown + c.clean));
   const chart = svg("svg", { class: "hours", viewBox: "0 0 240 60", role: "img", "aria-label": `Shutdowns by hour, the last 24 hours: ${reports.length}` });
   columns.forEach((column, n) => {
     let y = 44;
-    const all = column.severed + column.unknown + column.clean;
+    const all = column.severed + column.refused + column.unknown + column.clean;
     const group = svg("g", {}, svg("title", {}, `${23 - n ? `${23 - n} to ${24 - n} hours ago` : "the last hour"}: ${count(all, "shutdown")}, ${column.severed} severed`));
     group.append(svg("rect", { class: "hit", x: n * 10, y: 0, width: 10, height: 46 }));
     group.append(svg("rect", { class: "base", x: n * 10 + 1, y: 44, width: 8, height: 2 }));
-    for (const kind of ["severed", "unknown", "clean"]) {
+    for (const kind of ["severed", "refused", "unknown", "clean"]) {
       if (!column[kind]) continue;
       const height = Math.max((column[kind] / tallest) * 42, 2);
       y -= height;

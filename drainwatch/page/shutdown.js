@@ -193,7 +193,7 @@ function alarms(report) {
 }
 
 function numbers(report) {
-  const { requests: r, configured: c } = report;
+  const { requests: r, configured: c, refused } = report;
   const took = duration(report);
   const causes = Object.entries(report.severed).map(([cause, n]) => `${n} ${cause}`);
   const tile = (kind, label, value, note) =>
@@ -204,6 +204,8 @@ function numbers(report) {
     { class: "tiles" },
     tile(r.severed ? "is-severed" : "", "severed", r.severed.toLocaleString("en"), shown(causes.join(", "))),
     tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
+    r.failed ? tile("is-severed", "failed", r.failed.toLocaleString("en"), "answered with 5xx after the stop signal") : null,
+    refused?.attempts ? tile("is-severed", "refused", refused.attempts.toLocaleString("en"), `connection attempts of ${count(refused.clients, "client")}`) : null,
     r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), "the evidence is not sufficient") : null,
     report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: in no other number") : null,
     r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
@@ -238,7 +240,7 @@ function found(report) {
 function moments(report) {
   const rows = report.timeline.map((moment) => [moment.at_ms, worded(MOMENTS, moment.what), moment.detail, moment.pid]);
   for (const r of report.severed_requests) rows.push([r.at_ms, `severed: ${r.cause}`, request(r), r.pid]);
-  for (const r of report.drained_requests) rows.push([r.at_ms, "drained", request(r), null]);
+  for (const r of report.drained_requests) rows.push([r.at_ms, r.failed ? `failed: ${or(r.status, String)}` : "drained", request(r), null]);
   rows.sort((a, b) => a[0] - b[0]);
   const body = rows.map(([at, what, detail, pid]) =>
     el("tr", {}, el("td", { class: "number" }, span(at)), el("td", {}, shown(what)), el("td", { class: "path" }, or(detail)), el("td", { class: "number" }, or(pid, String))),

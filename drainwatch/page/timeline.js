@@ -144,7 +144,8 @@ function legend(drawing) {
 function scale(report, labels, width) {
   const started = Date.parse(report.started_at);
   const deleted = report.deleted_at ? Date.parse(report.deleted_at) - started : null;
-  const requests = [...report.severed_requests, ...report.drained_requests];
+  const refused = [report.refused?.first_ms, report.refused?.last_ms].filter(Number.isFinite).map((at_ms) => ({ at_ms, age_ms: 0 }));
+  const requests = [...report.severed_requests, ...report.drained_requests, ...refused];
   const ends = [...report.timeline, ...requests].map((at) => at.at_ms);
   const ongoing = report.ended_at === null && !report.timeline.some((moment) => moment.what === "emptied");
   if (ongoing) ends.push(Date.now() - started);
@@ -327,7 +328,7 @@ function marked(moments, at, y) {
   });
 }
 
-/** Requests by what became of them: severed by cause, then drained; the longest first. */
+/** Requests by what became of them: severed by cause, failed, refused attempts as one, drained; the longest first. */
 function grouped(report) {
   const begun = (r) => r.at_ms - (r.age_ms ?? 0);
   const sorted = (list) => [...list].sort((a, b) => begun(a) - begun(b) || a.at_ms - b.at_ms);
@@ -342,7 +343,21 @@ function grouped(report) {
   const listed = report.severed_requests.length;
   if (groups.length && report.severed_requests_omitted) groups.at(-1).omitted = report.severed_requests_omitted;
   else if (!listed && report.requests.severed) groups.push({ kind: "severed", label: "severed", requests: [], omitted: report.requests.severed });
-  const drained = report.drained_requests;
+  const drained = report.drained_requests.filter((r) => !r.failed);
+  const failed = report.drained_requests.filter((r) => r.failed);
+  if (report.requests.failed) {
+    groups.push({
+      kind: "severed",
+      label: `failed (5xx) · ${report.requests.failed.toLocaleString("en")}`,
+      requests: sorted(failed),
+      omitted: report.requests.failed - failed.length,
+    });
+  }
+  if (report.refused?.attempts) {
+    const { attempts, clients, first_ms, last_ms } = report.refused;
+    const all = { at_ms: last_ms, age_ms: last_ms - first_ms, refused: `${attempts.toLocaleString("en")} connection attempts of ${clients.toLocaleString("en")} clients found the port closed` };
+    groups.push({ kind: "severed", label: `refused · ${attempts.toLocaleString("en")}`, requests: [all], omitted: 0 });
+  }
   if (report.requests.drained) {
     groups.push({
       kind: "drained",
@@ -356,13 +371,15 @@ function grouped(report) {
 
 function bar(one, at, y, height, width) {
   const severed = "cause" in one;
+  const bad = severed || one.failed || "refused" in one;
   const begun = one.at_ms - (one.age_ms ?? 0);
   const [x1, x2] = [at.x(begun), at.x(one.at_ms)];
   const size = Math.max(x2 - x1, 3);
-  const kind = severed ? (one.role === "client" ? "outbound" : "severed") : "drained";
-  const lines = [
+  const kind = bad ? (one.role === "client" ? "outbound" : "severed") : "drained";
+  const fate = one.failed ? `failed at ${span(one.at_ms)} with ${one.status ?? "5xx"}` : `drained at ${span(one.at_ms)}`;
+  const lines = "refused" in one ? [one.refused, `from ${span(begun)} to ${span(one.at_ms)}`] : [
     shown(request(one)) + (one.host ? ` at ${shown(one.host)}` : ""),
-    severed ? `severed at ${span(one.at_ms)}: ${worded(CAUSES, one.cause)}` : `drained at ${span(one.at_ms)}`,
+    severed ? `severed at ${span(one.at_ms)}: ${worded(CAUSES, one.cause)}` : fate,
     [one.age_ms === null ? "" : `${severed ? "waited" : "took"} ${span(one.age_ms)}`, one.class, one.peer, one.evidence].filter(Boolean).map(shown).join(" · "),
   ];
   if (one.maybe_taken_for_delivered) lines.push("its sender may consider it delivered");

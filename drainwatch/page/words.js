@@ -13,6 +13,7 @@ export const TRIGGERS = {
 /** How a shutdown went. */
 export const VERDICTS = {
   severed: "at least one request was cut",
+  refused: "no request was cut, but somebody was turned away",
   unknown: "nothing severed was seen, but evidence is missing",
   clean: "nothing was severed",
 };
@@ -24,7 +25,6 @@ export const CAUSES = {
   upload: "its body was still arriving",
   stream: "a long-lived stream was cut without its goodbye",
   unaccepted: "the application never accepted the connection",
-  refused: "it found the port closed",
   late: "it reached a connection that the server had just closed",
   outbound: "a call that the workload had made was in flight",
   unsent: "what the application had written was thrown away",
@@ -45,6 +45,7 @@ export const FINDINGS = {
   kept_accepting: "Accepting until it was killed",
   hung_on_idle_connections: "Hung on idle connections",
   refused_after_close: "Closed its port too early",
+  errors_while_draining: "Answered with errors while draining",
   backlog_dropped: "Dropped its accept queue",
   keepalive_race: "Keep-alive race",
   handler_late: "Reacted late to the signal",

@@ -362,6 +362,8 @@ impl<S: Source> Agent<S> {
             | Effect::Unresolved { .. }
             | Effect::Severed { .. }
             | Effect::Drained { .. }
+            | Effect::Failed { .. }
+            | Effect::Refused { .. }
             | Effect::Probed { .. } => {}
         }
     }

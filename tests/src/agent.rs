@@ -45,6 +45,8 @@ pub struct Report {
     pub exit: Option<Exit>,
     pub signals: Vec<SignalSeen>,
     pub requests: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub refused: RefusedAttempts,
     pub probes: u64,
     pub severed: BTreeMap<String, u64>,
     pub severed_requests: Vec<Severed>,
@@ -95,6 +97,13 @@ pub struct SignalSeen {
     pub disposition: String,
 }
 
+/// Connection attempts at closed ports.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RefusedAttempts {
+    pub attempts: u64,
+    pub clients: u64,
+}
+
 /// A severed request.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Severed {
@@ -113,6 +122,8 @@ pub struct Severed {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Drained {
     pub path: Option<String>,
+    #[serde(default)]
+    pub failed: bool,
     pub peer: String,
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use crate::{
-    agent::{Drained, Report, Severed, Workload},
+    agent::{Drained, RefusedAttempts, Report, Severed, Workload},
     engine::{self, Contained},
     server::canonical,
     table::{Case, Expect, Fate, From, Hosted, Reports, Saw, Server},
@@ -55,7 +55,7 @@ pub fn clients(entries: &[Entry]) -> Vec<String> {
 /// shown: no refused connection is seen, and a late request only while the closed socket still exists.
 pub fn as_seen(entries: &[Entry], known: &Known, report: &Report) -> Vec<Entry> {
     let unseen = |entry: &Entry| match entry.fate {
-        Fate::Pathless("refused") => true,
+        Fate::Refused => true,
         Fate::Pathless("late") => !report
             .severed_requests
             .iter()
@@ -228,10 +228,19 @@ fn requests(of: &Case, entries: &[Entry], known: &Known, report: &Report, wrong:
             "INVENTED `{cause}` ({role}) {path} of {peer}: no client lost it"
         ));
     }
-    for entry in entries.iter().filter(|entry| entry.fate == Fate::Drained) {
-        let listed = |d: &Drained| same_peer(entry, &d.peer) && d.path.as_deref() == Some(&entry.path);
+    for entry in entries
+        .iter()
+        .filter(|entry| matches!(entry.fate, Fate::Drained | Fate::Failed))
+    {
+        let failed = entry.fate == Fate::Failed;
+        let listed = |d: &Drained| {
+            same_peer(entry, &d.peer) && d.path.as_deref() == Some(&entry.path) && d.failed == failed
+        };
         if !report.drained_requests.iter().any(listed) {
-            wrong.push(format!("{}: drained, and not among drained_requests", entry.path));
+            wrong.push(format!(
+                "{}: {:?}, and not so among drained_requests",
+                entry.path, entry.fate
+            ));
         }
     }
 }
@@ -263,6 +272,7 @@ fn counts(entries: &[Entry], report: &Report, wrong: &mut Vec<String>) {
     let (drained, queued) = (count(Fate::Drained), count(Fate::Queued));
     let must = [
         ("drained", drained, drained + queued),
+        ("failed", count(Fate::Failed), count(Fate::Failed)),
         ("severed", severed, severed),
         ("aborted", count(Fate::Aborted), count(Fate::Aborted)),
         ("unknown", count(Fate::Unknown), count(Fate::Unknown)),
@@ -271,6 +281,15 @@ fn counts(entries: &[Entry], report: &Report, wrong: &mut Vec<String>) {
     if report.probes != probes {
         wrong.push(format!("probes is {}, must be {probes}", report.probes));
     }
+    let refused = count(Fate::Refused);
+    let RefusedAttempts { attempts, clients } = report.refused;
+    // All clients of the ledger ask from one address.
+    if (attempts, clients) != (refused, refused.min(1)) {
+        wrong.push(format!(
+            "refused is {attempts} attempts of {clients} clients, must be {refused} of {}",
+            refused.min(1)
+        ));
+    }
     for (outcome, least, most) in must {
         match report.requests.get(outcome) {
             Some(n) if (least..=most).contains(n) => {}
@@ -278,9 +297,10 @@ fn counts(entries: &[Entry], report: &Report, wrong: &mut Vec<String>) {
             None => wrong.push(format!("requests.{outcome} is missing")),
         }
     }
-    let verdict = match (severed, count(Fate::Unknown)) {
-        (0, 0) => "clean",
-        (0, _) => "unknown",
+    let verdict = match (severed, refused + count(Fate::Failed), count(Fate::Unknown)) {
+        (0, 0, 0) => "clean",
+        (0, 0, _) => "unknown",
+        (0, ..) => "refused",
         _ => "severed",
     };
     if report.verdict != verdict {
@@ -359,8 +379,13 @@ fn findings(expect: &Expect, entries: &[Entry], report: &Report, wrong: &mut Vec
         must.push("keepalive_race");
         may.push("traffic_after_stop");
     }
-    if has("refused") {
-        may.extend(["refused_after_close", "traffic_after_stop"]);
+    let fated = |fate: Fate| entries.iter().any(|entry| entry.fate == fate);
+    if fated(Fate::Refused) {
+        must.push("refused_after_close");
+        may.push("traffic_after_stop");
+    }
+    if fated(Fate::Failed) {
+        must.push("errors_while_draining");
     }
     let codes: Vec<_> = report
         .findings

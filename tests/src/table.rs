@@ -375,6 +375,10 @@ pub enum Fate {
     /// Lost to a living process that no stop signal had reached: no shutdown was under way, so none can
     /// have severed it. Known limit: nobody can tell this from a server that closes what it pleases.
     Unstopped,
+    /// Answered with 5xx after the stop signal.
+    Failed,
+    /// A connection attempt that met a closed port.
+    Refused,
     /// The client ended first.
     Aborted,
     /// The evidence does not say.

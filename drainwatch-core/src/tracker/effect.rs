@@ -43,6 +43,20 @@ pub enum Effect {
         /// Whose.
         workload: Workload,
     },
+    /// Requests were answered with 5xx after the stop signal, just now.
+    Failed {
+        /// Whose.
+        workload: Workload,
+        /// How many.
+        count: u64,
+    },
+    /// Connection attempts met a closed port, just now.
+    Refused {
+        /// Whose.
+        workload: Workload,
+        /// How many.
+        count: u64,
+    },
     /// Health checks and scrapes were seen during a shutdown, just now.
     Probed {
         /// Whose.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Effect, Tracker,
     episode::{Episode, Scope},
+    tally::Pending,
 };
 
 impl Tracker {
@@ -46,7 +47,7 @@ impl Tracker {
         );
     }
 
-    /// Counts severed and drained requests, and probes, outside, once it is certain that this is a shutdown.
+    /// Counts requests by what became of them, refused attempts and probes, outside, once it is certain that this is a shutdown.
     pub(super) fn flush(&mut self, key: u64) {
         let flushes = |e: &&Episode| e.is_confirmed() && e.has_pending();
         let Some(cgroup) = self.episodes.get(key).filter(flushes).map(Episode::cgroup) else {
@@ -76,11 +77,38 @@ impl Tracker {
                 workload: workload.clone(),
             });
         }
-        if pending.probes > 0 {
-            self.effects.push(Effect::Probed {
-                workload,
-                count: pending.probes,
-            });
+        let Pending {
+            failed,
+            refused,
+            probes,
+            ..
+        } = pending;
+        for (count, effect) in [
+            (
+                failed,
+                Effect::Failed {
+                    workload: workload.clone(),
+                    count: failed,
+                },
+            ),
+            (
+                refused,
+                Effect::Refused {
+                    workload: workload.clone(),
+                    count: refused,
+                },
+            ),
+            (
+                probes,
+                Effect::Probed {
+                    workload,
+                    count: probes,
+                },
+            ),
+        ] {
+            if count > 0 {
+                self.effects.push(effect);
+            }
         }
     }
 

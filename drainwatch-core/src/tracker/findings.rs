@@ -31,6 +31,7 @@ pub(super) fn find(episode: &Episode, trigger: Trigger, measured: Option<Measure
         seen.handler_late(),
         seen.traffic_after_stop(),
         seen.refused_after_close(),
+        seen.errors_while_draining(),
         seen.keepalive_race(),
         seen.backlog_dropped(),
         seen.busy_when_killed(),

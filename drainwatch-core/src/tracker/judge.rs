@@ -18,6 +18,8 @@ use crate::{
 pub(super) enum Judged<'a> {
     /// It finished during the shutdown.
     Drained(&'a Exchange),
+    /// It was answered after the stop signal, but with 5xx.
+    Failed(&'a Exchange),
     /// It was severed; without an exchange where no byte of it was read.
     Severed(Cause, Option<&'a Exchange>),
     /// The peer ended first.
@@ -30,7 +32,10 @@ impl<'a> Judged<'a> {
     /// The exchange that was judged, where any byte of it was read.
     pub fn exchange(&self) -> Option<&'a Exchange> {
         match *self {
-            Self::Drained(exchange) | Self::Aborted(exchange) | Self::Unknown(exchange) => Some(exchange),
+            Self::Drained(exchange)
+            | Self::Failed(exchange)
+            | Self::Aborted(exchange)
+            | Self::Unknown(exchange) => Some(exchange),
             Self::Severed(_, exchange) => exchange,
         }
     }
@@ -47,8 +52,14 @@ pub(super) fn settles(connection: &Connection, exchange: &Exchange) -> bool {
 }
 
 /// Judges the exchanges of a connection, leaving out those that are settled already.
-/// `since_ns` is when the shutdown began: what was complete before is none of its business.
-pub(super) fn judge<'a>(connection: &'a Connection, since_ns: u64, told: &Told) -> Vec<Judged<'a>> {
+/// `since_ns` is when the shutdown began: what was complete before is none of its business; `stopped_ns` is its
+/// first stop signal.
+pub(super) fn judge<'a>(
+    connection: &'a Connection,
+    since_ns: u64,
+    stopped_ns: Option<u64>,
+    told: &Told,
+) -> Vec<Judged<'a>> {
     if connection.end == End::Unaccepted {
         // One connection, one request that nobody took, whether its bytes had arrived or not.
         return vec![Judged::Severed(Cause::Unaccepted, connection.exchanges.first())];
@@ -63,7 +74,7 @@ pub(super) fn judge<'a>(connection: &'a Connection, since_ns: u64, told: &Told) 
         .iter()
         .enumerate()
         .filter_map(|(index, exchange)| match connection.role {
-            Role::Server => server(connection, exchange, index == last, since_ns),
+            Role::Server => server(connection, exchange, index == last, (since_ns, stopped_ns)),
             Role::Client => client(connection.end, exchange),
             Role::Unknown => match exchange.state {
                 ExchangeState::Complete => None,
@@ -86,7 +97,7 @@ fn server<'a>(
     connection: &Connection,
     exchange: &'a Exchange,
     last: bool,
-    since_ns: u64,
+    (since_ns, stopped_ns): (u64, Option<u64>),
 ) -> Option<Judged<'a>> {
     use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
     let cause = match (exchange.state, connection.end) {
@@ -94,6 +105,9 @@ fn server<'a>(
         // when the kernel threw the queue away have not. They are the end of the last response.
         (Complete, End::Exit | End::Close) if last && connection.aborted && connection.unsent > 0 => {
             Cause::Truncated
+        }
+        (Complete, _) if stopped_ns.is_some_and(|stop| exchange.last_ns >= stop) && is_error(exchange) => {
+            return Some(Judged::Failed(exchange));
         }
         (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
         // The peer reset the connection in the middle of our write, before its bytes could be looked at:
@@ -112,6 +126,12 @@ fn server<'a>(
         (Stream, _) => Cause::Stream,
     };
     Some(Judged::Severed(cause, Some(exchange)))
+}
+
+/// The server says itself that it failed.
+fn is_error(exchange: &Exchange) -> bool {
+    let status = exchange.operation.http().and_then(|http| http.status);
+    status.is_some_and(|status| status >= 500)
 }
 
 fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {

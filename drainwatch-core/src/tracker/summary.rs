@@ -14,7 +14,8 @@ use crate::{
     event::{Process, Sender},
     recommend::Measured,
     report::{
-        DrainedRequest, Exit, Moment, ProcessSeen, Report, SeveredRequest, SignalSeen, Trigger, Verdict,
+        DrainedRequest, Exit, Moment, ProcessSeen, RefusedAttempts, Report, SeveredRequest, SignalSeen,
+        Trigger, Verdict,
     },
 };
 
@@ -61,6 +62,12 @@ impl Episode {
                 .map(|signal| signal_seen(signal, since(signal.at_ns)))
                 .collect(),
             requests: tally.outcomes().clone(),
+            refused: RefusedAttempts {
+                attempts: tally.refused().attempts(),
+                clients: tally.refused().clients(),
+                first_ms: tally.refused().first_ns().map(since),
+                last_ms: tally.refused().last_ns().map(since),
+            },
             probes: tally.probes(),
             severed: tally.severed_by_cause().clone(),
             severed_requests: tally
@@ -95,6 +102,8 @@ impl Episode {
         let outcomes = self.tally().outcomes();
         if outcomes.severed > 0 {
             Verdict::Severed
+        } else if outcomes.failed > 0 || self.tally().refused().attempts() > 0 {
+            Verdict::Refused
         } else if outcomes.unknown > 0 || self.lost() > 0 {
             Verdict::Unknown
         } else {
@@ -208,6 +217,8 @@ fn drained_request(request: &Drained, at_ms: f64) -> DrainedRequest {
         age_ms: request.age_ns.map(ms),
         method: request.operation.method().map(str::to_owned),
         path: request.operation.path().map(str::to_owned),
+        status: request.operation.http().and_then(|http| http.status),
+        failed: request.failed,
         peer: request.peer.to_string(),
     }
 }

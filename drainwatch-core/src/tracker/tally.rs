@@ -1,10 +1,14 @@
 //! What happened to the requests of one shutdown: exact counts, bounded lists.
 
 mod arrivals;
+mod refused;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-pub(super) use self::arrivals::{Arrivals, Since, arrivals};
+pub(super) use self::{
+    arrivals::{Arrivals, Since, arrivals},
+    refused::{Pair, Refused},
+};
 use super::{
     bounded::Recent,
     judge::{self, Judged},
@@ -58,6 +62,8 @@ pub(super) struct Drained {
     pub at_ns: u64,
     pub age_ns: Option<u64>,
     pub operation: Operation,
+    /// It was answered with an error.
+    pub failed: bool,
     pub peer: SocketAddr,
 }
 
@@ -80,6 +86,8 @@ struct Remembered {
 pub(super) struct Pending {
     pub severed: BTreeMap<(Cause, Arc<str>, Role), u64>,
     pub drained: u64,
+    pub failed: u64,
+    pub refused: u64,
     pub probes: u64,
 }
 
@@ -89,6 +97,8 @@ pub(super) struct Context<'a> {
     pub at_ns: u64,
     /// Start of the shutdown.
     pub since_ns: u64,
+    /// First stop signal.
+    pub stopped_ns: Option<u64>,
     /// From when arrivals mean something.
     pub since: Since,
     /// Its process, or the workload, had been sent SIGKILL.
@@ -115,8 +125,8 @@ pub(super) struct Tally {
     touched: bool,
     pending: Pending,
     connections: Recent<u64, Remembered>,
-    by_pair: Recent<(SocketAddr, SocketAddr, u32), u64>,
-    refused: Recent<(SocketAddr, SocketAddr, u32), ()>,
+    by_pair: Recent<Pair, u64>,
+    refused: Refused,
 }
 
 impl Tally {
@@ -139,7 +149,7 @@ impl Tally {
             pending: Pending::default(),
             connections: Recent::new(CONNECTIONS),
             by_pair: Recent::new(CONNECTIONS),
-            refused: Recent::new(CONNECTIONS),
+            refused: Refused::default(),
         }
     }
 
@@ -171,6 +181,11 @@ impl Tally {
     /// End of the last request that finished.
     pub fn last_drained_ns(&self) -> Option<u64> {
         self.last_drained_ns
+    }
+
+    /// Attempts at ports that it had closed.
+    pub fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// Longest time that a drained request took.
@@ -228,15 +243,9 @@ impl Tally {
         self.arrivals = Arrivals::before(last_ns);
     }
 
-    /// Any request, whatever became of it.
+    /// Any request, whatever became of it, or attempt at one.
     pub fn any(&self) -> bool {
-        let Outcomes {
-            drained,
-            severed,
-            aborted,
-            unknown,
-        } = self.outcomes;
-        drained + severed + aborted + unknown > 0
+        self.outcomes.total() + self.refused.attempts() > 0
     }
 
     /// Takes in a connection's event. Says whether anything changed.
@@ -248,7 +257,7 @@ impl Tally {
         }
         self.touched = true;
         let told = seen.told.clone();
-        let judged = judge::judge(connection, context.since_ns, &told);
+        let judged = judge::judge(connection, context.since_ns, context.stopped_ns, &told);
         let probe = |exchange| context.sieve.holds(connection, exchange);
         let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown(_));
         for exchange in &connection.exchanges {
@@ -281,6 +290,7 @@ impl Tally {
             }
             match *verdict {
                 Judged::Drained(exchange) => self.drained(connection, exchange),
+                Judged::Failed(exchange) => self.failed(connection, exchange),
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
                 Judged::Unknown(_) => self.outcomes.unknown += 1,
@@ -289,37 +299,23 @@ impl Tally {
         silent || !judged.is_empty()
     }
 
-    /// A connection attempt met a closed port. Says whether it was a new one: a SYN that is
-    /// retransmitted from the same port is the same attempt.
-    pub fn refused(
-        &mut self,
-        at_ns: u64,
-        since: Since,
-        pid: u32,
-        pair: (SocketAddr, SocketAddr, u32),
-        sieve: &Sieve<'_>,
-    ) -> bool {
-        if self.refused.contains(&pair) {
+    /// A connection attempt met a closed port. Says whether it was a new one.
+    pub fn turned_away(&mut self, at_ns: u64, since: Since, pair: Pair, sieve: &Sieve<'_>) -> bool {
+        if !self.refused.is_new(&pair) {
             return false;
         }
-        self.refused.insert(&pair, ());
         if sieve.silent(pair.0, pair.1) {
             self.probed();
             return true;
         }
-        self.without_exchange(at_ns, since, Cause::Refused, pid, pair);
+        self.arrivals.segment(at_ns, since);
+        self.refused.count(at_ns, pair.1.ip());
+        self.pending.refused += 1;
         true
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(
-        &mut self,
-        at_ns: u64,
-        since: Since,
-        pid: u32,
-        pair: (SocketAddr, SocketAddr, u32),
-        sieve: &Sieve<'_>,
-    ) -> bool {
+    pub fn late(&mut self, at_ns: u64, since: Since, pid: u32, pair: Pair, sieve: &Sieve<'_>) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };
@@ -334,13 +330,24 @@ impl Tally {
             self.probed();
             return true;
         }
-        self.without_exchange(at_ns, since, Cause::Late, pid, pair);
+        let (local, peer, _) = pair;
+        self.arrivals.segment(at_ns, since);
+        self.record(&Cut {
+            at_ns,
+            cause: Cause::Late,
+            role: Role::Server,
+            exchange: None,
+            pid,
+            local,
+            peer,
+        });
         true
     }
 
     /// Takes over what another shutdown, which turned out to be part of this one, had counted.
     pub fn absorb(&mut self, other: Self) {
         self.outcomes.drained += other.outcomes.drained;
+        self.outcomes.failed += other.outcomes.failed;
         self.outcomes.severed += other.outcomes.severed;
         self.outcomes.aborted += other.outcomes.aborted;
         self.outcomes.unknown += other.outcomes.unknown;
@@ -365,6 +372,8 @@ impl Tally {
             *self.pending.severed.entry(key).or_default() += count;
         }
         self.pending.drained += other.pending.drained;
+        self.pending.failed += other.pending.failed;
+        self.pending.refused += other.pending.refused;
         self.pending.probes += other.pending.probes;
         for (id, seen) in other.connections.iter() {
             self.connections.insert(id, seen.clone());
@@ -372,9 +381,7 @@ impl Tally {
         for (pair, id) in other.by_pair.iter() {
             self.by_pair.insert(pair, *id);
         }
-        for (pair, ()) in other.refused.iter() {
-            self.refused.insert(pair, ());
-        }
+        self.refused.absorb(&other.refused);
     }
 
     fn probed(&mut self) {
@@ -388,11 +395,31 @@ impl Tally {
         self.pending.drained += 1;
         self.last_drained_ns = self.last_drained_ns.max(Some(exchange.last_ns));
         self.longest_drained_ns = self.longest_drained_ns.max(age_ns.unwrap_or(0));
+        self.list_finished(connection, exchange, age_ns, false);
+    }
+
+    /// Answered, but with 5xx: it is as little a drained request as it is a severed one.
+    fn failed(&mut self, connection: &Connection, exchange: &Exchange) {
+        let age_ns = (exchange.started_ns > 0).then(|| exchange.last_ns.saturating_sub(exchange.started_ns));
+        self.outcomes.failed += 1;
+        self.pending.failed += 1;
+        self.list_finished(connection, exchange, age_ns, true);
+    }
+
+    /// As a bar of the timeline.
+    fn list_finished(
+        &mut self,
+        connection: &Connection,
+        exchange: &Exchange,
+        age_ns: Option<u64>,
+        failed: bool,
+    ) {
         if self.drained_requests.len() < DRAINED_LISTED {
             self.drained_requests.push(Drained {
                 at_ns: exchange.last_ns,
                 age_ns,
                 operation: exchange.operation.clone(),
+                failed,
                 peer: connection.peer,
             });
         }
@@ -423,26 +450,6 @@ impl Tally {
             pid: connection.pid,
             local: connection.local,
             peer: connection.peer,
-        });
-    }
-
-    fn without_exchange(
-        &mut self,
-        at_ns: u64,
-        since: Since,
-        cause: Cause,
-        pid: u32,
-        (local, peer, _): (SocketAddr, SocketAddr, u32),
-    ) {
-        self.arrivals.segment(at_ns, since);
-        self.record(&Cut {
-            at_ns,
-            cause,
-            role: Role::Server,
-            exchange: None,
-            pid,
-            local,
-            peer,
         });
     }
 

@@ -17,7 +17,7 @@ use crate::{
     kernel::Diagnosis,
     names::Probed,
     outlets::{
-        brief::{duration, findings, severed_counts, verdict_ink, when, workload},
+        brief::{duration, findings, severed_counts, turned_away, verdict_ink, when, workload},
         text::{Colour, Ink, span, wrap},
     },
 };
@@ -89,6 +89,7 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
 
     let requests = &report.requests;
     let mut counts = vec![severed_counts(report), format!("{} drained", requests.drained)];
+    counts.extend(turned_away(report));
     if requests.aborted > 0 {
         counts.push(format!("{} aborted by the client", requests.aborted));
     }

@@ -13,12 +13,13 @@ use crate::outlets::text::{Colour, Ink, span};
 pub fn line(report: &Report, colour: Colour) -> String {
     let verdict = colour.paint(verdict_ink(report.verdict), report.verdict.as_str());
     let mut line = format!(
-        "{}  {}  {}  {verdict}  {}, {} drained  {}",
+        "{}  {}  {}  {verdict}  {}, {} drained{}  {}",
         when(&report.started_at),
         workload(&report.workload),
         report.trigger,
         severed_counts(report),
         report.requests.drained,
+        turned_away(report).map_or_else(String::new, |counts| format!(", {counts}")),
         duration(report),
     );
     if !report.findings.is_empty() {
@@ -54,6 +55,21 @@ pub fn severed_counts(report: &Report) -> String {
     }
 }
 
+/// Who was turned away: requests answered with 5xx after the stop signal, refused connections.
+pub fn turned_away(report: &Report) -> Option<String> {
+    let failed = match report.requests.failed {
+        0 => None,
+        failed => Some(format!("{failed} failed")),
+    };
+    let refused = match (report.refused.attempts, report.refused.clients) {
+        (0, _) => None,
+        (attempts, 1) => Some(format!("{attempts} refused (1 client)")),
+        (attempts, clients) => Some(format!("{attempts} refused ({clients} clients)")),
+    };
+    let counts: Vec<_> = failed.into_iter().chain(refused).collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
+}
+
 /// From the first stop signal until it was gone, as far as it is known.
 pub fn duration(report: &Report) -> String {
     if let Some(gone_ms) = report.gone_ms() {
@@ -84,7 +100,7 @@ pub fn findings(report: &Report) -> String {
 pub fn verdict_ink(verdict: Verdict) -> Ink {
     match verdict {
         Verdict::Clean => Ink::Good,
-        Verdict::Severed => Ink::Bad,
+        Verdict::Severed | Verdict::Refused => Ink::Bad,
         Verdict::Unknown => Ink::Doubt,
     }
 }

@@ -193,6 +193,8 @@ impl Metrics {
                 self.known(workload, now_ns).series.sever(class, *cause);
             }
             Effect::Drained { workload } => self.known(workload, now_ns).series.drained += 1,
+            Effect::Failed { workload, count } => self.known(workload, now_ns).series.failed += count,
+            Effect::Refused { workload, count } => self.known(workload, now_ns).series.refused += count,
             Effect::Probed { workload, count } => self.known(workload, now_ns).series.probes += count,
             Effect::Finished(report) => self.finished(report, now_ns),
             Effect::WorkloadConfigured { workload, configured } => self.configured(workload, configured),

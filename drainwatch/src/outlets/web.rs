@@ -380,7 +380,7 @@ mod tests {
     fn given_a_bad_query_when_read_then_the_error_says_what_to_send_instead() {
         for (query, says) in [
             ("since=yesterday", "such as 15m"),
-            ("verdict=bad", "clean, severed, unknown"),
+            ("verdict=bad", "clean, severed, refused, unknown"),
             ("limit=0", "from 1 to 1000"),
             ("limit=1001", "from 1 to 1000"),
             ("limt=3", "send since, workload, verdict or limit"),

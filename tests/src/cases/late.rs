@@ -6,7 +6,7 @@ use super::{DRAIN, KILL, PYTHON, TERM, drained, killed, runtime_default, unhandl
 use crate::table::{
     Act::{Hang, Quick},
     Case,
-    Fate::{Drained, Pathless, Severed},
+    Fate::{self, Drained, Pathless, Severed},
     Net,
     Saw::{Complete, Eof, Refused, Reset},
     Server::{Go, Hyper, Node},
@@ -26,7 +26,7 @@ const HOLD: &[Step] = &[
 
 /// Late traffic.
 pub fn cases() -> Vec<Case> {
-    let refused = |case: Case| case.row(Knock, Quick, Refused, Pathless("refused"));
+    let refused = |case: Case| case.row(Knock, Quick, Refused, Fate::Refused);
     let late = |case: Case| case.row(Late, Quick, Reset, Pathless("late"));
     vec![
         refused(case(

@@ -6,7 +6,7 @@ use super::{DRAIN, KILL, OVERRUN, TERM, drained, ignored, killed, lost, unhandle
 use crate::table::{
     Act::{Hang, Quick},
     Around, Case, Expect,
-    Fate::{Drained, Early, Pathless},
+    Fate::{self, Drained, Early, Pathless},
     Saw::{Complete, Refused, Reset},
     Server::{Go, Hyper, Node},
     Step,
@@ -147,7 +147,7 @@ fn netns() -> Vec<Case> {
         case("netns/drain-refused-late", Node("drain"), DRAIN, drained())
             .around(Around::NetNamespace)
             .row(Ask, Hang, Complete(200), Drained)
-            .row(Knock, Quick, Refused, Pathless("refused"))
+            .row(Knock, Quick, Refused, Fate::Refused)
             .times(2)
             .row(Late, Quick, Reset, Pathless("late")),
     ]

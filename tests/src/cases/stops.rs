@@ -6,7 +6,7 @@ use super::{NGINX, ONE_THREAD, OVERRUN, PYTHON, TERM, drained, overrun, runtime_
 use crate::table::{
     Act::{Block, Chunked, Half, Hang, Post, Quick, Sse},
     Case, Expect,
-    Fate::{Drained, Early, Pathless, Severed},
+    Fate::{Early, Failed, Pathless, Severed},
     From, Hops, Python, Reports,
     Saw::{Complete, Cut, Eof, Reset, ResetCut},
     Server::{self, Go, Gunicorn, Hyper, Node, Raw},
@@ -156,7 +156,7 @@ fn at_once() -> Vec<Case> {
                 .signals(&["SIGQUIT"])
                 .disposition("handled")
         })
-        .row(Ask, Hang, Complete(500), Drained),
+        .row(Ask, Hang, Complete(500), Failed),
         // Alive, it resets what it serves: SO_LINGER 0.
         case(
             "raw/term-linger0",

@@ -6,7 +6,7 @@ use super::{KILL, PYTHON, killed};
 use crate::table::{
     Act::{Half, Hang, Quick},
     Case, Expect,
-    Fate::{Drained, Early, Severed, Unstopped},
+    Fate::{Drained, Early, Failed, Severed, Unstopped},
     Hops,
     Saw::{Complete, Cut, Eof},
     Server::{Gunicorn, Nginx, Uvicorn},
@@ -98,7 +98,7 @@ fn gunicorn() -> Vec<Case> {
             QUIT_WORKER,
             worker().signals(&["SIGQUIT"]),
         )
-        .row(Ask, Hang, Complete(500), Drained),
+        .row(Ask, Hang, Complete(500), Failed),
         case(
             "gunicorn-sync/worker-timeout",
             Gunicorn(&["--timeout", "2"]),

@@ -1,17 +1,13 @@
 //! What its connections, and segments at its closed doors, mean for a shutdown.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Episode, KillBy, Urgency};
 use crate::{
     event::{Connection, End},
-    report::Cause,
     tracker::{
         probes::Sieve,
-        tally::{Context, Since},
+        tally::{Context, Pair, Since},
     },
 };
 
@@ -48,6 +44,7 @@ impl Episode {
                 kubelets,
             },
             since_ns: self.started_ns,
+            stopped_ns: self.first_stop().map(|stop| stop.at_ns),
             since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
         };
@@ -59,28 +56,31 @@ impl Episode {
         }
     }
 
-    /// A segment met a port or connection that it had closed.
-    pub fn reset(
-        &mut self,
-        at_ns: u64,
-        cause: Cause,
-        pid: u32,
-        pair: (SocketAddr, SocketAddr, u32),
-        kubelets: &BTreeSet<IpAddr>,
-    ) {
-        let since = self.since();
-        let classes = self.tally.classes();
+    /// A connection attempt met a port that it had closed.
+    pub fn attempted(&mut self, at_ns: u64, pair: Pair, kubelets: &BTreeSet<IpAddr>) {
+        if !self.listeners.listened(pair.0, pair.2) {
+            return;
+        }
+        let (since, classes) = (self.since(), self.tally.classes());
         let sieve = &Sieve {
             classes: &classes,
             settings: self.settings.as_ref(),
             kubelets,
         };
-        let new = match cause {
-            Cause::Refused if !self.listeners.listened(pair.0, pair.2) => false,
-            Cause::Refused => self.tally.refused(at_ns, since, pid, pair, sieve),
-            _ => self.tally.late(at_ns, since, pid, pair, sieve),
+        if self.tally.turned_away(at_ns, since, pair, sieve) {
+            self.touch(at_ns, Urgency::Soon);
+        }
+    }
+
+    /// Data met a connection that it had closed.
+    pub fn came_late(&mut self, at_ns: u64, pid: u32, pair: Pair, kubelets: &BTreeSet<IpAddr>) {
+        let (since, classes) = (self.since(), self.tally.classes());
+        let sieve = &Sieve {
+            classes: &classes,
+            settings: self.settings.as_ref(),
+            kubelets,
         };
-        if new {
+        if self.tally.late(at_ns, since, pid, pair, sieve) {
             self.touch(at_ns, Urgency::Soon);
         }
     }

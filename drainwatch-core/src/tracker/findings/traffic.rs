@@ -1,5 +1,7 @@
 //! Traffic that came too late.
 
+use std::collections::BTreeSet;
+
 use super::{Examined, count, finding};
 use crate::{
     report::{Cause, Finding, FindingCode},
@@ -29,21 +31,13 @@ impl Examined<'_> {
     }
 
     pub(super) fn refused_after_close(&self) -> Option<Finding> {
-        let refused = self.episode.tally().count(Cause::Refused);
-        if refused == 0 {
-            return None;
-        }
-        let first = self
-            .episode
-            .tally()
-            .severed_requests()
-            .iter()
-            .find(|request| request.cause == Cause::Refused);
-        let after = match (first, self.episode.listeners().closed_ns()) {
-            (Some(first), Some(closed_ns)) if first.at_ns >= closed_ns => {
+        let refused = self.episode.tally().refused();
+        let first_ns = refused.first_ns()?;
+        let after = match self.episode.listeners().closed_ns() {
+            Some(closed_ns) if first_ns >= closed_ns => {
                 format!(
                     ", the first {} after the listener had closed",
-                    human(first.at_ns - closed_ns)
+                    human(first_ns - closed_ns)
                 )
             }
             _ => String::new(),
@@ -51,8 +45,9 @@ impl Examined<'_> {
         finding(
             FindingCode::RefusedAfterClose,
             format!(
-                "{} found the port closed{after}.",
-                count(refused, "connection attempt")
+                "{} of {} found the port closed{after}.",
+                count(refused.attempts(), "connection attempt"),
+                count(refused.clients(), "client")
             ),
             if self.stop_ns.is_some() {
                 self.advice.prestop().unwrap_or_else(|| {
@@ -63,6 +58,39 @@ impl Examined<'_> {
                 "It ended without notice while traffic still came: have more than one instance, and retries at the caller."
                     .to_owned()
             },
+        )
+    }
+
+    pub(super) fn errors_while_draining(&self) -> Option<Finding> {
+        let failed = self.episode.tally().outcomes().failed;
+        if failed == 0 {
+            return None;
+        }
+        let statuses: BTreeSet<u16> = self
+            .episode
+            .tally()
+            .drained_requests()
+            .iter()
+            .filter(|request| request.failed)
+            .filter_map(|request| request.operation.http()?.status)
+            .collect();
+        let statuses: Vec<_> = statuses.iter().map(u16::to_string).collect();
+        let with = if statuses.is_empty() {
+            "5xx".to_owned()
+        } else {
+            statuses.join(", ")
+        };
+        finding(
+            FindingCode::ErrorsWhileDraining,
+            format!(
+                "{} answered with {with} after the stop signal.",
+                if failed == 1 {
+                    "1 request was".to_owned()
+                } else {
+                    format!("{failed} requests were")
+                }
+            ),
+            "Close databases, queues and caches only after the last request, and keep answering as usual until traffic has moved away: tell the balancer by the readiness probe, not the clients by errors.",
         )
     }
 

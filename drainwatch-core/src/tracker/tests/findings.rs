@@ -270,7 +270,7 @@ fn traffic_after_stop_refused_after_close_keepalive_race_and_backlog_dropped() {
     );
     assert_eq!(
         summary(&report, FindingCode::RefusedAfterClose),
-        "1 connection attempt found the port closed, the first 500 ms after the listener had closed."
+        "1 connection attempt of 1 client found the port closed, the first 500 ms after the listener had closed."
     );
 }
 

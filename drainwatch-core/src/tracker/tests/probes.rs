@@ -136,7 +136,8 @@ fn users_that_are_refused_or_wait_in_the_accept_queue_are_not_taken_for_probes()
         queued(scene, 2610, from(USER, 40_200), 0);
         knock(scene, 2710, from(USER, 40_201));
     });
-    assert_eq!(causes(&report), [(Cause::Unaccepted, 1), (Cause::Refused, 1)]);
+    assert_eq!(causes(&report), [(Cause::Unaccepted, 1)]);
+    assert_eq!(report.refused.attempts, 1);
     assert_eq!(report.probes, 4);
 }
 
@@ -246,7 +247,7 @@ fn where_the_kubelet_asks_from_is_learned_from_a_probe_that_the_pod_describes() 
         scene.unlisten(2000, &web(), 80);
         knock(&mut scene, 2100, from(GATEWAY, 40_001));
         let report = gone(&mut scene, 3000);
-        (report.probes, report.requests.severed)
+        (report.probes, report.refused.attempts)
     };
     let asked = || answered(1400, 1450);
     assert_eq!(knocked(Some(by_kubelet(at("/healthz", asked())))), (2, 0));

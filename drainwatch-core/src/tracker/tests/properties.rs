@@ -323,7 +323,10 @@ fn consistent(report: &Report) {
     );
     assert!(report.severed_requests.len() <= SEVERED_LISTED && report.timeline.len() <= TIMELINE_LISTED);
     assert_eq!(report.verdict == Verdict::Severed, severed > 0);
-    let clean = severed == 0 && report.requests.unknown == 0 && report.events_lost == 0;
+    let turned_away = report.requests.failed + report.refused.attempts > 0;
+    assert_eq!(report.verdict == Verdict::Refused, severed == 0 && turned_away);
+    assert!(report.refused.clients <= report.refused.attempts);
+    let clean = severed == 0 && !turned_away && report.requests.unknown == 0 && report.events_lost == 0;
     assert_eq!(report.verdict == Verdict::Clean, clean);
     assert!(report.timeline.is_sorted_by(|a, b| a.at_ms <= b.at_ms));
     assert!(report.timeline.iter().all(|moment| moment.at_ms >= 0.0));

@@ -8,7 +8,7 @@ use crate::{
         ExchangeState::{self, Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
         Http, Operation,
     },
-    report::{Cause, Outcomes, Verdict},
+    report::{Cause, FindingCode, Outcomes, Verdict},
     tracker::Effect,
 };
 
@@ -248,7 +248,21 @@ fn an_attempt_at_a_closed_port_is_refused_once_however_often_its_syn_is_sent() {
     scene.reset(3000, &web, true, 0, super::scene::local(3));
     scene.reset(9000, &web, true, 0, super::scene::local(4));
     let report = scene.report();
-    assert_eq!(causes(&report), [(Cause::Refused, 3)]);
+    assert_eq!(
+        (report.verdict, report.requests.severed),
+        (Verdict::Refused, 0),
+        "turned away is not cut"
+    );
+    assert_eq!((report.refused.attempts, report.refused.clients), (3, 1));
+    assert_eq!(
+        (report.refused.first_ms, report.refused.last_ms),
+        (Some(50.0), Some(2900.0))
+    );
+    let told = |effect: &Effect| match effect {
+        Effect::Refused { count, .. } => *count,
+        _ => 0,
+    };
+    assert_eq!(scene.effects.iter().map(told).sum::<u64>(), 3);
     assert_eq!(report.endpoint_lag_ms, Some(2900.0));
 }
 
@@ -417,7 +431,7 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
         scene.reset(120, &web, true, 0, "10.0.0.1:4000".parse().unwrap());
         scene.exit(199, &web, 0);
         scene.emptied(201);
-        assert_eq!(scene.report().requests.severed, refused, "{listened}");
+        assert_eq!(scene.report().refused.attempts, refused, "{listened}");
     }
 }
 
@@ -497,4 +511,50 @@ fn given_one_that_goes_on_when_a_later_one_finished_first_then_the_older_one_sti
     let report = scene.report();
     assert_eq!((report.requests.drained, report.requests.severed), (2, 0));
     assert_eq!(report.endpoint_lag_ms, Some(20.0), "each arrived once");
+}
+
+/// `GET /r/1`, answered with this status.
+fn answered_with(status: u16, started: u64, last: u64) -> Exchange {
+    let mut exchange = answered(started, last);
+    if let Operation::Http(http) = &mut exchange.operation {
+        http.status = Some(status);
+    }
+    exchange
+}
+
+#[test]
+fn a_request_that_is_answered_with_5xx_after_the_stop_signal_failed() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.exchange(90, &web, answered_with(500, 80, 90));
+    scene.term(100, &web);
+    scene.exchange(250, &web, answered_with(503, 200, 250));
+    scene.exchange(260, &web, answered_with(502, 50, 260));
+    scene.exchange(270, &web, answered_with(404, 210, 270));
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let report = scene.report();
+    assert_eq!(report.verdict, Verdict::Refused);
+    assert_eq!((report.requests.failed, report.requests.drained), (2, 1));
+    let finding = |code| report.findings.iter().find(|finding| finding.code == code);
+    assert_eq!(
+        finding(FindingCode::ErrorsWhileDraining).map(|finding| &*finding.summary),
+        Some("2 requests were answered with 502, 503 after the stop signal.")
+    );
+    assert_eq!(
+        report.drain_ms,
+        Some(170.0),
+        "an error is no request that finished"
+    );
+}
+
+#[test]
+fn an_answer_with_5xx_where_nobody_was_told_to_stop_is_an_answer() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.exit(100, &web, 0);
+    scene.ended(101, &web, End::Exit, vec![answered_with(500, 50, 100)]);
+    scene.emptied(102);
+    let report = scene.report();
+    assert_eq!((report.verdict, report.requests.failed), (Verdict::Clean, 0));
 }

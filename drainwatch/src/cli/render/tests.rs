@@ -54,7 +54,7 @@ fn killed() -> Report {
         drained: 1,
         severed: 2,
         aborted: 1,
-        unknown: 0,
+        ..Outcomes::default()
     };
     report.severed = [(Cause::Unanswered, 1), (Cause::Truncated, 1)].into();
     report.severed_requests = vec![
@@ -67,6 +67,8 @@ fn killed() -> Report {
         ),
     ];
     report.drained_requests = vec![DrainedRequest {
+        status: Some(200),
+        failed: false,
         at_ms: 1800.0,
         age_ms: Some(2300.0),
         method: Some("POST".into()),

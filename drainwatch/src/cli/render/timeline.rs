@@ -117,6 +117,20 @@ fn moment(moment: &Moment) -> Row {
     }
 }
 
+/// All refused attempts in one row: from the first to the last.
+fn refused(report: &Report) -> Option<Row> {
+    let (from_ms, to_ms) = report.refused.first_ms.zip(report.refused.last_ms)?;
+    Some(Row {
+        from_ms,
+        to_ms,
+        label: "connections refused".into(),
+        mark: '✗',
+        note: format!("{} attempts", report.refused.attempts),
+        ink: Ink::Bad,
+        bar: true,
+    })
+}
+
 fn requests(report: &Report) -> (Vec<Row>, usize) {
     let severed = report.severed_requests.iter().map(severed);
     let drained = report.drained_requests.iter().map(drained);
@@ -132,6 +146,7 @@ fn requests(report: &Report) -> (Vec<Row>, usize) {
         severed
             .take(severed_room)
             .chain(drained.take(drained_room))
+            .chain(refused(report))
             .collect(),
         omitted,
     )
@@ -155,13 +170,18 @@ fn severed(request: &SeveredRequest) -> Row {
 fn drained(request: &DrainedRequest) -> Row {
     let label = name(request.method.as_deref(), request.path.as_deref(), &request.peer);
     let from_ms = request.at_ms - request.age_ms.unwrap_or(0.0);
+    let (mark, note, ink) = match (request.failed, request.status) {
+        (false, _) => ('●', "drained".into(), Ink::Good),
+        (true, Some(status)) => ('✗', format!("failed: {status}"), Ink::Bad),
+        (true, None) => ('✗', "failed".into(), Ink::Bad),
+    };
     Row {
         from_ms,
         to_ms: request.at_ms,
         label,
-        mark: '●',
-        note: "drained".into(),
-        ink: Ink::Good,
+        mark,
+        note,
+        ink,
         bar: true,
     }
 }

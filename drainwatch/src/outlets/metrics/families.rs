@@ -62,6 +62,18 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
         add: |out, series| out.counter(&[], series.drained),
     },
     WorkloadFamily {
+        name: "drainwatch_failed_requests_total",
+        help: "Requests that were answered with 5xx after the stop signal.",
+        kind: MetricType::COUNTER,
+        add: |out, series| out.counter(&[], series.failed),
+    },
+    WorkloadFamily {
+        name: "drainwatch_refused_connections_total",
+        help: "Connection attempts that met a port which a shutdown had closed.",
+        kind: MetricType::COUNTER,
+        add: |out, series| out.counter(&[], series.refused),
+    },
+    WorkloadFamily {
         name: "drainwatch_probe_requests_total",
         help: "Health checks and scrapes during a shutdown, whatever became of them: in no other number.",
         kind: MetricType::COUNTER,

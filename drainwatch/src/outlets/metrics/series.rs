@@ -69,6 +69,10 @@ pub struct Series {
     pub severed: Vec<(Arc<str>, [u64; Cause::ALL.len()])>,
     /// Requests that finished during a shutdown.
     pub drained: u64,
+    /// Requests that were answered with 5xx after the stop signal.
+    pub failed: u64,
+    /// Connection attempts that met a closed port.
+    pub refused: u64,
     /// Health checks and scrapes during a shutdown.
     pub probes: u64,
     /// Shutdowns by finding.
@@ -99,6 +103,8 @@ impl Series {
                 .map(|class| (Arc::clone(class), Default::default()))
                 .collect(),
             drained: 0,
+            failed: 0,
+            refused: 0,
             probes: 0,
             findings: Default::default(),
             shutdown_seconds: Histogram::default(),
@@ -116,7 +122,8 @@ impl Series {
         let shutdowns = self.shutdowns.iter().flatten();
         let severed = self.severed.iter().flat_map(|(_, causes)| causes);
         let counts = shutdowns.chain(severed).chain(&self.findings).chain(&self.resets);
-        self.drained == 0 && self.probes == 0 && counts.copied().all(|count| count == 0)
+        self.drained + self.failed + self.refused + self.probes == 0
+            && counts.copied().all(|count| count == 0)
     }
 
     /// Counts one severed request.

@@ -18,7 +18,10 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{Inbox, Sink};
-use crate::names::kubernetes::{Connection, Options, Owned, Owners, controlling, of_owner};
+use crate::{
+    names::kubernetes::{Connection, Options, Owned, Owners, controlling, of_owner},
+    outlets::brief,
+};
 
 /// Name of the sink.
 const NAME: &str = "kubernetes";
@@ -82,7 +85,8 @@ async fn work(options: Options, owners: Owners, mut inbox: Inbox) {
 
 /// The Event of a report, and whose it is; `None` where nothing went wrong, or the pod is not known.
 fn wanted(report: &Report, owners: &Owners) -> Option<(Owned, Event)> {
-    if report.verdict != Verdict::Severed && report.findings.is_empty() {
+    let wronged = matches!(report.verdict, Verdict::Severed | Verdict::Refused);
+    if !wronged && report.findings.is_empty() {
         return None;
     }
     let workload = &report.workload;
@@ -93,6 +97,7 @@ fn wanted(report: &Report, owners: &Owners) -> Option<(Owned, Event)> {
     }
     let (reason, type_) = match report.verdict {
         Verdict::Severed => ("RequestsSevered", EventType::Warning),
+        Verdict::Refused => ("RequestsRefused", EventType::Warning),
         _ => ("ShutdownFlawed", EventType::Normal),
     };
     let event = Event {
@@ -125,6 +130,9 @@ fn note(report: &Report) -> String {
         .collect();
     if !causes.is_empty() {
         let _ = write!(text, " ({})", causes.join(", "));
+    }
+    if let Some(turned_away) = brief::turned_away(report) {
+        let _ = write!(text, ", {turned_away}");
     }
     let _ = write!(
         text,

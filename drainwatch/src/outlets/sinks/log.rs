@@ -42,16 +42,18 @@ pub fn log(report: &Report) {
                 exit_signal,
                 signals,
                 drained,
+                failed,
                 severed,
                 aborted,
                 unknown,
+                refused,
+                refused_clients,
                 probes,
                 severed_unanswered,
                 severed_truncated,
                 severed_upload,
                 severed_stream,
                 severed_unaccepted,
-                severed_refused,
                 severed_late,
                 severed_outbound,
                 severed_unsent,
@@ -117,7 +119,8 @@ mod tests {
         let mut report = report("r1", "/svc", Verdict::Severed);
         report.requests = Outcomes {
             drained: 4,
-            severed: 9,
+            failed: 3,
+            severed: 8,
             aborted: 1,
             unknown: 2,
         };
@@ -162,7 +165,7 @@ mod tests {
             serde_json::to_value(Summary::from(&rich())).unwrap()
         );
         let summary = serde_json::to_string(&Summary::from(&rich())).unwrap();
-        assert!(summary.contains("\"severed\":9,") && summary.contains("\"drain_ms\":12.5,"));
+        assert!(summary.contains("\"severed\":8,") && summary.contains("\"drain_ms\":12.5,"));
         assert!(summary.contains("\"deleted_at\":\"2026-01-01T00:00:00Z\",\"grace_seconds\":30.0,"));
         assert!(summary.contains("\"duration_ms\":800.25,") && summary.contains("\"exit_code\":3,"));
     }

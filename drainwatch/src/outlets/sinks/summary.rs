@@ -63,12 +63,18 @@ pub struct Summary {
     pub signals: String,
     /// Requests that finished during the shutdown.
     pub drained: u64,
+    /// Requests answered with 5xx after the stop signal.
+    pub failed: u64,
     /// Requests severed.
     pub severed: u64,
     /// Requests whose peer ended first.
     pub aborted: u64,
     /// Requests of which the evidence does not say.
     pub unknown: u64,
+    /// Connection attempts that met a closed port, apart from requests.
+    pub refused: u64,
+    /// From how many addresses they came.
+    pub refused_clients: u64,
     /// Health checks and scrapes, whatever became of them: in no other number.
     pub probes: u64,
     /// Of the severed: no byte of a response had left.
@@ -86,9 +92,6 @@ pub struct Summary {
     /// Of the severed: never accepted by the application.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severed_unaccepted: Option<u64>,
-    /// Of the severed: met a closed port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub severed_refused: Option<u64>,
     /// Of the severed: met a connection that was closed already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severed_late: Option<u64>,
@@ -157,16 +160,18 @@ impl From<&Report> for Summary {
             exit_signal: exit.and_then(|exit| exit.signal).map(i64::from),
             signals: signals.join(","),
             drained: report.requests.drained,
+            failed: report.requests.failed,
             severed: report.requests.severed,
             aborted: report.requests.aborted,
             unknown: report.requests.unknown,
+            refused: report.refused.attempts,
+            refused_clients: report.refused.clients,
             probes: report.probes,
             severed_unanswered: by(Cause::Unanswered),
             severed_truncated: by(Cause::Truncated),
             severed_upload: by(Cause::Upload),
             severed_stream: by(Cause::Stream),
             severed_unaccepted: by(Cause::Unaccepted),
-            severed_refused: by(Cause::Refused),
             severed_late: by(Cause::Late),
             severed_outbound: by(Cause::Outbound),
             severed_unsent: by(Cause::Unsent),

@@ -173,6 +173,10 @@ fn root(report: &Report, times: &Times, ids: &Ids<'_>) -> Span {
                 _ => format!("{severed} requests were severed"),
             },
         }),
+        Verdict::Refused => Some(Status {
+            code: StatusCode::Error.into(),
+            message: brief::turned_away(report).unwrap_or_default(),
+        }),
         Verdict::Clean => Some(ok()),
         Verdict::Unknown => None,
     };
@@ -326,26 +330,43 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         age_ms,
         method,
         path,
+        status,
+        failed,
         peer,
     } = request;
     let (start, end) = times.request(*at_ms, *age_ms);
+    let outcome = if *failed { "failed" } else { "drained" };
+    let attributes = Attributes::default()
+        .text("drainwatch.outcome", outcome)
+        .method(method.as_deref())
+        .maybe("url.path", path.as_deref())
+        .socket("network.peer.address", "network.peer.port", peer);
     Span {
         trace_id: ids.trace(),
         span_id: ids.span(&format!("drained/{at}")),
         parent_span_id: ids.root(),
         flags: SAMPLED,
-        name: format!("drained {}", method_name(method.as_deref()).unwrap_or("request")),
+        name: format!(
+            "{outcome} {}",
+            method_name(method.as_deref()).unwrap_or("request")
+        ),
         // The report does not say which side of it the workload was.
         kind: SpanKind::Internal.into(),
         start_time_unix_nano: start,
         end_time_unix_nano: end,
-        attributes: Attributes::default()
-            .text("drainwatch.outcome", "drained")
-            .method(method.as_deref())
-            .maybe("url.path", path.as_deref())
-            .socket("network.peer.address", "network.peer.port", peer)
-            .list(),
-        status: Some(ok()),
+        attributes: match status {
+            Some(status) => attributes.int("http.response.status_code", u32::from(*status)),
+            None => attributes,
+        }
+        .list(),
+        status: Some(if *failed {
+            Status {
+                code: StatusCode::Error.into(),
+                message: "answered with an error after the stop signal".into(),
+            }
+        } else {
+            ok()
+        }),
         ..Span::default()
     }
 }
@@ -379,7 +400,6 @@ fn what_happened(cause: Cause) -> &'static str {
         Cause::Upload => "cut in the request's body",
         Cause::Stream => "a stream was cut without its protocol's goodbye",
         Cause::Unaccepted => "the application never accepted the connection",
-        Cause::Refused => "the port was closed",
         Cause::Late => "the connection had been closed already",
         Cause::Outbound => "a call of the workload's own was cut",
         Cause::Unsent => "bytes were written that the peer never acknowledged",

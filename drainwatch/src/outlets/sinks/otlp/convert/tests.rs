@@ -82,6 +82,8 @@ fn rich() -> Report {
         },
     ];
     report.drained_requests = vec![DrainedRequest {
+        status: Some(200),
+        failed: false,
         at_ms: 700.0,
         age_ms: Some(600.0),
         method: Some("GET".into()),

@@ -82,6 +82,12 @@ pub enum EventKind {
         /// Fatal signal, when one killed it.
         signal: Option<u32>,
     },
+    /// A process that had closed connections just before has replaced its program (`execve`); they are told after
+    /// this event.
+    ProcessReplaced {
+        /// Who, with the `comm` of the new program.
+        process: Process,
+    },
     /// The OOM killer chose a process.
     OomVictim {
         /// Process id (initial pid namespace).
@@ -285,6 +291,10 @@ pub struct Connection {
     pub unacked: u32,
     /// The kernel threw away what was queued (it reset the connection instead of closing it).
     pub aborted: bool,
+    /// Its process, alive and asked by nobody to end, closed it then; it is told because that process ended, or
+    /// replaced its program, a moment later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remembered: bool,
     /// No byte moved on it, in neither direction, for as long as it stood.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,

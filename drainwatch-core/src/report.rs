@@ -78,6 +78,7 @@ impl Report {
     pub fn gone_ms(&self) -> Option<f64> {
         self.last(MomentKind::Emptied)
             .or_else(|| self.last(MomentKind::Exit))
+            .or_else(|| self.last(MomentKind::Exec))
             .map(|moment| moment.at_ms)
     }
 
@@ -253,6 +254,8 @@ words! {
         Oom = "oom",
         /// A process ended.
         Exit = "exit",
+        /// A process replaced its program.
+        Exec = "exec",
         /// No process was left.
         Emptied = "emptied",
         /// The agent stopped: what came after was not seen.

@@ -19,6 +19,7 @@
 //! | `probes` | which requests are nobody's |
 //! | `judge`, `told`, `tally` | what became of each request; what is settled; counts and lists |
 //! | `summary`, `findings`, `advice` | the report |
+//! | `remembered` | what a process cut a moment before it ended, unasked, or replaced its program |
 //! | `processes` | living processes and open listeners, before anything is stopped |
 //! | `bounded`, `clock` | a map that forgets its oldest entries; times as reports write them |
 
@@ -40,6 +41,7 @@ mod naming;
 mod probes;
 mod process_events;
 mod processes;
+mod remembered;
 mod summary;
 mod tally;
 #[cfg(test)]
@@ -99,6 +101,8 @@ pub struct Tracker {
     quiet_exits: Recent<u64, QuietExit>,
     /// Stop signals that stopped nothing, by cgroup, or by process in a shared one.
     given_up: Recent<(u64, Option<u32>), (Stop, Signal)>,
+    /// Processes that replaced their program just now, and when.
+    replaced: Recent<u32, (Process, u64)>,
     announcements: Announcements,
     deletions: Deletions,
     /// Addresses that the kubelet was seen to ask from.
@@ -120,6 +124,7 @@ impl Tracker {
             episodes: Episodes::default(),
             quiet_exits: Recent::new(REMEMBERED),
             given_up: Recent::new(REMEMBERED),
+            replaced: Recent::new(REMEMBERED),
             announcements: Announcements::new(),
             deletions: Deletions::default(),
             kubelets: BTreeSet::new(),
@@ -173,6 +178,7 @@ impl Tracker {
                     },
                 );
             }
+            EventKind::ProcessReplaced { process } => self.replaced(at_ns, process),
             EventKind::OomVictim { pid } => self.oom_victim(at_ns, *pid),
             EventKind::TurnEnded(connection) | EventKind::ConnectionEnded(connection) => {
                 self.connection(at_ns, connection);
@@ -294,6 +300,10 @@ impl Tracker {
                 .map_or(0, |process| process.cgroup),
             cgroup => cgroup,
         };
+        if connection.remembered {
+            self.remembered(at_ns, cgroup, connection);
+            return;
+        }
         let workload = self.names.workload_cgroup(cgroup);
         self.learn_kubelet(workload, connection);
         if self.deletions.of(workload).is_some() {

@@ -1,7 +1,7 @@
 //! Putting events into the ring, and counting those that do not fit.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel},
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output},
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{ConnectionEvent, EventHeader, SocketRecord, counter, offset};
@@ -73,10 +73,23 @@ fn send<const SIZE: usize>(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Ch
         count(counter::LOST_RING_FULL);
         return;
     };
-    let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
+    fill::<SIZE>(entry.as_mut_ptr().cast(), sk, tcp, record, change);
+    entry.submit(0);
+    count(counter::EVENTS);
+}
+
+/// Writes a connection's event into SIZE bytes: all before the heads exists in both sizes.
+#[inline(always)]
+pub fn fill<const SIZE: usize>(
+    event: *mut ConnectionEvent,
+    sk: Ptr,
+    tcp: Ptr,
+    record: &SocketRecord,
+    change: &Change,
+) {
     let write_seq: u32 = load(tcp, offset::TCP_WRITE_SEQ);
-    // SAFETY: `event` has SIZE bytes, of which all before the heads exist in both sizes; the ring
-    // aligns to 8. The record is copied by helper, to the size that was reserved.
+    // SAFETY: `event` has SIZE bytes, of which all before the heads exist in both sizes; the ring, and maps,
+    // align to 8. The record is copied by helper, to the size that is there.
     unsafe {
         (*event).header = header(change.kind, now());
         kernel::describe(kernel::current(), &mut (*event).current);
@@ -91,7 +104,7 @@ fn send<const SIZE: usize>(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Ch
         (*event).error = load(sk, offset::SOCK_ERR);
         (*event).accepted = u32::from(load::<u64>(sk, offset::SOCK_SOCKET) != 0);
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));
-        (*event).reserved = 0;
+        (*event).remembered = 0;
         let room = SIZE - core::mem::offset_of!(ConnectionEvent, record);
         bpf_probe_read_kernel(
             (&raw mut (*event).record).cast(),
@@ -99,6 +112,23 @@ fn send<const SIZE: usize>(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Ch
             core::ptr::from_ref(record).cast(),
         );
     }
-    entry.submit(0);
-    count(counter::EVENTS);
+}
+
+/// Sends an event that was kept.
+#[inline(always)]
+pub fn again(event: &ConnectionEvent) {
+    // SAFETY: the event is read by helper, as it stands in its map.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            core::ptr::from_ref(event).cast_mut().cast(),
+            size_of::<ConnectionEvent>() as u64,
+            0,
+        )
+    };
+    count(if sent == 0 {
+        counter::EVENTS
+    } else {
+        counter::LOST_RING_FULL
+    });
 }

@@ -139,10 +139,13 @@ pub fn describe(task: Ptr, into: &mut ProcessInfo) {
     if level > 0 && into.ns_tgid == 1 {
         flags |= process_flag::PID1;
     }
-    if read::<u32>(task, offset::TASK_FLAGS) & PF_EXITING != 0 {
+    let group_exits = read::<u32>(signal, offset::SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0;
+    // A main thread that has ended while others go on is no process that ends.
+    let ends = group_exits || read::<i32>(signal, offset::SIGNAL_LIVE) == 0;
+    if ends && read::<u32>(task, offset::TASK_FLAGS) & PF_EXITING != 0 {
         flags |= process_flag::EXITING;
     }
-    if read::<u32>(signal, offset::SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0 {
+    if group_exits {
         flags |= process_flag::GROUP_EXIT;
     }
     if cgroup_of(parent) == into.cgroup {

@@ -158,6 +158,8 @@ pub mod event_kind {
     pub const CGROUP_REMOVED: u32 = 11;
     /// A cgroup's last process left it: [`super::CgroupEvent`] without path.
     pub const CGROUP_EMPTIED: u32 = 12;
+    /// A process that had closed connections just before replaced its program: [`super::ExitEvent`].
+    pub const PROCESS_EXEC: u32 = 13;
 }
 
 /// Header of every event in the ring.
@@ -328,8 +330,9 @@ pub struct ConnectionEvent {
     pub accepted: u32,
     /// `sk_shutdown`: 1 receive side, 2 send side closed by us.
     pub shutdown: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// 1 when it is told only now, because its owner ends, or has replaced its program: at the time of the header it
+    /// was alive and nobody had asked it to end.
+    pub remembered: u32,
     /// What was recorded; last, so that its heads can be left away.
     pub record: SocketRecord,
 }

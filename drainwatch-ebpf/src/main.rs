@@ -12,6 +12,7 @@
 )]
 
 mod cgroups;
+mod cuts;
 mod emit;
 mod globals;
 mod kernel;

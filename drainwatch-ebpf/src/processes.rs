@@ -4,6 +4,7 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use drainwatch_ebpf::{ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
 
 use crate::{
+    cuts,
     emit::{self, now},
     globals::setting,
     kernel::{self, Ptr, read},
@@ -52,7 +53,39 @@ fn exited(task: Ptr) {
         });
         emit::submit(entry);
     }
+    // After the exit, which they are judged by.
+    cuts::tell(process.tgid);
     maps::forget_process(process.tgid);
+}
+
+/// A process has replaced its program: what it had marked so was closed, before this.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    let task: Ptr = ctx.arg(0);
+    let tgid = kernel::current_tgid();
+    if cuts::has_any(tgid) {
+        preemption::off(|| {
+            replaced(task);
+            cuts::tell(tgid);
+        });
+    }
+    0
+}
+
+#[inline(always)]
+fn replaced(task: Ptr) {
+    let Some(mut entry) = emit::reserve::<ExitEvent>() else {
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: every field of the reserved event is written.
+    unsafe {
+        (*event).header = emit::header(event_kind::PROCESS_EXEC, now());
+        kernel::describe(task, &mut (*event).process);
+        (*event).status = 0;
+        (*event).reserved = 0;
+    }
+    emit::submit(entry);
 }
 
 /// Told of: processes with sockets, those that were signalled or live in a cgroup that drains, the

@@ -32,12 +32,12 @@ fn is_stop(signal: u32) -> bool {
 pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     let signal: u32 = ctx.arg(0);
     let target: Ptr = ctx.arg(2);
-    let own = || maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::cgroup_of(target), signal);
-    if signal != SIGKILL && !is_stop(signal) && !own() {
-        return 0;
-    }
     // Never followed: 0 and 1 are marks of kernel senders, not addresses.
     let info: u64 = ctx.arg(1);
+    let own = || maps::is_anybodys_stop(signal) && maps::is_own_stop(kernel::cgroup_of(target), signal);
+    if signal != SIGKILL && !is_stop(signal) && !own() && !kills_from_outside(signal, info, target) {
+        return 0;
+    }
     if !generated(signal, info, target, ctx.arg(3), ctx.arg(4)) {
         // The counter says how many were lost; which one is worth a line, for it begins a shutdown.
         let tgid: u32 = read(target, offset::TASK_TGID);
@@ -47,6 +47,24 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         );
     }
     0
+}
+
+/// Signals that end a process which does not handle them, besides those that are stop signals for everybody:
+/// all but SIGKILL, SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG and SIGWINCH.
+const FATAL: u64 =
+    !(1 | 1 << 9 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 28);
+
+/// Somebody else's signal that the target does not handle and that ends it (a log rotation's SIGUSR1).
+#[inline(always)]
+fn kills_from_outside(signal: u32, info: u64, target: Ptr) -> bool {
+    if signal >= 64 || FATAL >> signal & 1 == 0 || info <= 1 {
+        return false;
+    }
+    // `struct kernel_siginfo { int si_signo; int si_errno; int si_code; … }`; above 0: a fault, a timer, the kernel.
+    let code: i32 = read_at(info as Ptr, 8);
+    code <= 0
+        && read::<u32>(target, offset::TASK_TGID) != kernel::current_tgid()
+        && disposition_of(target, signal) == disposition::DEFAULT
 }
 
 /// Marks the target of a signal and reports it; false when there is no room for the report.

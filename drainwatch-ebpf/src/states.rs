@@ -7,6 +7,7 @@ use drainwatch_ebpf::{
 };
 
 use crate::{
+    cuts,
     emit::{self, Change, now},
     globals::setting,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
@@ -197,7 +198,8 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         (current, kernel::current_cgroup())
     };
     let exits = tgid == current && kernel::current_exiting();
-    if !exits && !maps::drains(cgroup, tgid) && !parent_drains(tgid, current) {
+    let tells = exits || maps::drains(cgroup, tgid) || parent_drains(tgid, current);
+    if !tells && (!owned || tgid != current) {
         return true;
     }
     let Some(tcp) = tcp_sock(sk) else { return true };
@@ -207,6 +209,10 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         new_state,
     };
     catch_up(record, tcp);
+    if !tells {
+        cuts::remember(sk, tcp, record, &change);
+        return true;
+    }
     emit::connection(sk, tcp, record, &change);
     true
 }

@@ -62,6 +62,7 @@ export const MOMENTS = {
   kill: "killed",
   oom: "out of memory",
   exit: "exit",
+  exec: "program replaced",
   emptied: "gone",
   agent_stopped: "the agent stopped",
 };
@@ -92,7 +93,7 @@ export const request = ({ method, path, protocol }) => [method, path].filter(Boo
 /** From the first stop signal until the workload was gone; `null` while nobody knows. */
 export function duration(report) {
   const last = (what) => report.timeline.findLast((moment) => moment.what === what);
-  const gone = last("emptied") ?? last("exit");
+  const gone = last("emptied") ?? last("exit") ?? last("exec");
   if (gone) return gone.at_ms;
   if (report.ended_at === null || last("agent_stopped")) return null;
   return new Date(report.ended_at) - new Date(report.started_at);

@@ -66,7 +66,10 @@ fn given_bad_usage_then_64_and_what_to_write_instead() {
         (&["run", "--otlp.endpoint", "c:4318"], "http://collector:4318"),
         (&["run", "--otlp.headers", "token"], "NAME=VALUE"),
         (&["shutdowns", "--since", "yesterday"], "15m"),
-        (&["shutdowns", "--verdict", "fine"], "clean, severed, unknown"),
+        (
+            &["shutdowns", "--verdict", "fine"],
+            "clean, severed, refused, unknown",
+        ),
         (&["shutdowns", "--limit", "0"], "1..=1000"),
         (&["shutdowns", "--url", "ftp://x"], "http://127.0.0.1:9669"),
         (&["show"], "<ID>"),

@@ -320,6 +320,23 @@ impl Episode {
         }
     }
 
+    /// Its process replaced its program, and goes on as another.
+    pub fn replaced(&mut self, at_ns: u64, process: &Process) {
+        let process = Process {
+            served: true,
+            ..process.clone()
+        };
+        self.members.join(&process, false);
+        self.progress.confirmed = true;
+        self.moment(
+            at_ns,
+            MomentKind::Exec,
+            Some(process.pid),
+            Some(process.comm.clone()),
+        );
+        self.gone(at_ns);
+    }
+
     /// The cgroup is empty.
     pub fn emptied(&mut self, at_ns: u64) {
         if self.progress.emptied {

@@ -93,6 +93,20 @@ pub(super) fn judge<'a>(
     judged
 }
 
+/// Whether anything on it was cut, as far as its exchanges say.
+pub(super) fn cuts(connection: &Connection) -> bool {
+    let judged = judge(connection, 0, None, &Told::default());
+    judged
+        .iter()
+        .any(|judged| matches!(judged, Judged::Severed(cause, exchange) if is_told_of(*cause, *exchange)))
+}
+
+/// Whether a request that a living process cut, asked by nobody to end, is worth telling. A head that never came
+/// whole is no request yet: servers give up on such clients all the time.
+pub(super) fn is_told_of(cause: Cause, exchange: Option<&Exchange>) -> bool {
+    cause != Cause::Upload || exchange.is_some_and(|exchange| exchange.operation.path().is_some())
+}
+
 fn server<'a>(
     connection: &Connection,
     exchange: &'a Exchange,

@@ -299,6 +299,37 @@ impl Tally {
         silent || !judged.is_empty()
     }
 
+    /// Takes in a connection that its process had closed before anybody asked it to end: what was cut on it. Says
+    /// whether anything was.
+    pub fn remembered(&mut self, closed_ns: u64, connection: &Connection, sieve: &Sieve<'_>) -> bool {
+        let seen = self.connections.entry(&connection.id, Remembered::default);
+        if std::mem::replace(&mut seen.ended, true) {
+            return false;
+        }
+        let mut any = false;
+        for judged in judge::judge(connection, 0, None, &Told::default()) {
+            let Judged::Severed(cause, exchange) = judged else {
+                continue;
+            };
+            if !judge::is_told_of(cause, exchange) || sieve.holds(connection, exchange) {
+                continue;
+            }
+            any = true;
+            self.touched = true;
+            self.cut_by_exit += 1;
+            self.record(&Cut {
+                at_ns: closed_ns,
+                cause,
+                role: connection.role,
+                exchange,
+                pid: connection.pid,
+                local: connection.local,
+                peer: connection.peer,
+            });
+        }
+        any
+    }
+
     /// A connection attempt met a closed port. Says whether it was a new one.
     pub fn turned_away(&mut self, at_ns: u64, since: Since, pair: Pair, sieve: &Sieve<'_>) -> bool {
         if !self.refused.is_new(&pair) {

@@ -37,6 +37,9 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
             }
         }
         event_kind::PROCESS_EXIT => exit(&structure(bytes)?),
+        event_kind::PROCESS_EXEC => EventKind::ProcessReplaced {
+            process: process(&structure::<ExitEvent>(bytes)?.process),
+        },
         event_kind::OOM_VICTIM => EventKind::OomVictim {
             pid: structure::<ExitEvent>(bytes)?.process.tgid,
         },
@@ -244,6 +247,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
         silent: false,
+        remembered: event.remembered != 0,
         exchanges: Vec::new(),
     }
 }

@@ -140,6 +140,12 @@ const PROBES: &[Probe] = &[
         ways: &[Way::tracepoint("sched_process_exit")],
     },
     Probe {
+        name: "process_exec",
+        gives: "connections that a process cuts by replacing its program",
+        required: false,
+        ways: &[Way::tracepoint("sched_process_exec")],
+    },
+    Probe {
         name: "oom",
         gives: "which process the OOM killer chose (trigger oom)",
         required: false,

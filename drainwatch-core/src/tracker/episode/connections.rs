@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Episode, KillBy, Urgency};
+use super::{Episode, KillBy, Member, Urgency};
 use crate::{
     event::{Connection, End},
     tracker::{
@@ -53,6 +53,27 @@ impl Episode {
         if settled || self.tally.arrivals() != arrived {
             let severed = self.tally.outcomes().severed > severed;
             self.touch(at_ns, if severed { Urgency::Soon } else { Urgency::Later });
+        }
+    }
+
+    /// One of its connections had been closed before it began, by a process that nobody had asked to end.
+    pub fn remembered(&mut self, closed_ns: u64, connection: &Connection, kubelets: &BTreeSet<IpAddr>) {
+        let told =
+            |member: &Member| member.is_told() || member.exit().is_some_and(|end| end.signal.is_some());
+        let own = self.members.get(connection.pid).is_some_and(told);
+        // Whoever was asked to end after it had closed the connection did not close it because of that.
+        if own || self.first_stop().is_some() || self.members.first_kill().is_some() {
+            return;
+        }
+        let classes = self.tally.classes();
+        let sieve = Sieve {
+            classes: &classes,
+            settings: self.settings.as_ref(),
+            kubelets,
+        };
+        if self.tally.remembered(closed_ns, connection, &sieve) {
+            self.started_ns = self.started_ns.min(closed_ns);
+            self.touch(closed_ns, Urgency::Soon);
         }
     }
 

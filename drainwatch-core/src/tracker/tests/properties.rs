@@ -100,6 +100,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 unsent,
                 unacked,
                 aborted,
+                remembered: false,
                 silent: exchanges.is_empty() && !aborted,
                 exchanges,
             },

@@ -330,6 +330,7 @@ impl Scene {
             unsent: 0,
             unacked: 0,
             aborted: false,
+            remembered: false,
             silent: false,
             exchanges,
         }

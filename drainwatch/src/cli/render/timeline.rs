@@ -98,6 +98,7 @@ fn moment(moment: &Moment) -> Row {
         MomentKind::Kill => ('✖', Ink::Bad, "killed"),
         MomentKind::Oom => ('✖', Ink::Bad, "out of memory"),
         MomentKind::Exit => ('■', Ink::Plain, "exit"),
+        MomentKind::Exec => ('■', Ink::Plain, "exec"),
         MomentKind::Emptied => ('□', Ink::Faint, "gone"),
         MomentKind::AgentStopped => ('?', Ink::Doubt, "agent stopped"),
     };

@@ -1,0 +1,142 @@
+//! Connections that a living process closed on its clients a moment ago, in case it turns out to be ending.
+//!
+//! A process may be told to end by ways that no hook sees (a pipe, an HTTP request, its own counter), close what is
+//! in flight, and exit a moment later; or replace itself by `exec`, which closes what is marked so. Nothing is told
+//! while it serves: the last closes are kept here, per process, and told when it exits or has replaced its program.
+//!
+//! Closes that follow an answer at once are what every server does that answers one request per connection. They have
+//! places of their own, so that they do not push out the others.
+
+use aya_ebpf::{
+    btf_maps::{HashMap, PerCpuArray},
+    macros::btf_map,
+};
+use drainwatch_ebpf::{ConnectionEvent, SocketRecord, counter, event_kind, record_flag, role};
+
+use crate::{
+    emit::{self, Change, now},
+    kernel::Ptr,
+    maps,
+};
+
+/// Kept of each kind, per process; a power of two.
+const KEPT: u32 = 16;
+/// A close this soon after the last byte of an answer ends a request, as far as can be told here.
+const AT_ONCE_NS: u64 = 2_000_000;
+/// What was closed longer ago than this has nothing to do with the end.
+const RECENT_NS: u64 = 2_000_000_000;
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: usize = 1;
+
+/// A process's place: its id, and which of its places.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Place {
+    tgid: u32,
+    slot: u32,
+}
+
+/// How many closes of each kind a process has had.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Closes {
+    at_once: u32,
+    others: u32,
+}
+
+/// The last closes of living processes.
+#[btf_map]
+static CUTS: HashMap<Place, ConnectionEvent, 4096, NO_PREALLOC> = HashMap::new();
+
+/// How many there were, by process.
+#[btf_map]
+static CLOSES: HashMap<u32, Closes, 16384, NO_PREALLOC> = HashMap::new();
+
+/// An empty one: what a place begins as.
+#[btf_map]
+static NONE: PerCpuArray<ConnectionEvent, 1> = PerCpuArray::new();
+
+/// Keeps a connection that its owner, alive, has just closed, where a request may have been outstanding on it.
+#[inline(always)]
+pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
+    if record.role != role::SERVER || record.flags & record_flag::PEER_FIN != 0 || record.turns == 0 {
+        return;
+    }
+    let answered = record.answer.total != record.answer.turn_pos
+        && record.flags & (record_flag::INTERIM | record_flag::SWITCHED) == 0;
+    let at_once = answered && now().wrapping_sub(record.answer.last_ns) < AT_ONCE_NS;
+    let Some(slot) = next(record.tgid, at_once) else {
+        maps::count(counter::LOST_MAP_FULL);
+        return;
+    };
+    let place = Place {
+        tgid: record.tgid,
+        slot,
+    };
+    if CUTS.get_ptr(&place).is_none() {
+        let Some(none) = NONE.get_ptr(0) else { return };
+        // SAFETY: this CPU's own, which nobody writes.
+        if CUTS.insert(&place, unsafe { &*none }, 0).is_err() {
+            maps::count(counter::LOST_MAP_FULL);
+            return;
+        }
+    }
+    if let Some(kept) = CUTS.get_ptr_mut(&place) {
+        emit::fill::<{ size_of::<ConnectionEvent>() }>(kept, sk, tcp, record, change);
+        // SAFETY: a value of the map lives until the program ends; two threads in one place are 16 closes apart.
+        unsafe { (*kept).remembered = 1 };
+    }
+}
+
+/// The place of this process's next close of this kind.
+#[inline(always)]
+fn next(tgid: u32, at_once: bool) -> Option<u32> {
+    let Some(closes) = CLOSES.get_ptr_mut(&tgid) else {
+        let first = Closes {
+            at_once: u32::from(at_once),
+            others: u32::from(!at_once),
+        };
+        CLOSES.insert(&tgid, &first, 0).ok()?;
+        return Some(if at_once { 0 } else { KEPT });
+    };
+    // SAFETY: a value of the map lives until the program ends. Threads that count at the same time may share a
+    // place: then the later close is kept.
+    unsafe {
+        let (count, first) = if at_once {
+            (&raw mut (*closes).at_once, 0)
+        } else {
+            (&raw mut (*closes).others, KEPT)
+        };
+        let number = count.read_volatile();
+        count.write_volatile(number.wrapping_add(1));
+        Some(first + (number & (KEPT - 1)))
+    }
+}
+
+/// Whether this process has closed anything lately that is kept.
+#[inline(always)]
+pub fn has_any(tgid: u32) -> bool {
+    CLOSES.get_ptr(&tgid).is_some()
+}
+
+/// Tells what this process closed a moment ago, and forgets all of it.
+#[inline(always)]
+pub fn tell(tgid: u32) {
+    if CLOSES.remove(&tgid).is_err() {
+        return;
+    }
+    let now = now();
+    for slot in 0..2 * KEPT {
+        let place = Place { tgid, slot };
+        let Some(kept) = CUTS.get_ptr(&place) else {
+            continue;
+        };
+        // SAFETY: a value of the map lives until the program ends.
+        let kept = unsafe { &*kept };
+        if kept.header.kind == event_kind::CONNECTION_ENDED && now.wrapping_sub(kept.header.at_ns) < RECENT_NS
+        {
+            emit::again(kept);
+        }
+        let _ = CUTS.remove(&place);
+    }
+}

@@ -155,6 +155,9 @@ pub struct Process {
     pub pid1: bool,
     /// Held the server end of a connection, or opened a listener.
     pub served: bool,
+    /// Held the server end of more than one connection, or of one besides opening a listener.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub served_more: bool,
     /// Held the client end of a connection.
     pub called: bool,
     /// Its thread group was already exiting.

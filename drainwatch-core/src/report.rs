@@ -218,6 +218,10 @@ words! {
         RefusedAfterClose = "refused_after_close",
         /// Requests were answered with 5xx after the stop signal.
         ErrorsWhileDraining = "errors_while_draining",
+        /// A successor in the same workload took over; not a fault.
+        HandedOver = "handed_over",
+        /// The preStop hook is longer than the grace period.
+        PrestopCut = "prestop_cut",
         /// `late` requests were seen.
         KeepaliveRace = "keepalive_race",
         /// `unaccepted` connections were seen.

@@ -15,10 +15,12 @@
 //! | `episode` | one shutdown: the verbs by which it grows; its parts, each with its bounds |
 //! | `marks` | whose sockets report because of a shutdown, and which marks are taken back |
 //! | `naming`, `announcements` | which workloads are known, by which name, what waits for one; what of it is told |
+//! | `successors` | who serves on in a workload after whoever was told to stop |
 //! | `deletions` | pods that are being deleted, before their stop signal |
 //! | `probes` | which requests are nobody's |
 //! | `judge`, `told`, `tally` | what became of each request; what is settled; counts and lists |
 //! | `summary`, `findings`, `advice` | the report |
+//! | `one_connection` | processes that serve a single connection and end with it |
 //! | `remembered` | what a process cut a moment before it ended, unasked, or replaced its program |
 //! | `processes` | living processes and open listeners, before anything is stopped |
 //! | `bounded`, `clock` | a map that forgets its oldest entries; times as reports write them |
@@ -38,10 +40,12 @@ mod findings;
 mod judge;
 mod marks;
 mod naming;
+mod one_connection;
 mod probes;
 mod process_events;
 mod processes;
 mod remembered;
+mod successors;
 mod summary;
 mod tally;
 #[cfg(test)]
@@ -101,6 +105,8 @@ pub struct Tracker {
     quiet_exits: Recent<u64, QuietExit>,
     /// Stop signals that stopped nothing, by cgroup, or by process in a shared one.
     given_up: Recent<(u64, Option<u32>), (Stop, Signal)>,
+    /// Processes that ended with their only connection just now, by process id.
+    one_connection: Recent<u32, Process>,
     /// Processes that replaced their program just now, and when.
     replaced: Recent<u32, (Process, u64)>,
     announcements: Announcements,
@@ -124,6 +130,7 @@ impl Tracker {
             episodes: Episodes::default(),
             quiet_exits: Recent::new(REMEMBERED),
             given_up: Recent::new(REMEMBERED),
+            one_connection: Recent::new(REMEMBERED),
             replaced: Recent::new(REMEMBERED),
             announcements: Announcements::new(),
             deletions: Deletions::default(),
@@ -222,13 +229,21 @@ impl Tracker {
             let telling = episode.telling();
             (telling.has_news() && episode.is_reportable()).then(|| telling.due_ns(self.now_ns))
         };
+        let hand_over = |episode: &Episode| {
+            // One that is due waits for a sign of the successor.
+            episode.hand_over_due_ns().filter(|due| *due > self.now_ns)
+        };
         let deadlines = |episode: &Episode| {
             let end = episode.end_due_ns(self.config.linger_ns);
             let named = self.announcements.waits_until(episode.cgroup());
             match named.filter(|_| episode.is_reportable()) {
                 // What there is to tell waits for a name.
                 Some(named) => [Some(end.max(named)), episode.unmark_ns(), None],
-                None => [Some(end), episode.unmark_ns(), update(episode)],
+                None => [
+                    Some(end),
+                    episode.unmark_ns().or_else(|| hand_over(episode)),
+                    update(episode),
+                ],
             }
             .into_iter()
             .flatten()
@@ -318,6 +333,8 @@ impl Tracker {
         let key = self.find(Who::pid(cgroup, connection.pid));
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
             episode.connection(at_ns, connection, &self.kubelets);
+        } else {
+            self.cut_by_its_end(workload, connection);
         }
     }
 }

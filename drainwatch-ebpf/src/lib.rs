@@ -191,6 +191,8 @@ pub mod process_flag {
     pub const GROUP_EXIT: u32 = 1 << 5;
     /// Its parent lives in the same cgroup (so it is not the cgroup's first process).
     pub const PARENT_IN_CGROUP: u32 = 1 << 6;
+    /// It held the server end of more than one connection, or opened a listener and held one.
+    pub const SERVED_MORE: u32 = 1 << 7;
 }
 
 /// A process as the kernel sees it at the moment of an event.

@@ -7,7 +7,9 @@ use aya_ebpf::{
     helpers::generated::bpf_sk_storage_get,
     macros::btf_map,
 };
-use drainwatch_ebpf::{Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter};
+use drainwatch_ebpf::{
+    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, process_flag,
+};
 
 use crate::{kernel::Ptr, stand_ins::Event};
 
@@ -204,6 +206,20 @@ pub fn drains(cgroup: u64, tgid: u32) -> bool {
 pub fn process_flags(tgid: u32) -> Option<u32> {
     // SAFETY: a value of the map lives until the program ends; it is not preallocated.
     PROCESSES.get_ptr(&tgid).map(|flags| unsafe { *flags })
+}
+
+/// Remembers that a process serves one more connection.
+#[inline(always)]
+pub fn remember_server(tgid: u32) {
+    let known = process_flags(tgid).unwrap_or(0);
+    remember_process(
+        tgid,
+        if known & process_flag::SERVED == 0 {
+            process_flag::SERVED
+        } else {
+            process_flag::SERVED_MORE
+        },
+    );
 }
 
 /// Remembers that a process owns sockets of this kind.

@@ -44,7 +44,6 @@ offsets! {
     TCP_RCV_NXT = "tcp_sock" . "rcv_nxt";
     TCP_WRITE_SEQ = "tcp_sock" . "write_seq";
     TCP_SND_NXT = "tcp_sock" . "snd_nxt";
-    TCP_MSTAMP = "tcp_sock" . "tcp_mstamp";
     TCP_SND_UNA = "tcp_sock" . "snd_una";
     NET_COOKIE = "net" . "net_cookie";
     TASK_TGID = "task_struct" . "tgid";

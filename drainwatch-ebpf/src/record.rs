@@ -1,6 +1,6 @@
 //! What a read or a write does to a record: turns, messages, heads, tails.
 
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, event_kind, offset, record_flag, role};
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, event_kind, offset, record_flag};
 
 use crate::{
     emit::{self, Change},
@@ -47,11 +47,7 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
             record.ask.total = before + bytes;
         }
         // Bytes that no hook saw are the rest of the turn before; on a new connection they begin its first.
-        begin_turn(
-            record,
-            if record.turns == 0 { 0 } else { before },
-            arrival(tcp, record, now),
-        );
+        begin_turn(record, if record.turns == 0 { 0 } else { before }, now);
     }
     let since = before - record.ask.message_pos;
     if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
@@ -63,25 +59,13 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
     }
 }
 
-/// When what is read now arrived: a busy server reads late. `tcp_mstamp` is the time of the last segment that came,
-/// in µs of the same clock; bytes that waited arrived then, or before.
 #[inline(always)]
-fn arrival(tcp: Ptr, record: &SocketRecord, now: u64) -> u64 {
-    let came = load::<u64>(tcp, offset::TCP_MSTAMP) * 1000;
-    if record.role == role::SERVER && came > record.born_ns && came < now {
-        came
-    } else {
-        now
-    }
-}
-
-#[inline(always)]
-fn begin_turn(record: &mut SocketRecord, ask_pos: u64, first_ns: u64) {
+fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     record.turns += 1;
     record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);
-    record.ask.first_ns = first_ns;
+    record.ask.first_ns = now;
     let answer_pos = record.answer.total;
     begin(&mut record.answer, answer_pos, 0);
     record.answer.first_ns = 0;

@@ -224,12 +224,11 @@ fn own(record: &mut SocketRecord) {
     let tgid = kernel::current_tgid();
     if record.tgid != tgid {
         record.tgid = tgid;
-        let flag = if record.role == role::CLIENT {
-            process_flag::CALLED
+        if record.role == role::CLIENT {
+            maps::remember_process(tgid, process_flag::CALLED);
         } else {
-            process_flag::SERVED
-        };
-        maps::remember_process(tgid, flag);
+            maps::remember_server(tgid);
+        }
     }
     record.cgroup = kernel::current_cgroup();
 }

@@ -50,6 +50,8 @@ export const FINDINGS = {
   keepalive_race: "Keep-alive race",
   handler_late: "Reacted late to the signal",
   traffic_after_stop: "Traffic after the stop signal",
+  prestop_cut: "preStop longer than the grace period",
+  handed_over: "A successor took over",
 };
 
 /** Moments of a timeline. */

@@ -18,7 +18,7 @@ pub(super) struct Advice<'a> {
 }
 
 /// `30`, `1.5`.
-fn number(seconds: f64) -> String {
+pub(super) fn number(seconds: f64) -> String {
     let text = format!("{seconds:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
@@ -99,9 +99,9 @@ impl<'a> Advice<'a> {
             None => "none".to_owned(),
         };
         Some(format!(
-            "Set lifecycle.preStop.sleep.seconds: {} (now: {now}) for container {container} of {}.",
-            number(needed),
-            self.controller()?
+            "Give container {container} of {} a preStop hook that sleeps {needed} s (now: {now}): lifecycle.preStop.sleep from Kubernetes 1.30 on, exec of `sleep {needed}` before.",
+            self.controller()?,
+            needed = number(needed),
         ))
     }
 

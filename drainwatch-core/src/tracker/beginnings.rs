@@ -16,6 +16,9 @@ const REMEMBERED_NS: u64 = 2 * HOUR;
 impl Tracker {
     pub(super) fn begin(&mut self, scope: Scope, at_ns: u64, process: &Process) -> u64 {
         if let Some(key) = self.episodes.surplus() {
+            if let Some(episode) = self.episodes.get_mut(key) {
+                episode.cut_short();
+            }
             self.finish(key, self.now_ns);
         }
         let (cgroup, pid) = (self.names.workload_cgroup(process.cgroup), process.pid);

@@ -93,8 +93,8 @@ impl Deletions {
     /// Something arrived, perhaps between the deletion and the stop signal.
     pub fn arrived(&mut self, workload: u64, connection: &Connection, sieve: &Sieve<'_>) {
         if let Some((deleted_ns, ending)) = self.ending(workload) {
-            let arrivals = tally::arrivals(connection, &Told::default(), deleted_ns, sieve);
-            ending.last_arrival_ns = ending.last_arrival_ns.max(arrivals.into_iter().max());
+            let arrival = tally::arrival(connection, &Told::default(), deleted_ns, sieve);
+            ending.last_arrival_ns = ending.last_arrival_ns.max(arrival);
         }
     }
 

@@ -121,6 +121,7 @@ impl Tracker {
                 self.released.cgroups_of(episode.marks());
             }
         }
+        self.hand_over();
         let (linger_ns, now_ns) = (self.config.linger_ns, self.now_ns);
         for key in self.episodes.numbers(|e| e.end_due_ns(linger_ns) <= now_ns) {
             let Some(episode) = self.episodes.get(key) else {
@@ -169,7 +170,7 @@ impl Tracker {
     }
 
     /// A stop signal stopped nothing.
-    fn give_up(&mut self, key: u64) {
+    pub(super) fn give_up(&mut self, key: u64) {
         let Some(episode) = self.episodes.remove(key) else {
             return;
         };

@@ -7,6 +7,7 @@ mod connections;
 mod cpu;
 mod listeners;
 mod members;
+mod others;
 mod questions;
 pub(super) mod signals;
 mod telling;
@@ -19,6 +20,7 @@ pub(super) use self::{
     cpu::CpuUse,
     listeners::OwnListeners,
     members::{Ended, Kill, KillBy, Member, Members},
+    others::Others,
     telling::{Telling, Urgency},
     timeline::{MomentAt, Timeline},
 };
@@ -101,6 +103,11 @@ pub(super) struct Episode {
     listeners: OwnListeners,
     cpu: CpuUse,
     tally: Tally,
+    others: Others,
+    /// A successor in the same workload took over.
+    handed_over: bool,
+    /// There was no room for it: it was finished before its time.
+    cut_short: bool,
     events_lost: u64,
     marks: Marks,
     /// When the rest of the cgroup may stop reporting.
@@ -151,6 +158,9 @@ impl Episode {
             listeners: OwnListeners::default(),
             cpu: CpuUse::default(),
             tally: Tally::new(classes),
+            others: Others::default(),
+            handed_over: false,
+            cut_short: false,
             events_lost: 0,
             marks: Marks::default(),
             unmark_ns: None,
@@ -218,6 +228,13 @@ impl Episode {
         });
     }
 
+    /// One of its processes is known; it may have been met before.
+    pub fn meet(&mut self, process: &Process) {
+        if self.members.get(process.pid).is_none() {
+            self.members.join(process, false);
+        }
+    }
+
     /// One of its processes was seen.
     pub fn join(&mut self, process: &Process) {
         self.members.join(process, false);
@@ -232,7 +249,12 @@ impl Episode {
         self.presumed &= !main;
         self.marks.cgroup(signal.target.cgroup);
         self.marks.process(signal.target.pid);
-        self.signals.list(at_ns, signal);
+        // What the kernel does to the rest of a pid namespace whose PID 1 has ended is nobody's signal.
+        let listed = kill != Some(KillBy::NamespaceEnd);
+        if listed {
+            self.signals.list(at_ns, signal);
+        }
+        self.include(signal.target.pid);
         let name = signal_name(signal.signal);
         let detail = Some(format!("{name} to {}", signal.target.comm));
         let pid = Some(signal.target.pid);
@@ -246,9 +268,10 @@ impl Episode {
             if by != KillBy::NamespaceEnd && first.is_none_or(|first| first.at_ns == at_ns) {
                 self.listeners.killed(open);
             }
-            self.oom |= by == KillBy::Oom;
             self.progress.confirmed = true;
-            self.moment(at_ns, MomentKind::Kill, pid, detail);
+            if listed {
+                self.moment(at_ns, MomentKind::Kill, pid, detail);
+            }
             return;
         }
         // Where its process was ending already, or raised it itself (as uvicorn does after its drain), it asked
@@ -304,6 +327,7 @@ impl Episode {
             (Some(code), None) => Some(format!("code {code}")),
             (None, None) => None,
         };
+        self.include(process.pid);
         let Some(member) = self.members.join(process, main) else {
             return;
         };
@@ -348,6 +372,7 @@ impl Episode {
     }
 
     fn gone(&mut self, at_ns: u64) {
+        self.include_all();
         self.touch(at_ns, Urgency::Now);
         if self.progress.gone_ns.is_none() {
             self.moment(at_ns, MomentKind::Emptied, None, None);
@@ -357,7 +382,43 @@ impl Episode {
 
     /// There is no room for it, or no time: whatever it is, it ends now.
     pub fn confirm(&mut self) {
+        self.include_all();
         self.progress.confirmed = true;
+    }
+
+    /// There was no room for it: what was still to come is not in it.
+    pub fn cut_short(&mut self) {
+        self.cut_short = self.progress.gone_ns.is_none();
+    }
+
+    /// This process ends too: its requests belong here.
+    fn include(&mut self, pid: u32) {
+        if let Some(tally) = self.others.take(pid) {
+            self.tally.absorb(tally);
+        }
+    }
+
+    /// So do all.
+    fn include_all(&mut self) {
+        for tally in self.others.take_all() {
+            self.tally.absorb(tally);
+        }
+    }
+
+    /// Whoever was told to stop is gone, and others of the workload serve on: it is over, and what they answered is
+    /// none of its business.
+    pub fn hand_over(&mut self) {
+        let gone_ns = self
+            .members
+            .last_ended()
+            .and_then(Member::exit)
+            .map(|ended| ended.at_ns);
+        self.others.take_all().for_each(drop);
+        self.members.without_successors();
+        self.scope = Scope::Worker;
+        self.handed_over = true;
+        self.progress.confirmed = true;
+        self.gone(gone_ns.unwrap_or(self.last_activity_ns));
     }
 
     /// One of its processes opened a listener.
@@ -440,7 +501,9 @@ impl Episode {
 
     /// Another shutdown turned out to be part of this one. The earliest start, and its id, stand. Gives the
     /// ids that are to be taken back.
-    pub fn absorb(&mut self, other: Self) -> Vec<String> {
+    pub fn absorb(&mut self, mut other: Self) -> Vec<String> {
+        self.include_all();
+        other.include_all();
         self.telling
             .absorb(other.telling, other.started_ns < self.started_ns);
         self.started_ns = self.started_ns.min(other.started_ns);

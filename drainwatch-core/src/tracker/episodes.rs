@@ -15,7 +15,7 @@ use crate::{event::Process, workload::Names};
 pub(super) const EPISODES: usize = 512;
 /// A worker's shutdown that is over for longer than this when the whole workload is told to stop was a
 /// shutdown of its own.
-const SAME_STOP_NS: u64 = SECOND;
+pub(super) const SAME_STOP_NS: u64 = SECOND;
 
 /// The shutdowns under way.
 #[derive(Debug, Default)]
@@ -114,7 +114,10 @@ impl Episodes {
         let child = || {
             let parent = parent?;
             self.latest(|e| {
-                narrow(e) && names.same_workload(e.cgroup(), cgroup) && e.members().adopts(parent)
+                narrow(e)
+                    && !e.is_handed_over()
+                    && names.same_workload(e.cgroup(), cgroup)
+                    && e.members().adopts(parent)
             })
         };
         own.or_else(whole).or_else(child)
@@ -197,11 +200,15 @@ impl Episodes {
     }
 }
 
-/// It goes on, or was over just before.
+/// It goes on, or was over just before. One that was begun by a signal which need not be a stop (a master's SIGINT
+/// to a helper), and in which nothing ended, was none.
 fn is_recent(episode: &Episode, at_ns: u64) -> bool {
-    episode
-        .gone_ns()
-        .is_none_or(|gone| at_ns.saturating_sub(gone) <= SAME_STOP_NS)
+    let just = |before: u64| at_ns.saturating_sub(before) <= SAME_STOP_NS;
+    match episode.gone_ns() {
+        Some(gone_ns) => just(gone_ns),
+        None if episode.is_confirmed() || !episode.signals().are_mild() => true,
+        None => episode.signals().last_stop_ns().is_none_or(just),
+    }
 }
 
 /// As much as an event says of a process.

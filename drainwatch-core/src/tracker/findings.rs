@@ -32,6 +32,8 @@ pub(super) fn find(episode: &Episode, trigger: Trigger, measured: Option<Measure
         seen.traffic_after_stop(),
         seen.refused_after_close(),
         seen.errors_while_draining(),
+        seen.handed_over(),
+        seen.prestop_cut(),
         seen.keepalive_race(),
         seen.backlog_dropped(),
         seen.busy_when_killed(),

@@ -2,8 +2,11 @@
 
 use super::{
     Tracker,
-    episode::{Ended, Episode, KillBy, Scope, signals::SIGKILL},
-    episodes::Who,
+    episode::{
+        Ended, Episode, KillBy, Scope,
+        signals::{SIGINT, SIGKILL, SIGQUIT},
+    },
+    episodes::{SAME_STOP_NS, Who},
 };
 use crate::event::{Process, Sender, Signal};
 
@@ -35,7 +38,9 @@ impl Tracker {
         let main = !shared && self.processes.is_main(target, &self.names);
         // The end of a pid namespace belongs to the shutdown of its PID 1.
         let namespace = || match &signal.sender {
-            Sender::Kernel(context) if kill == Some(KillBy::NamespaceEnd) => self.find(context),
+            Sender::Kernel(context) | Sender::CgroupKill(context) if kill == Some(KillBy::NamespaceEnd) => {
+                self.find(context)
+            }
             _ => None,
         };
         let known = self.find(target).or_else(namespace);
@@ -52,6 +57,10 @@ impl Tracker {
             {
                 self.begin_workload(at_ns, target)
             }
+            Some(key) if begins && self.was_no_stop(key, at_ns, &signal) => {
+                self.give_up(key);
+                self.begin_anew(at_ns, target, shared, main)
+            }
             Some(key) => key,
             None if !begins || kill == Some(KillBy::NamespaceEnd) => {
                 // No stop, but the kernel side may have marked it like one.
@@ -59,9 +68,7 @@ impl Tracker {
                 self.released.cgroup(target.cgroup);
                 return;
             }
-            None if shared => self.begin_process(at_ns, target),
-            None if main => self.begin_workload(at_ns, target),
-            None => self.begin(Scope::Worker, at_ns, target),
+            None => self.begin_anew(at_ns, target, shared, main),
         };
         let open = self.open_listeners(key);
         let Some(episode) = self.episodes.get_mut(key) else {
@@ -69,6 +76,13 @@ impl Tracker {
         };
         let new = episode.signals().is_empty();
         episode.signal(at_ns, &signal, kill, main, open);
+        if new && episode.scope() == Scope::Workload {
+            // Those that serve without being told are met before anything is asked of them.
+            let cgroup = episode.cgroup();
+            for process in self.processes.serving(|other| self.names.belongs(other, cgroup)) {
+                episode.meet(process);
+            }
+        }
         let pod = self.names.pod(episode.cgroup());
         episode.readiness(at_ns, pod.and_then(|pod| pod.ready));
         if new && signal.signal == SIGKILL {
@@ -88,6 +102,29 @@ impl Tracker {
         self.mark_all_of(key);
     }
 
+    fn begin_anew(&mut self, at_ns: u64, target: &Process, shared: bool, main: bool) -> u64 {
+        if shared {
+            self.begin_process(at_ns, target)
+        } else if main {
+            self.begin_workload(at_ns, target)
+        } else {
+            self.begin(Scope::Worker, at_ns, target)
+        }
+    }
+
+    /// Whether what this shutdown was begun by was no stop, as this signal is one: SIGINT or SIGQUIT, which some
+    /// programs use for other things (a thread dump), came earlier, and nothing has ended since.
+    fn was_no_stop(&self, key: u64, at_ns: u64, signal: &Signal) -> bool {
+        let mild = |episode: &Episode| {
+            let last_ns = episode.signals().last_stop_ns();
+            !episode.is_confirmed()
+                && episode.signals().are_mild()
+                && last_ns.is_some_and(|last| at_ns.saturating_sub(last) > SAME_STOP_NS)
+        };
+        let stops = !matches!(signal.signal, SIGKILL | SIGINT | SIGQUIT);
+        stops && self.episodes.get(key).is_some_and(mild)
+    }
+
     /// Whether this is a SIGKILL that kills, and who is behind it.
     fn killer(&self, signal: &Signal) -> Option<KillBy> {
         if signal.signal != SIGKILL || signal.dropped || signal.target.exiting {
@@ -95,7 +132,10 @@ impl Tracker {
         }
         Some(match &signal.sender {
             Sender::Kernel(context) if context.exiting && context.pid1 => KillBy::NamespaceEnd,
-            Sender::Kernel(_) => KillBy::Oom,
+            // The OOM killer says who was its victim, next.
+            Sender::Kernel(_) => KillBy::Kernel,
+            // By the time that the kernel sends it, the target has another parent.
+            Sender::CgroupKill(context) if context.exiting => KillBy::NamespaceEnd,
             // In a shared cgroup the sender is somebody else, but for the parent of its own children.
             Sender::Process(sender) if self.names.is_shared(signal.target.cgroup) => {
                 if self
@@ -122,6 +162,10 @@ impl Tracker {
         self.processes.exited(process);
         let key = match self.find(process) {
             Some(key) => key,
+            None if self.ended_with_its_connection(process, ended, main) => {
+                self.one_connection.insert(&process.pid, process.clone());
+                return;
+            }
             None if process.served || process.called => self.begin_exited(shared, ended.at_ns, process),
             None => {
                 // A mark whose signal was lost on its way here: nothing else would take it out.

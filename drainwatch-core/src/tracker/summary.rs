@@ -30,6 +30,12 @@ enum Begun {
 impl Episode {
     /// The report as it stands; `ended_ns` makes it the final one.
     pub fn report(&self, node: &str, ended_ns: Option<u64>) -> Report {
+        if !self.others().is_empty() {
+            // As it is if they all end too.
+            let mut whole = self.clone();
+            whole.confirm();
+            return whole.report(node, ended_ns);
+        }
         let trigger = self.trigger(ended_ns.is_some());
         let (clock, tally) = (self.clock(), self.tally());
         let since = |at_ns: u64| ms(at_ns.saturating_sub(self.started_ns()));
@@ -104,7 +110,7 @@ impl Episode {
             Verdict::Severed
         } else if outcomes.failed > 0 || self.tally().refused().attempts() > 0 {
             Verdict::Refused
-        } else if outcomes.unknown > 0 || self.lost() > 0 {
+        } else if outcomes.unknown > 0 || self.lost() > 0 || self.is_cut_short() {
             Verdict::Unknown
         } else {
             Verdict::Clean
@@ -112,7 +118,8 @@ impl Episode {
     }
 
     fn trigger(&self, finished: bool) -> Trigger {
-        if self.scope() == Scope::Worker || (finished && self.is_only_presumed()) {
+        if (self.scope() == Scope::Worker && !self.is_handed_over()) || (finished && self.is_only_presumed())
+        {
             return Trigger::Worker;
         }
         let stop = self.first_stop().map(|stop| (stop.at_ns, Begun::Stop));

@@ -6,7 +6,7 @@ mod refused;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub(super) use self::{
-    arrivals::{Arrivals, Since, arrivals},
+    arrivals::{Arrivals, Since, arrival},
     refused::{Pair, Refused},
 };
 use super::{
@@ -346,7 +346,7 @@ impl Tally {
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(&mut self, at_ns: u64, since: Since, pid: u32, pair: Pair, sieve: &Sieve<'_>) -> bool {
+    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, sieve: &Sieve<'_>) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };
@@ -362,7 +362,6 @@ impl Tally {
             return true;
         }
         let (local, peer, _) = pair;
-        self.arrivals.segment(at_ns, since);
         self.record(&Cut {
             at_ns,
             cause: Cause::Late,

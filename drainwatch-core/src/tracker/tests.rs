@@ -10,3 +10,4 @@ mod requests;
 pub(crate) mod scene;
 mod shutdowns;
 mod sub_cgroups;
+mod ways;

@@ -123,6 +123,7 @@ fn process(info: &ProcessInfo) -> Process {
         comm: printable(&info.comm[..length]),
         pid1: has(process_flag::PID1),
         served: has(process_flag::SERVED),
+        served_more: has(process_flag::SERVED_MORE),
         called: has(process_flag::CALLED),
         exiting: has(process_flag::EXITING) || has(process_flag::GROUP_EXIT),
         signalled: has(process_flag::SIGNALLED),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Episode, KillBy, Member, Urgency};
+use super::{Episode, KillBy, Member, Scope, Urgency};
 use crate::{
     event::{Connection, End},
     tracker::{
@@ -48,10 +48,22 @@ impl Episode {
             since: self.since(),
             killed: killed && matches!(connection.end, End::Exit | End::Unaccepted),
         };
-        let (severed, arrived) = (self.tally.outcomes().severed, self.tally.arrivals());
-        let settled = self.tally.connection(connection, context);
-        if settled || self.tally.arrivals() != arrived {
-            let severed = self.tally.outcomes().severed > severed;
+        // Whether those that nobody has told to end will end too, only their end shows.
+        let untold = self.scope == Scope::Workload
+            && !self.presumed
+            && self.first_stop().is_some()
+            && self.progress.gone_ns.is_none()
+            && connection.pid != 0
+            && member.is_none_or(|m| !m.is_main() && !m.is_told() && m.exit().is_none());
+        let tally = if untold {
+            self.others.of(connection, &classes).unwrap_or(&mut self.tally)
+        } else {
+            &mut self.tally
+        };
+        let (severed, arrived) = (tally.outcomes().severed, tally.arrivals());
+        let settled = tally.connection(connection, context);
+        if settled || tally.arrivals() != arrived {
+            let severed = tally.outcomes().severed > severed;
             self.touch(at_ns, if severed { Urgency::Soon } else { Urgency::Later });
         }
     }
@@ -95,13 +107,13 @@ impl Episode {
 
     /// Data met a connection that it had closed.
     pub fn came_late(&mut self, at_ns: u64, pid: u32, pair: Pair, kubelets: &BTreeSet<IpAddr>) {
-        let (since, classes) = (self.since(), self.tally.classes());
+        let classes = self.tally.classes();
         let sieve = &Sieve {
             classes: &classes,
             settings: self.settings.as_ref(),
             kubelets,
         };
-        if self.tally.late(at_ns, since, pid, pair, sieve) {
+        if self.tally.late(at_ns, pid, pair, sieve) {
             self.touch(at_ns, Urgency::Soon);
         }
     }

@@ -1,6 +1,6 @@
 //! The processes of one shutdown: what each was told, and how each ended.
 //!
-//! They are bounded, they are never taken out, and at most one of them is the main one.
+//! They are bounded, none is taken out but successors, and at most one of them is the main one.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,10 @@ pub(in crate::tracker) enum KillBy {
     Own,
     /// The OOM killer.
     Oom,
-    /// The kernel, because PID 1 of the pid namespace had ended. Nobody forced that.
+    /// The kernel, for another reason: a limit of CPU time (`RLIMIT_CPU`).
+    Kernel,
+    /// The kernel, because PID 1 of the pid namespace had ended, or the parent that it had tied itself to
+    /// (`PR_SET_PDEATHSIG`). Nobody forced that.
     NamespaceEnd,
 }
 
@@ -236,6 +239,13 @@ impl Members {
         self.by_pid.values_mut().for_each(|member| member.main = false);
     }
 
+    /// Those that live on, told by nobody, are none of them after all.
+    pub fn without_successors(&mut self) {
+        self.by_pid
+            .retain(|_, member| member.main || member.exit.is_some() || member.is_told());
+        self.order.retain(|pid| self.by_pid.contains_key(pid));
+    }
+
     /// Whether this very process is one of them.
     pub fn holds(&self, pid: u32, started_ns: Option<u64>) -> bool {
         let same = |member: &Member| started_ns.is_none_or(|started| member.process.started_ns == started);
@@ -265,9 +275,9 @@ impl Members {
         self.first_kill_by(|by| by != KillBy::NamespaceEnd)
     }
 
-    /// The first SIGKILL from outside, or by the OOM killer.
+    /// The first SIGKILL from outside, or by the kernel of its own accord.
     pub fn first_outside_kill(&self) -> Option<Kill> {
-        self.first_kill_by(|by| matches!(by, KillBy::Outside | KillBy::Oom))
+        self.first_kill_by(|by| matches!(by, KillBy::Outside | KillBy::Oom | KillBy::Kernel))
     }
 
     fn first_kill_by(&self, whose: impl Fn(KillBy) -> bool) -> Option<Kill> {

@@ -1,10 +1,10 @@
 //! What is asked of a shutdown: nothing here changes it.
 
 use super::{
-    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Members, OVERDUE_NS, OwnListeners, STOP_SIGNAL_NS, Scope,
-    Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
+    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Member, Members, OVERDUE_NS, Others, OwnListeners,
+    STOP_SIGNAL_NS, Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
 };
-use crate::tracker::marks::Marks;
+use crate::tracker::{marks::Marks, successors::SETTLED_NS};
 
 impl Episode {
     pub fn scope(&self) -> Scope {
@@ -101,6 +101,48 @@ impl Episode {
         self.events_lost
     }
 
+    /// The main process, which did not serve itself (a shell), is gone, and another one, which nobody told, serves on
+    /// or did until it was killed.
+    pub fn serves_on(&self) -> bool {
+        let untold = |m: &Member| !m.is_main() && m.process().served && m.stops().is_empty();
+        let main = self.members.main();
+        main.is_some_and(|main| !main.process().served && main.exit().is_some()) && self.members.any(untold)
+    }
+
+    /// Requests at processes that nobody has told to end.
+    pub fn others(&self) -> &Others {
+        &self.others
+    }
+
+    /// A successor in the same workload took over.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over
+    }
+
+    /// It was finished before its time.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// From when on others of the workload that serve on are successors: whoever was told to stop handled it, served,
+    /// and is gone.
+    pub fn hand_over_due_ns(&self) -> Option<u64> {
+        if self.scope != Scope::Workload || self.progress.gone_ns.is_some() || self.first_stop().is_none() {
+            return None;
+        }
+        let main = self.members.main().filter(|main| main.handles())?;
+        let by_itself = main.kill().is_none() && main.exit().is_some_and(|ended| ended.signal.is_none());
+        let served = self
+            .members
+            .any(|member| member.process().served && member.exit().is_some());
+        let told_are_gone = self
+            .members
+            .all(|member| member.exit().is_some() || !member.is_told());
+        let gone_ns = self.members.last_ended()?.exit()?.at_ns;
+        let no_kill = self.members.first_kill().is_none();
+        (by_itself && served && told_are_gone && no_kill).then(|| gone_ns.saturating_add(SETTLED_NS))
+    }
+
     pub fn telling(&self) -> &Telling {
         &self.telling
     }
@@ -125,10 +167,10 @@ impl Episode {
     }
 
     /// The stop signal after which arrivals mean that traffic was not moved away in time. Of one worker
-    /// of many they mean nothing: the others take them.
+    /// of many they mean nothing: the others take them. Nor where who serves was never told.
     pub fn arrivals_after(&self) -> Option<u64> {
         self.first_stop()
-            .filter(|_| self.scope != Scope::Worker)
+            .filter(|_| self.scope != Scope::Worker && !self.serves_on())
             .map(|stop| stop.at_ns)
     }
 
@@ -185,6 +227,11 @@ impl Episode {
     /// it comes from.
     fn is_sandbox(&self) -> bool {
         let pause = || self.members.all(|member| member.process().comm == "pause");
-        self.in_pod.unlisted || (self.workload.kind == "kubernetes" && pause())
+        // One that fails early is listed late.
+        let failed = || {
+            self.members
+                .any(|m| !m.is_told() && m.exit().is_some_and(|ended| ended.code != Some(0)))
+        };
+        (self.in_pod.unlisted && !failed()) || (self.workload.kind == "kubernetes" && pause())
     }
 }

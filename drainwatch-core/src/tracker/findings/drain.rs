@@ -3,7 +3,7 @@
 use super::{Examined, count, finding};
 use crate::{
     report::{Finding, FindingCode},
-    tracker::{clock::human, episode::Member},
+    tracker::{advice::number, clock::human, episode::Member},
 };
 
 impl Examined<'_> {
@@ -57,6 +57,26 @@ impl Examined<'_> {
                 "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or limit its requests to less.",
                 human(grace)
             )),
+        )
+    }
+
+    pub(super) fn prestop_cut(&self) -> Option<Finding> {
+        let settings = self.episode.settings()?;
+        let (prestop, grace) = (settings.prestop.as_ref()?.seconds?, settings.grace_seconds?);
+        if prestop < grace {
+            return None;
+        }
+        finding(
+            FindingCode::PrestopCut,
+            format!(
+                "Its preStop hook takes {} s, its grace period is {} s and counts from the beginning of the hook: no time is left after the stop signal.",
+                number(prestop),
+                number(grace)
+            ),
+            format!(
+                "Set a grace period of more than {} s and the time that the drain takes, or a shorter hook.",
+                number(prestop)
+            ),
         )
     }
 

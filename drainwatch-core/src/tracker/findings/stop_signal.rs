@@ -23,7 +23,7 @@ impl Examined<'_> {
         let no_main = self.episode.members().main().is_none();
         let (member, stop) = self
             .members()
-            .filter(|m| m.is_main() || m.process().served || no_main)
+            .filter(|m| (m.is_main() && !self.episode.serves_on()) || m.process().served || no_main)
             .find_map(|member| {
                 let fatal = |stop: &&Stop| stop.disposition == Disposition::Default && !stop.dropped;
                 Some((member, member.stops().iter().find(fatal)?))
@@ -79,12 +79,19 @@ impl Examined<'_> {
         }
         let main = self.episode.members().main()?;
         let stop = main.stops().first()?;
+        // A server that has others serve tells them by ways of its own (a pipe); a manager that tells it alone does not.
+        if main.process().served && self.advice.kill_mode().is_none() {
+            return None;
+        }
         let mut untold = self.members().filter(|member| {
             // Another way of telling it (a pipe, its own process's patience) shows as an orderly exit, or as
             // a kill by the workload itself.
             let cut = match member.kill() {
                 Some(kill) => kill.by != KillBy::Own,
-                None => member.exit().is_some_and(|exit| exit.signal.is_some()),
+                None => match member.exit() {
+                    Some(exit) => exit.signal.is_some(),
+                    None => self.episode.serves_on(),
+                },
             };
             !member.is_main() && member.process().served && member.stops().is_empty() && cut
         });
@@ -104,7 +111,7 @@ impl Examined<'_> {
                 ", and was killed {} later",
                 human(at_ns.saturating_sub(stop.at_ns))
             ),
-            None => String::new(),
+            None => ", and serves on".to_owned(),
         };
         let (why, instead) = match self.advice.kill_mode() {
             Some(setting) => (
@@ -125,6 +132,18 @@ impl Examined<'_> {
                 "Start the server with `exec` so that it replaces {}, or {instead}.",
                 main.process().comm
             ),
+        )
+    }
+
+    /// Not a fault: told, so that nobody wonders who serves.
+    pub(super) fn handed_over(&self) -> Option<Finding> {
+        if !self.episode.is_handed_over() {
+            return None;
+        }
+        finding(
+            FindingCode::HandedOver,
+            "It ended while others of the same workload serve on: a successor took over.".to_owned(),
+            "Nothing to change: what the successor answers is not part of this shutdown.",
         )
     }
 

@@ -5,14 +5,22 @@ use std::collections::BTreeSet;
 use super::{Examined, count, finding};
 use crate::{
     report::{Cause, Finding, FindingCode},
-    tracker::clock::human,
+    tracker::{SECOND, clock::human},
 };
+
+/// What comes sooner after the stop signal than this was on its way when it was sent.
+const WORTH_TELLING_NS: u64 = SECOND / 10;
 
 impl Examined<'_> {
     pub(super) fn traffic_after_stop(&self) -> Option<Finding> {
-        let stop_ns = self.stop_ns?;
+        // Of one process of many it means nothing: the others take it.
+        let stop_ns = self.episode.arrivals_after()?;
         let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
-        let lag = human(last_ns.saturating_sub(stop_ns));
+        let lag_ns = last_ns.saturating_sub(stop_ns);
+        if lag_ns < WORTH_TELLING_NS {
+            return None;
+        }
+        let lag = human(lag_ns);
         let ready = match self.episode.ready_at_stop() {
             Some(true) => "; it was still ready when the stop signal came",
             Some(false) | None => "",
@@ -21,12 +29,15 @@ impl Examined<'_> {
             FindingCode::TrafficAfterStop,
             format!(
                 "{} came after the stop signal, the last {lag} after it{}{ready}.",
-                count(self.episode.tally().arrivals().count, "new request"),
+                count(self.episode.tally().arrivals().count, "new connection"),
                 self.after_deletion(Some(last_ns))
             ),
-            self.advice.prestop().unwrap_or_else(|| format!(
-                "Keep serving for longer than {lag} before the stop signal comes (a preStop sleep), or take it out of rotation first."
-            )),
+            self.advice.prestop().unwrap_or_else(|| {
+                let seconds = lag_ns.div_ceil(SECOND) + 1;
+                format!(
+                    "Take it out of rotation {seconds} s before the stop signal comes; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
+                )
+            }),
         )
     }
 
@@ -51,7 +62,7 @@ impl Examined<'_> {
             ),
             if self.stop_ns.is_some() {
                 self.advice.prestop().unwrap_or_else(|| {
-                    "Close the listener only when traffic has moved away: a preStop sleep, or a delay in the handler."
+                    "Close the listener only when traffic has moved away; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
                         .to_owned()
                 })
             } else {

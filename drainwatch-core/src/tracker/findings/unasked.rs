@@ -52,6 +52,19 @@ impl Examined<'_> {
         )
     }
 
+    /// SIGKILL from the kernel of its own accord: nothing but a limit of CPU time is known to do that.
+    fn limit(&self, killed: &Member) -> Option<Finding> {
+        finding(
+            FindingCode::NoGrace,
+            format!(
+                "The kernel itself sent {} SIGKILL, with no stop signal before it: it had probably used up its limit of CPU time (RLIMIT_CPU); {} severed.",
+                who(killed),
+                count(self.episode.tally().outcomes().severed, "request")
+            ),
+            "Raise the limit (LimitCPU= of a systemd unit, `ulimit -t`), or take it away: it is no way to stop a service.",
+        )
+    }
+
     pub(super) fn no_grace(&self, trigger: Trigger) -> Option<Finding> {
         if self.stop_ns.is_some() || !matches!(trigger, Trigger::Kill | Trigger::Worker) {
             return None;
@@ -60,6 +73,14 @@ impl Examined<'_> {
             Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
             None => member.exit().is_some_and(|exit| exit.signal == Some(SIGKILL)),
         })?;
+        if self
+            .episode
+            .members()
+            .first_outside_kill()
+            .is_some_and(|kill| kill.by == KillBy::Kernel)
+        {
+            return self.limit(killed);
+        }
         let outstanding = self.episode.tally().outcomes().severed;
         finding(
             FindingCode::NoGrace,

@@ -18,34 +18,27 @@ pub(in crate::tracker) struct Since {
     pub lag_ns: Option<u64>,
 }
 
-/// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
-/// connection itself, where nothing new is known to have come on it. Probes do not count.
-pub(in crate::tracker) fn arrivals(
+/// When the connection of this event arrived, if that was after `from`, and the event is the first to tell of it. What is
+/// asked on connections that stood before says nothing of how long traffic is sent here: they are pinned until they
+/// end. Probes do not count.
+pub(in crate::tracker) fn arrival(
     connection: &Connection,
     told: &Told,
     from: u64,
     sieve: &Sieve<'_>,
-) -> Vec<u64> {
+) -> Option<u64> {
     if connection.role != Role::Server && connection.end != End::Unaccepted {
-        return Vec::new();
+        return None;
     }
-    let starts = connection
-        .exchanges
-        .iter()
-        .filter(|exchange| !told.contains(exchange.id) && !sieve.holds(connection, Some(exchange)))
-        .map(|exchange| exchange.started_ns);
-    let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    let probe = match &connection.exchanges[..] {
+    let probe = || match &connection.exchanges[..] {
         [] => came_and_went(connection) || sieve.holds(connection, None),
         asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
     };
-    if new.is_empty() && told.is_empty() && !probe && connection.born_ns > from && !connection.seeded {
-        new.push(connection.born_ns);
-    }
-    new
+    let new = told.is_empty() && connection.born_ns > from && !connection.seeded && !probe();
+    new.then_some(connection.born_ns)
 }
 
-/// New requests and connections that came when no more should.
+/// New connections that came when no more should.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::tracker) struct Arrivals {
     /// How many came after the stop signal.
@@ -69,27 +62,28 @@ impl Arrivals {
     pub fn connection(&mut self, connection: &Connection, told: &Told, context: Context<'_>) {
         let Context { since, sieve, .. } = context;
         if let Some(stop_ns) = since.stop_ns {
-            self.after_stop(&arrivals(connection, told, stop_ns, &sieve));
+            if let Some(at_ns) = arrival(connection, told, stop_ns, &sieve) {
+                self.after_stop(at_ns);
+            }
         }
         if let Some(lag_ns) = since.lag_ns {
-            let last = arrivals(connection, told, lag_ns, &sieve).into_iter().max();
-            self.last_ns = self.last_ns.max(last);
+            self.last_ns = self.last_ns.max(arrival(connection, told, lag_ns, &sieve));
         }
     }
 
     /// A segment came that met no connection.
     pub fn segment(&mut self, at_ns: u64, since: Since) {
         if since.stop_ns.is_some() {
-            self.after_stop(&[at_ns]);
+            self.after_stop(at_ns);
         }
         if since.lag_ns.is_some() {
             self.last_ns = self.last_ns.max(Some(at_ns));
         }
     }
 
-    fn after_stop(&mut self, new: &[u64]) {
-        self.count += new.len() as u64;
-        self.last_after_stop_ns = self.last_after_stop_ns.max(new.iter().copied().max());
+    fn after_stop(&mut self, at_ns: u64) {
+        self.count += 1;
+        self.last_after_stop_ns = self.last_after_stop_ns.max(Some(at_ns));
     }
 
     /// Takes over those of another shutdown that turned out to be part of this one.

@@ -167,19 +167,19 @@ fn traffic_after_the_stop_signal_names_the_prestop_hook_and_what_it_is_now() {
         before.deleted_ms = Some(WALL_MS + 1000);
         scene.describe(1200, Description::Pod(before));
         scene.term(6200, &web());
-        scene.ended(8400, &web(), End::Close, vec![answered(8300, 8400)]);
+        scene.arrived(8300, 8400, &web(), answered(8300, 8400));
         scene.exit(9000, &web(), 0);
         let report = gone(&mut scene, 9001, &web());
         let (summary, advice) = finding(&report, FindingCode::TrafficAfterStop);
         assert_eq!(
             summary,
-            "1 new request came after the stop signal, the last 2.1 s after it (7.1 s after the pod's deletion); \
+            "1 new connection came after the stop signal, the last 2.1 s after it (7.1 s after the pod's deletion); \
              it was still ready when the stop signal came."
         );
         assert_eq!(
             advice,
             format!(
-                "Set lifecycle.preStop.sleep.seconds: 9 (now: {now}) for container server of Deployment shop/web."
+                "Give container server of Deployment shop/web a preStop hook that sleeps 9 s (now: {now}): lifecycle.preStop.sleep from Kubernetes 1.30 on, exec of `sleep 9` before."
             )
         );
     }
@@ -190,12 +190,12 @@ fn a_lag_whose_deletion_was_not_heard_of_has_the_hook_before_it() {
     let mut scene = pod_scene();
     scene.describe(5, Description::Pod(pod()));
     scene.term(6200, &web());
-    scene.ended(8400, &web(), End::Close, vec![answered(8300, 8400)]);
+    scene.arrived(8300, 8400, &web(), answered(8300, 8400));
     scene.exit(9000, &web(), 0);
     let report = gone(&mut scene, 9001, &web());
     let (_, advice) = finding(&report, FindingCode::TrafficAfterStop);
     assert!(
-        advice.contains("seconds: 9 "),
+        advice.contains("sleeps 9 s "),
         "5 s of sleep, 2.1 s of lag, rounded up, and one: {advice}"
     );
     assert_eq!(

@@ -2,11 +2,11 @@
 
 use super::{
     naming::{UID, WEB_CGROUP, container_path, pod, pod_scene, web},
-    scene::{Scene, WALL_MS, answered, codes, unanswered},
+    scene::{Scene, WALL_MS, answered, codes},
 };
 use crate::{
     description::{Description, Pod, Subject},
-    event::{End, EventKind},
+    event::EventKind,
     report::{FindingCode, Report},
     tracker::Effect,
 };
@@ -48,7 +48,9 @@ fn what_arrives_between_the_deletion_and_the_stop_signal_is_the_endpoints_lag() 
     let mut scene = serving();
     let effects = scene.describe(10_400, deleted(10_000));
     assert!(marked(&effects).contains(&(WEB_CGROUP, true)));
-    scene.exchange(11_500, &web(), answered(11_400, 11_450));
+    scene.arrived(11_400, 11_500, &web(), answered(11_400, 11_450));
+    // On a connection that stood before, which says nothing of where traffic is sent.
+    scene.exchange(14_500, &web(), answered(14_400, 14_450));
     let report = stop(&mut scene, 15_400);
     assert_eq!(
         report.deleted_at.as_deref(),
@@ -72,7 +74,7 @@ fn arrivals_after_the_stop_signal_count_from_the_deletion_too() {
     let mut scene = serving();
     scene.describe(10_400, deleted(10_000));
     scene.term(12_400, &web());
-    scene.ended(13_400, &web(), End::Exit, vec![unanswered(13_000)]);
+    scene.arrived(13_000, 13_400, &web(), answered(13_000, 13_300));
     let report = stop(&mut scene, 13_500);
     assert_eq!(report.endpoint_lag_ms, Some(2600.0));
     assert!(codes(&report).contains(&FindingCode::TrafficAfterStop));

@@ -34,6 +34,8 @@ fn any_process() -> impl Strategy<Value = Process> {
             cgroup,
             pid1: pid1 && signalled,
             served,
+            // Of one that served a single connection what is cut is in no report.
+            served_more: served,
             called,
             exiting: exiting && pid1,
             signalled,

@@ -36,6 +36,7 @@ pub fn process(pid: u32) -> Process {
         comm: format!("p{pid}"),
         pid1: false,
         served: false,
+        served_more: false,
         called: false,
         exiting: false,
         signalled: false,
@@ -52,7 +53,11 @@ impl Process {
         }
     }
     pub(crate) fn serving(self) -> Self {
-        Self { served: true, ..self }
+        Self {
+            served: true,
+            served_more: true,
+            ..self
+        }
     }
     pub(crate) fn calling(self) -> Self {
         Self { called: true, ..self }
@@ -347,6 +352,15 @@ impl Scene {
         let connection = self.connection(process, End::Open, vec![exchange]);
         self.push(at, EventKind::TurnEnded(connection.clone()));
         connection
+    }
+
+    /// A turn of a connection that was established then, and goes on.
+    pub fn arrived(&mut self, born: u64, at: u64, process: &Process, exchange: Exchange) {
+        let connection = Connection {
+            born_ns: ns(born),
+            ..self.connection(process, End::Open, vec![exchange])
+        };
+        self.push(at, EventKind::TurnEnded(connection));
     }
 
     pub fn reset(&mut self, at: u64, process: &Process, syn: bool, payload: u32, peer: SocketAddr) {

@@ -449,7 +449,7 @@ fn the_end_of_a_pid_namespace_is_not_a_forced_kill() {
         codes(&report),
         [FindingCode::NotForwarded, FindingCode::ExitWithoutDrain]
     );
-    assert_eq!(report.signals[1].sender.comm, "kernel");
+    assert_eq!(report.signals.len(), 1, "nobody sent that one");
 }
 
 #[test]

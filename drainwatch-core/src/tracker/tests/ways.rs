@@ -1,0 +1,268 @@
+//! Ways to end that no outside stop signal begins, and those that begin nothing.
+
+use super::scene::{Scene, WEB, answered, causes, codes, get, process, unanswered};
+use crate::{
+    event::{Connection, Disposition, End, EventKind, Process, Sender},
+    exchange::ExchangeState,
+    report::{Cause, FindingCode, Trigger, Verdict},
+    tracker::{
+        Effect,
+        episode::signals::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
+    },
+};
+
+const SIGUSR1: u32 = 10;
+
+/// A connection that this process closed at `closed`, told at `at`.
+fn remembered(scene: &mut Scene, closed: u64, process: &Process, state: ExchangeState) {
+    let connection = Connection {
+        remembered: true,
+        ..scene.connection(process, End::Close, vec![get(state, closed - 50, closed - 20)])
+    };
+    scene.push(closed, EventKind::ConnectionEnded(connection));
+}
+
+#[test]
+fn what_a_process_cut_before_it_ended_by_itself_is_severed_and_what_it_answered_is_nothing() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.exit(1500, &web, 0);
+    remembered(&mut scene, 1000, &web, ExchangeState::Unanswered);
+    remembered(&mut scene, 1000, &web, ExchangeState::ResponseIncomplete);
+    remembered(&mut scene, 1010, &web, ExchangeState::Complete);
+    scene.emptied(1501);
+    let report = scene.report();
+    assert_eq!(
+        (report.trigger, report.verdict, report.requests.drained),
+        (Trigger::Exit, Verdict::Severed, 0)
+    );
+    assert_eq!(causes(&report), [(Cause::Unanswered, 1), (Cause::Truncated, 1)]);
+    assert_eq!(
+        report.started_at, "2026-01-01T00:00:01.000Z",
+        "it began with the cut"
+    );
+}
+
+#[test]
+fn what_a_process_closed_before_it_was_asked_to_end_has_nothing_to_do_with_that() {
+    for killed in [false, true] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        if killed {
+            scene.kill(1500, &web);
+            scene.died(1501, &web, SIGKILL);
+        } else {
+            scene.term(1500, &web);
+            scene.exit(1600, &web, 0);
+        }
+        remembered(&mut scene, 1000, &web, ExchangeState::Unanswered);
+        scene.emptied(1700);
+        assert_eq!(scene.report().requests.severed, 0, "killed: {killed}");
+    }
+}
+
+#[test]
+fn a_process_that_replaces_its_program_cuts_what_it_closes_by_that() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.push(1000, EventKind::ProcessReplaced { process: web.clone() });
+    remembered(&mut scene, 999, &web, ExchangeState::Unanswered);
+    let report = scene.report();
+    assert_eq!(
+        (report.trigger, causes(&report)),
+        (Trigger::Worker, vec![(Cause::Unanswered, 1)])
+    );
+    let mut scene = Scene::new();
+    scene.push(1000, EventKind::ProcessReplaced { process: web.clone() });
+    remembered(&mut scene, 999, &web, ExchangeState::Complete);
+    assert_eq!(scene.finish(), [], "it cut nothing");
+}
+
+#[test]
+fn a_successor_in_the_same_cgroup_is_none_of_its_predecessors_business() {
+    let mut scene = Scene::new();
+    let (old, new) = (process(100).serving(), process(101).serving());
+    scene.listen(1, &old, 80);
+    scene.listen(50, &new, 81);
+    scene.term(100, &old);
+    scene.ended(150, &old, End::Close, vec![answered(90, 140)]);
+    scene.exit(200, &old, 0);
+    for second in 1..20 {
+        let at = second * 1000;
+        scene.arrived(at, at + 10, &new, answered(at, at + 5));
+    }
+    scene.kill(60_000, &new);
+    scene.ended(60_001, &new, End::Exit, vec![unanswered(59_000)]);
+    scene.died(60_001, &new, SIGKILL);
+    scene.emptied(60_002);
+    let reports = scene.finish();
+    let [first, second] = &reports[..] else {
+        panic!("{reports:#?}");
+    };
+    assert_eq!(
+        (first.trigger, first.verdict, first.requests.drained),
+        (Trigger::Stop, Verdict::Clean, 1)
+    );
+    assert_eq!(first.endpoint_lag_ms, None);
+    assert_eq!(codes(first), [FindingCode::HandedOver]);
+    assert_eq!(first.ended_at.as_deref(), Some("2026-01-01T00:00:05.200Z"));
+    assert_eq!(
+        (second.trigger, causes(second)),
+        (Trigger::Kill, vec![(Cause::Unanswered, 1)])
+    );
+}
+
+#[test]
+fn a_child_that_serves_on_after_its_shell_was_never_told() {
+    let mut scene = Scene::new();
+    let shell = process(100).named("sh");
+    let server = process(101).child_of(&shell).serving().named("app");
+    scene.listen(1, &server, 80);
+    scene.send(100, SIGTERM, &shell, Disposition::Default);
+    scene.died(101, &shell, SIGTERM);
+    scene.arrived(5000, 5010, &server, answered(5000, 5005));
+    let updated = |effect: &Effect| match effect {
+        Effect::Updated(report) => Some((**report).clone()),
+        _ => None,
+    };
+    scene.tick(9000);
+    let last = scene.effects.iter().filter_map(updated).next_back().unwrap();
+    assert_eq!(
+        (last.ended_at.as_deref(), codes(&last)),
+        (None, vec![FindingCode::NotForwarded])
+    );
+    assert!(
+        last.findings[0].summary.contains("serves on"),
+        "{:?}",
+        last.findings
+    );
+}
+
+#[test]
+fn a_signal_that_need_not_be_a_stop_is_none_when_the_stop_comes_later() {
+    for (mild, gap, began) in [
+        (SIGQUIT, 8000, "2026-01-01T00:00:08.100Z"),
+        (SIGINT, 8000, "2026-01-01T00:00:08.100Z"),
+        (SIGINT, 500, "2026-01-01T00:00:00.100Z"),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.send(100, mild, &web, Disposition::Handled);
+        scene.arrived(
+            200 + gap / 2,
+            300 + gap / 2,
+            &web,
+            answered(200 + gap / 2, 250 + gap / 2),
+        );
+        scene.term(100 + gap, &web);
+        scene.exit(200 + gap, &web, 0);
+        scene.emptied(201 + gap);
+        let report = scene.report();
+        assert_eq!(report.started_at, began, "{mild} {gap}");
+    }
+}
+
+#[test]
+fn a_masters_signal_to_a_helper_that_ends_nothing_does_not_begin_the_later_kill() {
+    let mut scene = Scene::new();
+    let master = process(100).serving();
+    let helper = process(101).child_of(&master).calling();
+    scene.listen(1, &master, 80);
+    scene.send_from(
+        100,
+        SIGINT,
+        &helper,
+        Disposition::Handled,
+        Sender::Process(master.clone()),
+    );
+    scene.kill(3100, &master);
+    scene.died(3101, &master, SIGKILL);
+    scene.died(3101, &helper, SIGKILL);
+    scene.emptied(3102);
+    let reports = scene.finish();
+    let whole = reports.iter().find(|report| report.trigger == Trigger::Kill);
+    assert_eq!(
+        whole.map(|report| &*report.started_at),
+        Some("2026-01-01T00:00:03.100Z"),
+        "{reports:#?}"
+    );
+}
+
+#[test]
+fn the_kernels_own_kill_is_the_oom_killers_only_where_that_chose_a_victim() {
+    for (chosen, trigger, code) in [
+        (true, Trigger::Oom, FindingCode::Oom),
+        (false, Trigger::Kill, FindingCode::NoGrace),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.send_from(
+            100,
+            SIGKILL,
+            &web,
+            Disposition::Default,
+            Sender::Kernel(web.clone()),
+        );
+        if chosen {
+            scene.push(100, EventKind::OomVictim { pid: 100 });
+        }
+        scene.died(101, &web, SIGKILL);
+        scene.emptied(102);
+        let report = scene.report();
+        assert_eq!((report.trigger, codes(&report)), (trigger, vec![code]));
+    }
+}
+
+#[test]
+fn a_signal_that_ends_a_program_without_a_handler_is_no_fault_of_the_program() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.send(100, SIGUSR1, &web, Disposition::Default);
+    scene.died(101, &web, SIGUSR1);
+    scene.ended(102, &web, End::Exit, vec![unanswered(50)]);
+    scene.emptied(103);
+    let report = scene.report();
+    assert_eq!(
+        (report.trigger, codes(&report)),
+        (Trigger::Stop, vec![FindingCode::NoHandler])
+    );
+    assert_eq!(report.signals[0].sender.comm, "kubelet");
+}
+
+#[test]
+fn a_process_that_served_one_connection_and_leaves_others_serving_is_no_shutdown() {
+    let mut scene = Scene::new();
+    let master = process(100).serving();
+    scene.listen(1, &master, 80);
+    for (pid, code) in [(101, 0), (102, 1)] {
+        let child = Process {
+            served_more: false,
+            ..process(pid).child_of(&master).serving()
+        };
+        scene.exit(100, &child, code);
+        scene.ended(101, &child, End::Exit, vec![unanswered(50)]);
+    }
+    assert_eq!(scene.finish(), []);
+    let severed = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Severed {
+                cause: Cause::Unanswered,
+                ..
+            }
+        )
+    };
+    assert_eq!(scene.count(severed), 2, "what they cut is counted all the same");
+}
+
+#[test]
+fn a_shutdown_that_is_pushed_out_by_others_is_not_called_clean() {
+    let mut scene = Scene::new();
+    for pid in 0..600 {
+        let web = process(1000 + pid).serving().child_of(&process(1)).within(WEB);
+        scene.term(100 + u64::from(pid), &web);
+    }
+    let reports = scene.reports();
+    assert!(!reports.is_empty());
+    assert!(reports.iter().all(|report| report.verdict == Verdict::Unknown));
+}

@@ -52,6 +52,9 @@ pub enum ExchangeState {
     Stream,
     /// The evidence does not say (head beyond the capture, close-delimited body, seeded socket).
     Unknown,
+    /// Nobody reads its protocol, and its connection was not seen to take turns: whether anything is
+    /// outstanding is not judged.
+    Opaque,
 }
 
 /// Which exchange of its connection it is: the same however often it is told of, and not its place in
@@ -122,6 +125,16 @@ pub struct Exchange {
     pub started_ns: u64,
     /// Monotonic time of the last byte of the exchange.
     pub last_ns: u64,
+}
+
+impl Exchange {
+    /// Whether what its client says next can only be a request: HTTP/1, read in clear, and no other
+    /// protocol since.
+    pub fn asks_in_clear(&self) -> bool {
+        self.evidence == Evidence::Exact
+            && matches!(self.protocol, Protocol::Http10 | Protocol::Http11)
+            && self.state == ExchangeState::Complete
+    }
 }
 
 impl Operation {

@@ -142,7 +142,7 @@ pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
             }
             Role::Server | Role::Client => true,
         };
-        if !believed {
+        if !believed && !(exchange.state == ExchangeState::Opaque && context.role != Role::Unknown) {
             exchange.state = ExchangeState::Unknown;
         }
     }

@@ -318,10 +318,13 @@ pub struct Outcomes {
     pub aborted: u64,
     /// The evidence does not say.
     pub unknown: u64,
+    /// Connections whose protocol nobody reads, and that were not seen to take turns: in no verdict.
+    #[serde(default)]
+    pub opaque: u64,
 }
 
 impl Outcomes {
-    /// All of them, whatever became of them.
+    /// All of them, whatever became of them; what nobody reads is none.
     pub fn total(&self) -> u64 {
         let Self {
             drained,
@@ -329,6 +332,7 @@ impl Outcomes {
             severed,
             aborted,
             unknown,
+            opaque: _,
         } = self;
         drained + failed + severed + aborted + unknown
     }

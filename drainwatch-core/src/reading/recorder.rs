@@ -7,7 +7,7 @@ use crate::{
     record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
 };
 
-/// The first turn of a connection.
+/// A turn of a connection, the first unless said otherwise.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     pub turn: Turn,
@@ -19,6 +19,12 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    /// It is this turn of its connection.
+    pub(super) fn turn(mut self, number: u32) -> Self {
+        self.turn.number = number;
+        self
+    }
+
     /// The process reads.
     pub(super) fn read(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();

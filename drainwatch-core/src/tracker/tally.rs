@@ -77,6 +77,11 @@ struct Remembered {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
+    /// HTTP/1 in clear was the last that was spoken on it: what comes then is a request. Elsewhere it may be
+    /// a goodbye, whatever its length.
+    asks_in_clear: bool,
+    /// It counts as opaque already.
+    counted_opaque: bool,
     /// All that was asked on it were probes; `None`: nothing was seen to be asked.
     only_probes: Option<bool>,
 }
@@ -265,7 +270,11 @@ impl Tally {
             let before = seen.only_probes.unwrap_or(true);
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
+        if let Some(last) = connection.exchanges.last() {
+            seen.asks_in_clear = last.asks_in_clear();
+        }
         seen.ended = ends;
+        seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
         if ends {
             self.by_pair.insert(
@@ -294,6 +303,7 @@ impl Tally {
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
                 Judged::Unknown(_) => self.outcomes.unknown += 1,
+                Judged::Opaque(_) => self.outcomes.opaque += 1,
             }
         }
         silent || !judged.is_empty()
@@ -359,19 +369,21 @@ impl Tally {
         }
         if seen.only_probes == Some(true) || sieve.silent(pair.0, pair.1) {
             self.probed();
-            return true;
+        } else if seen.asks_in_clear {
+            let (local, peer, _) = pair;
+            self.arrivals.segment(at_ns, since);
+            self.record(&Cut {
+                at_ns,
+                cause: Cause::Late,
+                role: Role::Server,
+                exchange: None,
+                pid,
+                local,
+                peer,
+            });
+        } else if !seen.counted_opaque {
+            self.outcomes.opaque += 1;
         }
-        let (local, peer, _) = pair;
-        self.arrivals.segment(at_ns, since);
-        self.record(&Cut {
-            at_ns,
-            cause: Cause::Late,
-            role: Role::Server,
-            exchange: None,
-            pid,
-            local,
-            peer,
-        });
         true
     }
 
@@ -382,6 +394,7 @@ impl Tally {
         self.outcomes.severed += other.outcomes.severed;
         self.outcomes.aborted += other.outcomes.aborted;
         self.outcomes.unknown += other.outcomes.unknown;
+        self.outcomes.opaque += other.outcomes.opaque;
         for (cause, count) in other.severed {
             *self.severed.entry(cause).or_default() += count;
         }

@@ -96,6 +96,9 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     if requests.unknown > 0 {
         counts.push(format!("{} unknown", requests.unknown));
     }
+    if requests.opaque > 0 {
+        counts.push(format!("{} opaque", requests.opaque));
+    }
     match report.probes {
         0 => {}
         1 => counts.push("1 probe besides".into()),

@@ -7,7 +7,10 @@ use super::{
     },
     Context,
 };
-use crate::event::{Connection, End, Role};
+use crate::{
+    event::{Connection, End, Role},
+    exchange::{Exchange, ExchangeState},
+};
 
 /// From when what arrives is worth a note.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +22,7 @@ pub(in crate::tracker) struct Since {
 }
 
 /// What arrived after `from`, of what this event tells: its exchanges that were not told of before, or the
-/// connection itself, where nothing new is known to have come on it. Probes do not count.
+/// connection itself, where nothing new is known to have come on it. Probes do not count, nor what nobody reads.
 pub(in crate::tracker) fn arrivals(
     connection: &Connection,
     told: &Told,
@@ -29,17 +32,21 @@ pub(in crate::tracker) fn arrivals(
     if connection.role != Role::Server && connection.end != End::Unaccepted {
         return Vec::new();
     }
+    let counts = |exchange: &&Exchange| {
+        exchange.state != ExchangeState::Opaque && !sieve.holds(connection, Some(exchange))
+    };
     let starts = connection
         .exchanges
         .iter()
-        .filter(|exchange| !told.contains(exchange.id) && !sieve.holds(connection, Some(exchange)))
+        .filter(|exchange| !told.contains(exchange.id))
+        .filter(counts)
         .map(|exchange| exchange.started_ns);
     let mut new: Vec<u64> = starts.filter(|&started| started > from).collect();
-    let probe = match &connection.exchanges[..] {
+    let nobodys = match &connection.exchanges[..] {
         [] => came_and_went(connection) || sieve.holds(connection, None),
-        asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
+        asked => !asked.iter().any(|one| counts(&one)),
     };
-    if new.is_empty() && told.is_empty() && !probe && connection.born_ns > from && !connection.seeded {
+    if new.is_empty() && told.is_empty() && !nobodys && connection.born_ns > from && !connection.seeded {
         new.push(connection.born_ns);
     }
     new

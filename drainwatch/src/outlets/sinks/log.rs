@@ -48,6 +48,7 @@ pub fn log(report: &Report) {
                 unknown,
                 refused,
                 refused_clients,
+                opaque,
                 probes,
                 severed_unanswered,
                 severed_truncated,

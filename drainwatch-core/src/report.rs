@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Disposition, Role},
-    exchange::{Evidence, Protocol},
+    exchange::{Doubt, Evidence, Protocol},
     words::words,
 };
 
@@ -38,6 +38,10 @@ pub struct Report {
     /// Connection attempts that met a closed port, apart from requests.
     #[serde(default)]
     pub refused: RefusedAttempts,
+    /// Why the evidence does not say what became of the unknown ones, and how many events were lost; only
+    /// reasons that occurred.
+    #[serde(default)]
+    pub unknown_reasons: BTreeMap<Doubt, u64>,
     /// Health checks and scrapes, whatever became of them: in no other number of this report.
     #[serde(default)]
     pub probes: u64,

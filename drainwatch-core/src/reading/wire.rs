@@ -11,7 +11,7 @@ mod unpaired;
 use super::{Context, Reading, Session};
 use crate::{
     event::Role,
-    exchange::{Evidence, Exchange, ExchangeState, Operation, Protocol},
+    exchange::{Doubt, Evidence, Exchange, ExchangeState, Operation, Protocol},
     record::Turn,
 };
 
@@ -47,13 +47,16 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
         &turn.answer
     } else {
         &turn.ask
-    });
+    }) || is_tls(&turn.opening);
     let exchange = |index, state, started_ns, last_ns| Exchange {
         id: turn.id(index),
         protocol: if tls { Protocol::Tls } else { Protocol::Tcp },
         operation: Operation::Opaque,
         evidence: Evidence::Inferred,
         state,
+        // Only of what is older than the agent nothing is known here.
+        doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
+        uploading: false,
         started_ns,
         last_ns,
     };
@@ -105,7 +108,10 @@ fn is_answered(turn: &Turn) -> bool {
 }
 
 fn in_clear(turn: &Turn) -> ExchangeState {
-    if turn.number < EARNED || unpaired::begins(&turn.ask, turn.asked()) {
+    if turn.number < EARNED
+        || unpaired::begins(&turn.opening, turn.opening.len() as u64)
+        || unpaired::begins(&turn.ask, turn.asked())
+    {
         ExchangeState::Opaque
     } else if is_answered(turn) {
         ExchangeState::Complete

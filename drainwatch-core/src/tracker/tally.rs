@@ -18,7 +18,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    exchange::{Evidence, Exchange, Operation, Protocol},
+    exchange::{Doubt, Evidence, Exchange, Operation, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -117,6 +117,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Tally {
     classes: Arc<Classes>,
     outcomes: Outcomes,
+    doubts: BTreeMap<Doubt, u64>,
     severed: BTreeMap<Cause, u64>,
     severed_requests: Vec<Severed>,
     drained_requests: Vec<Drained>,
@@ -140,6 +141,7 @@ impl Tally {
         Self {
             classes,
             outcomes: Outcomes::default(),
+            doubts: BTreeMap::new(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
             drained_requests: Vec::new(),
@@ -166,6 +168,11 @@ impl Tally {
     /// How many there were of each outcome.
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
+    }
+
+    /// Why the unknown ones are that.
+    pub fn doubts(&self) -> &BTreeMap<Doubt, u64> {
+        &self.doubts
     }
 
     /// Counts of each cause that occurred.
@@ -302,7 +309,11 @@ impl Tally {
                 Judged::Failed(exchange) => self.failed(connection, exchange),
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
-                Judged::Unknown(_) => self.outcomes.unknown += 1,
+                Judged::Unknown(exchange) => {
+                    self.outcomes.unknown += 1;
+                    let doubt = exchange.doubt.unwrap_or(Doubt::End);
+                    *self.doubts.entry(doubt).or_default() += 1;
+                }
                 Judged::Opaque(_) => self.outcomes.opaque += 1,
             }
         }
@@ -395,6 +406,9 @@ impl Tally {
         self.outcomes.aborted += other.outcomes.aborted;
         self.outcomes.unknown += other.outcomes.unknown;
         self.outcomes.opaque += other.outcomes.opaque;
+        for (doubt, count) in other.doubts {
+            *self.doubts.entry(doubt).or_default() += count;
+        }
         for (cause, count) in other.severed {
             *self.severed.entry(cause).or_default() += count;
         }

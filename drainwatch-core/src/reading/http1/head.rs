@@ -75,6 +75,8 @@ pub(super) struct Response {
     pub interim: bool,
     /// 101 to `Upgrade: websocket`.
     pub websocket: bool,
+    /// 101 to `Upgrade: h2c` (RFC 7540 section 3.2).
+    pub h2c: bool,
     /// `text/event-stream`: meant to be long-lived.
     pub event_stream: bool,
     /// Where it ends; only of a whole head.
@@ -217,6 +219,10 @@ pub(super) fn response(bytes: &[u8], is_head: bool, is_connect: bool) -> Seen<Re
         .ignore_invalid_headers_in_responses(true)
         .parse_response(&mut parsed, bytes);
     let status = parsed.code;
+    let upgraded = |protocol: &[u8]| {
+        let to = value(parsed.headers, "upgrade");
+        status == Some(101) && to.is_some_and(|to| to.eq_ignore_ascii_case(protocol))
+    };
     let mut response = Response {
         status,
         interim: match status {
@@ -227,8 +233,8 @@ pub(super) fn response(bytes: &[u8], is_head: bool, is_connect: bool) -> Seen<Re
                 Some([b'1', b'1'..=b'9', ..] | [b'1', b'0', b'0' | b'2'..=b'9', ..])
             ),
         },
-        websocket: status == Some(101)
-            && value(parsed.headers, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket")),
+        websocket: upgraded(b"websocket"),
+        h2c: upgraded(b"h2c"),
         event_stream: value(parsed.headers, "content-type").is_some_and(is_event_stream),
         framing: Framing::Malformed,
     };

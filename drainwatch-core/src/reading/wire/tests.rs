@@ -45,6 +45,11 @@ fn given_a_protocol_that_nobody_reads_when_it_took_turns_before_then_turn_taking
             given().turn(3).read_lost(80).write_lost(7),
             vec![Complete],
         ),
+        (
+            "a protocol that was known by its opening",
+            given().turn(9).opening(b"SSH-2.0-").read(ASK),
+            vec![Opaque],
+        ),
         ("a goodbye", given().turn(9).read("X\0\0\0\x04"), vec![Opaque]),
         (
             "an acknowledgement that is none of it",

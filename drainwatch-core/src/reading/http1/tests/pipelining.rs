@@ -174,8 +174,11 @@ fn given_payload_that_was_not_captured_when_judged_then_only_what_is_certain_is_
         ),
         (
             "an interim response",
-            given().read_lost(80).write("HTTP/1.1 100 Continue\r\n\r\n"),
-            vec![Unanswered],
+            given()
+                .http()
+                .read_lost(80)
+                .write("HTTP/1.1 100 Continue\r\n\r\n"),
+            vec![Unknown],
         ),
         ("seeded, outstanding", given().seeded().read(GET), vec![Unknown]),
         (

@@ -143,8 +143,8 @@ pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
             }
             Role::Server | Role::Client => true,
         };
-        if !believed && !(exchange.state == ExchangeState::Opaque && !strays && context.role != Role::Unknown)
-        {
+        let opaque = exchange.state == ExchangeState::Opaque && context.role != Role::Unknown;
+        if !believed && (strays || !opaque) {
             exchange.state = ExchangeState::Unknown;
             exchange.doubt = Some(match () {
                 () if !strays => Doubt::OlderThanAgent,

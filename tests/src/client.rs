@@ -151,16 +151,9 @@ impl Connection {
 
     /// Writes a line of another protocol in the place of each request.
     pub fn send_lines(&mut self, requests: &[Request]) {
-        let lines: String = requests
-            .iter()
-            .map(|request| {
-                format!(
-                    "ledger.requests.{} 1 1700000000\n",
-                    request.path.replace('/', ".")
-                )
-            })
-            .collect();
-        self.push(requests, lines.as_bytes());
+        let line = |request: &Request| format!("ledger{} 1 1700000000\n", request.path.replace('/', "."));
+        let lines: Vec<String> = requests.iter().map(line).collect();
+        self.push(requests, lines.concat().as_bytes());
     }
 
     /// Writes the head of an upload, and (unless the server is asked first) a part of its body.
@@ -180,7 +173,7 @@ impl Connection {
 
     /// Writes what is missing behind that part.
     pub fn send_body_rest(&mut self) {
-        self.write(&[b'u'; UPLOAD - UPLOAD_PART]);
+        self.write(&vec![b'u'; UPLOAD - UPLOAD_PART]);
     }
 
     fn push(&mut self, requests: &[Request], bytes: &[u8]) {

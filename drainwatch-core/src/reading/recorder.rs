@@ -26,8 +26,8 @@ impl Recorder {
     }
 
     /// The first turn of its connection, or any other, began with this.
-    pub(super) fn opening(mut self, bytes: &[u8; 8]) -> Self {
-        self.turn.opening = *bytes;
+    pub(super) fn opening(mut self, bytes: [u8; 8]) -> Self {
+        self.turn.opening = bytes;
         self
     }
 

@@ -37,7 +37,7 @@ const MOST_CONTROL: usize = 80;
 const EARNED: u32 = 3;
 /// The same in TLS: two turns of the handshake, and one beside.
 const EARNED_IN_TLS: u32 = 4;
-/// What is no longer than this may be a goodbye, an acknowledgement or a heartbeat: COM_QUIT has 5 bytes,
+/// What is no longer than this may be a goodbye, an acknowledgement or a heartbeat: `COM_QUIT` has 5 bytes,
 /// AMQP's `basic.ack` 21, HTTP/2's acknowledgement of settings with a window update 22.
 const GOODBYE: u64 = 32;
 

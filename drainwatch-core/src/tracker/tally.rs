@@ -68,6 +68,10 @@ pub(super) struct Drained {
 }
 
 /// What is remembered of a connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     /// Its exchanges so far.

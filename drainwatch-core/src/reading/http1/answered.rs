@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{
     asked::Request,
     chunked::{self, Chunks, TailSays},
-    head::{self, Framing, Seen},
+    head::{self, Framing, Seen, Upgraded},
 };
 use crate::{
     exchange::{Doubt, ExchangeState},
@@ -175,6 +175,7 @@ impl<'a> Message<'a> {
             Seen::Whole(head, length) if head.interim => Step::Interim(at + length as u64),
             Seen::Part(head) if head.interim && self.unseen() == 0 => Step::InterimPart,
             Seen::Whole(head, length) => {
+                let websocket = head.upgraded == Some(Upgraded::WebSocket);
                 let body = &bytes[length..];
                 let (state, end) = self.body(head, body, ending);
                 let (state, doubt) = match state {
@@ -185,9 +186,9 @@ impl<'a> Message<'a> {
                     status: head.status,
                     state,
                     doubt,
-                    websocket: head.websocket,
+                    websocket,
                     tunnel: head.framing == Framing::Tunnel,
-                    goodbye: head.websocket && self.says_goodbye(body),
+                    goodbye: websocket && self.says_goodbye(body),
                 };
                 Step::Response(
                     response,
@@ -245,7 +246,7 @@ impl<'a> Message<'a> {
             Framing::Close => (Err(Doubt::CloseDelimited), None),
             Framing::Malformed => (Err(Doubt::Malformed), None),
             // HTTP/2 from here on, which is another reader's.
-            Framing::Tunnel if head.h2c => (Ok(ExchangeState::Opaque), None),
+            Framing::Tunnel if head.upgraded == Some(Upgraded::H2c) => (Ok(ExchangeState::Opaque), None),
             Framing::Tunnel => (Ok(ExchangeState::Stream), None),
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn tail(tail: &[u8]) -> TailSays {
 fn is_field(line: &[u8]) -> bool {
     line.iter()
         .position(|&byte| byte == b':')
-        .is_some_and(|colon| colon > 0 && line[..colon].iter().all(|byte| byte.is_ascii_graphic()))
+        .is_some_and(|colon| colon > 0 && line[..colon].iter().all(u8::is_ascii_graphic))
 }
 
 #[cfg(test)]

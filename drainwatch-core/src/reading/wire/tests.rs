@@ -47,7 +47,7 @@ fn given_a_protocol_that_nobody_reads_when_it_took_turns_before_then_turn_taking
         ),
         (
             "a protocol that was known by its opening",
-            given().turn(9).opening(b"SSH-2.0-").read(ASK),
+            given().turn(9).opening(*b"SSH-2.0-").read(ASK),
             vec![Opaque],
         ),
         ("a goodbye", given().turn(9).read("X\0\0\0\x04"), vec![Opaque]),

@@ -40,9 +40,9 @@ fn http2(bytes: &[u8], _: u64) -> bool {
         3 => length == 4 && stream != 0 && flags == 0,
         4 => length.is_multiple_of(6) && length <= 600 && stream == 0 && flags & 0xfe == 0,
         6 => length == 8 && stream == 0 && flags & 0xfe == 0,
-        7 => length >= 8 && length <= 1 << 14 && stream == 0 && flags == 0,
+        7 => (8..=1 << 14).contains(&length) && stream == 0 && flags == 0,
         8 => length == 4 && stream < 1 << 31 && flags == 0,
-        16 => length >= 4 && length <= 1 << 10 && stream == 0 && flags == 0,
+        16 => (4..=1 << 10).contains(&length) && stream == 0 && flags == 0,
         _ => false,
     }
 }
@@ -73,7 +73,7 @@ fn amqp_1_0(bytes: &[u8], _: u64) -> bool {
     be32(bytes, 0).is_some_and(|size| size == 8 || size <= 1 << 24 && bytes.get(8) == Some(&0))
 }
 
-/// MQTT, section 2.1: PUBLISH asks for nothing at QoS 0, and acknowledgements and DISCONNECT never do.
+/// MQTT, section 2.1: `PUBLISH` asks for nothing at `QoS` 0, and acknowledgements and `DISCONNECT` never do.
 fn mqtt(bytes: &[u8], total: u64) -> bool {
     let Some((&first, rest)) = bytes.split_first() else {
         return false;
@@ -89,7 +89,7 @@ fn mqtt(bytes: &[u8], total: u64) -> bool {
     }
     let fits = used + length <= total;
     match first >> 4 {
-        // CONNECT, SUBSCRIBE, UNSUBSCRIBE and PINGREQ are answered, but anything may come before that.
+        // `CONNECT`, `SUBSCRIBE`, `UNSUBSCRIBE` and `PINGREQ` are answered, but anything may come before that.
         1 => rest
             .windows(4)
             .take(8)
@@ -101,8 +101,8 @@ fn mqtt(bytes: &[u8], total: u64) -> bool {
                 topic > 0 && topic + 2 <= length && topic <= 1024
             })
         }
-        4 | 5 | 7 => first & 15 == 0 && length >= 2 && length < 128 && fits,
-        6 => first & 15 == 2 && length >= 2 && length < 128 && fits,
+        4 | 5 | 7 => first.trailing_zeros() >= 4 && (2..128).contains(&length) && fits,
+        6 => first & 15 == 2 && (2..128).contains(&length) && fits,
         _ => false,
     }
 }
@@ -156,7 +156,7 @@ fn kafka(bytes: &[u8], total: u64) -> bool {
         && client.is_some_and(|length| (-1..=255).contains(&length))
 }
 
-/// MongoDB: `OP_MSG` that says that more comes, or lets the server go on; the legacy writes.
+/// `MongoDB`: `OP_MSG` that says that more comes, or lets the server go on; the legacy writes.
 fn mongodb(bytes: &[u8], _: u64) -> bool {
     const MORE_TO_COME: u64 = 1 << 1;
     const EXHAUST_ALLOWED: u64 = 1 << 16;
@@ -169,7 +169,7 @@ fn mongodb(bytes: &[u8], _: u64) -> bool {
     }
 }
 
-/// MySQL: packets that have no answer (`COM_QUIT`, `COM_STMT_SEND_LONG_DATA`, `COM_STMT_CLOSE`), or an endless
+/// `MySQL`: packets that have no answer (`COM_QUIT`, `COM_STMT_SEND_LONG_DATA`, `COM_STMT_CLOSE`), or an endless
 /// one (`COM_BINLOG_DUMP` and its like), and nothing behind them.
 fn mysql(mut bytes: &[u8], mut total: u64) -> bool {
     loop {
@@ -194,7 +194,7 @@ fn mysql(mut bytes: &[u8], mut total: u64) -> bool {
     }
 }
 
-/// PostgreSQL: Terminate, or what a standby tells of itself, and nothing behind them.
+/// `PostgreSQL`: Terminate, or what a standby tells of itself, and nothing behind them.
 fn postgresql(mut bytes: &[u8], mut total: u64) -> bool {
     loop {
         let (Some(&kind), Some(length)) = (bytes.first(), be32(bytes, 1)) else {

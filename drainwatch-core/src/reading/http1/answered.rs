@@ -69,6 +69,7 @@ impl Answered {
         let surplus = answers.saturating_sub(most).min(interims);
         answered.earlier = answers.saturating_sub(1 + surplus);
         if interims > surplus && most > 1 {
+            answered.earlier = answers.saturating_sub(1 + interims);
             answered.unreadable = Some(Doubt::Pipelined);
             return answered;
         }

@@ -55,8 +55,6 @@ fn killed() -> Report {
         severed: 2,
         aborted: 1,
         ..Outcomes::default()
-        unknown: 0,
-        opaque: 0,
     };
     report.severed = [(Cause::Unanswered, 1), (Cause::Truncated, 1)].into();
     report.severed_requests = vec![

@@ -36,6 +36,32 @@ pub enum Evidence {
     Inferred,
 }
 
+words! {
+    /// Why the evidence does not say what became of a request.
+    Doubt {
+        /// A head longer than what is kept of it, which says where the message ends.
+        HeadTooLong = "head_too_long",
+        /// The connection is older than the agent, and nothing began on it since.
+        OlderThanAgent = "older_than_agent",
+        /// A response without a length ends with its connection, and that was cut.
+        CloseDelimited = "close_delimited",
+        /// The end of a chunked response is not among the last bytes that are kept.
+        ChunkedEnd = "chunked_end",
+        /// Bytes moved that could not be looked at (`sendfile`, `splice`, `io_uring`, a skipped run).
+        Gap = "gap",
+        /// A message that contradicts itself, or breaks off into something that is not HTTP.
+        Malformed = "malformed",
+        /// More requests were sent at once than is kept of them.
+        Pipelined = "pipelined",
+        /// The rest of an upload that had been answered before its end.
+        EarlyAnswer = "early_answer",
+        /// Which side ended the connection cannot be told.
+        End = "end",
+        /// The kernel could not deliver events.
+        EventsLost = "events_lost",
+    }
+}
+
 /// What stood on the connection at the moment of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +78,9 @@ pub enum ExchangeState {
     Stream,
     /// The evidence does not say (head beyond the capture, close-delimited body, seeded socket).
     Unknown,
+    /// Nobody reads its protocol, and its connection was not seen to take turns: whether anything is
+    /// outstanding is not judged.
+    Opaque,
 }
 
 /// Which exchange of its connection it is: the same however often it is told of, and not its place in
@@ -118,10 +147,27 @@ pub struct Exchange {
     pub evidence: Evidence,
     /// What stood there.
     pub state: ExchangeState,
+    /// Why the state is [`ExchangeState::Unknown`], where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// It was answered before its request had arrived: what still comes is the rest of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uploading: bool,
     /// Monotonic time of the request's first byte at our process; 0 unknown.
     pub started_ns: u64,
     /// Monotonic time of the last byte of the exchange.
     pub last_ns: u64,
+}
+
+impl Exchange {
+    /// Whether what its client says next can only be a request: HTTP/1, read in clear, and no other
+    /// protocol since.
+    pub fn asks_in_clear(&self) -> bool {
+        self.evidence == Evidence::Exact
+            && matches!(self.protocol, Protocol::Http10 | Protocol::Http11)
+            && self.state == ExchangeState::Complete
+            && !self.uploading
+    }
 }
 
 impl Operation {

@@ -8,6 +8,7 @@
 
 mod headers;
 mod http1;
+mod preface;
 mod probes;
 mod senders;
 mod text;
@@ -21,7 +22,7 @@ mod recorder;
 
 use crate::{
     event::{Connection, End, Event, EventKind, Role},
-    exchange::{Exchange, ExchangeId, ExchangeState},
+    exchange::{Doubt, Exchange, ExchangeId, ExchangeState},
     record::{Fact, Recorded, Turn},
 };
 pub use headers::{HeaderRules, Pattern};
@@ -97,7 +98,7 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
         Fact::Event(event) => return event,
         Fact::Connection(recorded) => *recorded,
     };
-    let turn = turn.joined();
+    let turn = preface::without(turn.joined());
     let Reading {
         exchanges,
         session: _,
@@ -142,8 +143,17 @@ pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
             }
             Role::Server | Role::Client => true,
         };
-        if !believed {
+        let opaque = exchange.state == ExchangeState::Opaque && context.role != Role::Unknown;
+        if !believed && (strays || !opaque) {
             exchange.state = ExchangeState::Unknown;
+            exchange.doubt = Some(match () {
+                () if !strays => Doubt::OlderThanAgent,
+                () if turn.ask.is_empty() => Doubt::Gap,
+                () => Doubt::EarlyAnswer,
+            });
+        }
+        if strays {
+            exchange.started_ns = 0; // nothing new was asked
         }
     }
     reading

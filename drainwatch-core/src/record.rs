@@ -7,7 +7,7 @@ pub const ASK_HEAD: usize = 1024;
 /// Most bytes of the latest response's beginning that a record holds.
 pub const ANSWER_HEAD: usize = 512;
 /// Most bytes of the response direction's end that a record holds.
-pub const TAIL: usize = 16;
+pub const TAIL: usize = 64;
 
 /// What the kernel side tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Recorded {
 /// A turn begins with the first byte in the request direction after one in the response direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Turn {
+    /// The connection's first bytes in the request direction, where this is not its first turn.
+    pub opening: [u8; 8],
     /// Its number on the connection, from 1; 0 where none was seen from its beginning.
     pub number: u32,
     /// First bytes of the turn's request(s), contiguous from the first one on; empty when that one is lost.
@@ -50,6 +52,9 @@ pub struct Turn {
     /// Responses begun in the turn, as far as system calls show them (0: none, or none recognised).
     /// An interim (1xx) response is not one.
     pub answers: u32,
+    /// Of those, interim ones (1xx) that were longer than the kernel side looks at: the final one may have been
+    /// written with them, or in a call of its own that counts by itself.
+    pub interims: u32,
     /// Last bytes of the response direction, when known.
     pub tail: Option<Vec<u8>>,
     /// The last thing written was an interim (1xx) response; `answer` is empty then.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Disposition, Role},
-    exchange::{Evidence, Protocol},
+    exchange::{Doubt, Evidence, Protocol},
     words::words,
 };
 
@@ -38,6 +38,10 @@ pub struct Report {
     /// Connection attempts that met a closed port, apart from requests.
     #[serde(default)]
     pub refused: RefusedAttempts,
+    /// Why the evidence does not say what became of the unknown ones, and how many events were lost; only
+    /// reasons that occurred.
+    #[serde(default)]
+    pub unknown_reasons: BTreeMap<Doubt, u64>,
     /// Health checks and scrapes, whatever became of them: in no other number of this report.
     #[serde(default)]
     pub probes: u64,
@@ -322,10 +326,13 @@ pub struct Outcomes {
     pub aborted: u64,
     /// The evidence does not say.
     pub unknown: u64,
+    /// Connections whose protocol nobody reads, and that were not seen to take turns: in no verdict.
+    #[serde(default)]
+    pub opaque: u64,
 }
 
 impl Outcomes {
-    /// All of them, whatever became of them.
+    /// All of them, whatever became of them; what nobody reads is none.
     pub fn total(&self) -> u64 {
         let Self {
             drained,
@@ -333,6 +340,7 @@ impl Outcomes {
             severed,
             aborted,
             unknown,
+            opaque: _,
         } = self;
         drained + failed + severed + aborted + unknown
     }

@@ -28,6 +28,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         signals: vec![],
         requests: Outcomes::default(),
         refused: RefusedAttempts::default(),
+        unknown_reasons: BTreeMap::new(),
         probes: 0,
         severed: BTreeMap::new(),
         severed_requests: vec![],

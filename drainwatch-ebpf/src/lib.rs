@@ -11,7 +11,7 @@ pub const ASK_HEAD: usize = 1024;
 /// Most bytes kept of the response direction (the answering side), per message.
 pub const ANSWER_HEAD: usize = 512;
 /// Last bytes written in the response direction, when the head does not already hold them.
-pub const TAIL: usize = 16;
+pub const TAIL: usize = 64;
 /// Room for the tail: twice its length, so that the verifier can bound a right-aligned write.
 pub const TAIL_ROOM: usize = 2 * TAIL;
 /// Length of a task's `comm`.
@@ -75,8 +75,9 @@ pub struct Flow {
     pub head_len: u32,
     /// Messages begun in the current turn, as far as system call boundaries show them.
     pub messages: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Of those messages, interim responses (1xx) that a further one followed: too long to be looked at to their
+    /// end, or written in parts.
+    pub interims: u32,
 }
 const _: () = assert!(size_of::<Flow>() == 56);
 
@@ -94,6 +95,8 @@ pub struct SocketRecord {
     pub cgroup: u64,
     /// Monotonic time at which the latest response began.
     pub message_ns: u64,
+    /// The connection's first bytes in the request direction, from its second turn on.
+    pub opening: [u8; 8],
     /// Request direction.
     pub ask: Flow,
     /// Response direction.
@@ -129,7 +132,7 @@ pub struct SocketRecord {
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1768);
+const _: () = assert!(size_of::<SocketRecord>() == 1872);
 const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
 
 /// First field of every event: what it is.
@@ -342,7 +345,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1768);
+const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1872);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {

@@ -26,6 +26,8 @@ struct Vector {
 pub struct Moved {
     /// First buffer; of no length when the call carries none.
     first: Vector,
+    /// The buffer behind it; of no length when there is none.
+    second: Vector,
     /// One past the last moved byte, when known, else 0.
     end: u64,
     /// Bytes before `end` in the same buffer.
@@ -37,6 +39,7 @@ pub struct Moved {
 const NOTHING: Vector = Vector { base: 0, length: 0 };
 const NOWHERE: Moved = Moved {
     first: NOTHING,
+    second: NOTHING,
     end: 0,
     last_length: 0,
     before_last: NOTHING,
@@ -83,6 +86,7 @@ pub fn of_current_call(moved: u64, sending: bool) -> Moved {
         };
         Moved {
             first,
+            second: NOTHING,
             end: second + moved,
             last_length: moved,
             before_last: NOTHING,
@@ -127,12 +131,17 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
     }
     let mut moved_in = Moved {
         first: vectors[0],
+        second: vectors[1],
         end: 0,
         last_length: 0,
         before_last: NOTHING,
     };
     if moved_in.first.length > moved {
         moved_in.first.length = moved;
+    }
+    let behind = moved - moved_in.first.length;
+    if moved_in.second.length > behind {
+        moved_in.second.length = behind;
     }
     // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
     let mut before = 0;
@@ -180,21 +189,55 @@ pub fn first_word(moved: &Moved) -> u64 {
     word
 }
 
+/// First four bytes of what moved, and how many of them there are; none where they are not known.
+#[inline(always)]
+pub fn first_bytes(moved: &Moved) -> ([u8; 4], usize) {
+    let mut bytes = [0; 4];
+    if moved.first.length == 0 {
+        return (bytes, 0);
+    }
+    let length = if moved.first.length < 4 {
+        moved.first.length as usize
+    } else {
+        4
+    };
+    let length = bounded(length, 4);
+    // SAFETY: at most the array's size; a fault leaves zeroes and an error.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            bytes.as_mut_ptr().cast(),
+            length as u32,
+            moved.first.base as *const _,
+        )
+    } < 0;
+    if failed {
+        count(counter::LOST_PAYLOAD);
+        return (bytes, 0);
+    }
+    (bytes, length)
+}
+
 /// Appends to a head of `CAP` bytes that holds `filled` so far; returns how many bytes were added.
 ///
-/// The first read may fill the head. A later one is taken when at most half is held, and adds at most
-/// half: bounds that the verifier can follow without relating two variables.
+/// The first read may fill the head. A later one adds at most half of the head where at most half is held, a
+/// quarter where three quarters are, and so on: bounds that the verifier can follow without relating two
+/// variables.
 #[inline(always)]
-fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, moved: &Moved) -> u32 {
-    let half = CAP / 2;
-    let wanted = moved.first.length;
+fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, from: &Vector) -> u32 {
+    let (half, quarter, eighth) = (CAP / 2, CAP / 4, CAP / 8);
+    let wanted = from.length;
     if wanted == 0 {
         return 0;
     }
+    let filled = core::hint::black_box(filled as usize);
     let (at, most) = if filled == 0 {
         (0, CAP)
-    } else if (filled as usize) < half {
-        (core::hint::black_box(filled as usize) & (half - 1), half)
+    } else if filled < half {
+        (filled & (half - 1), half)
+    } else if filled < half + quarter {
+        (half + (filled & (quarter - 1)), quarter)
+    } else if filled < half + quarter + eighth {
+        (half + quarter + (filled & (eighth - 1)), eighth)
     } else {
         return 0;
     };
@@ -209,7 +252,7 @@ fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, moved: &Moved) ->
         bpf_probe_read_user(
             head.as_mut_ptr().add(at).cast(),
             length as u32,
-            moved.first.base as *const _,
+            from.base as *const _,
         )
     } < 0;
     if failed {
@@ -222,14 +265,24 @@ fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, moved: &Moved) ->
 /// [`append`] to the head of the asking direction.
 #[inline(always)]
 pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
-    append::<ASK_HEAD>(&mut record.ask_head, record.ask.head_len, moved)
+    append::<ASK_HEAD>(&mut record.ask_head, record.ask.head_len, &moved.first)
 }
 
 /// [`append`] to the head of the answering direction.
 #[inline(always)]
 pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
-    append::<ANSWER_HEAD>(&mut record.answer_head, record.answer.head_len, moved)
+    let held = record.answer.head_len;
+    let first = append::<ANSWER_HEAD>(&mut record.answer_head, held, &moved.first);
+    // A head in two vectors, or a short body behind it: what is held whole needs no tail of its own.
+    let next = &moved.second;
+    if first == 0 || u64::from(first) < moved.first.length || next.length == 0 || next.length > SHORT {
+        return first;
+    }
+    first + append::<ANSWER_HEAD>(&mut record.answer_head, held + first, next)
 }
+
+/// A second vector that is longer is a body, of which the tail says enough.
+const SHORT: u64 = ANSWER_HEAD as u64 / 4;
 
 /// A last buffer shorter than this does not show whether a chunked body has ended: `\r\n0\r\n\r\n`.
 const ENOUGH: u64 = 7;

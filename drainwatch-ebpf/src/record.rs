@@ -33,7 +33,7 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
     record.ask.last_ns = now;
     let answered = record.answer.total != record.answer.turn_pos;
     let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
-    if record.turns == 0 || (answered && !goes_on) {
+    if record.turns == 0 || (answered && !goes_on && !is_rest_of_upload(record, moved)) {
         if record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
             // The turn that ends must not include the bytes that end it.
             record.ask.total = before - gap;
@@ -59,8 +59,29 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
     }
 }
 
+/// Behind a POST, PUT or PATCH that is being answered: does this begin no request? Then it is the rest of
+/// the body, which the answer did not wait for.
+#[inline(always)]
+fn is_rest_of_upload(record: &SocketRecord, moved: &Moved) -> bool {
+    if record.flags & record_flag::HTTP == 0 || record.ask_head[0] != b'P' || record.ask.head_len == 0 {
+        return false;
+    }
+    let (bytes, length) = payload::first_bytes(moved);
+    if length == 0 {
+        return false;
+    }
+    let letter = |byte: u8| byte.wrapping_sub(b'A') < 26;
+    // No method is shorter than three letters; some servers read the first of them alone.
+    let method = letter(bytes[0]) && (length < 3 || letter(bytes[1]) && letter(bytes[2]));
+    let blank = bytes[0] == b'\r' || bytes[0] == b'\n';
+    !(method || blank && length > 2)
+}
+
 #[inline(always)]
 fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
+    if record.turns == 1 {
+        record.opening = word(&record.ask_head).to_le_bytes();
+    }
     record.turns += 1;
     record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
     record.tail_len = 0;
@@ -77,6 +98,7 @@ fn begin(flow: &mut Flow, at: u64, messages: u32) {
     flow.message_pos = at;
     flow.head_len = 0;
     flow.messages = messages;
+    flow.interims = 0;
 }
 
 /// Bytes moved in the direction of responses.
@@ -95,6 +117,9 @@ pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, 
         record.flags & record_flag::HTTP != 0 && payload::first_word(moved) & SEVEN_BYTES == HTTP1
     };
     if begins {
+        if record.answer.messages > 0 && is_interim(record) {
+            record.answer.interims += 1;
+        }
         record.message_ns = now;
         record.answer.message_pos = before;
         record.answer.head_len = 0;
@@ -127,6 +152,26 @@ pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, 
     }
 }
 
+/// Whether the head that is held is of an interim response.
+#[inline(always)]
+fn is_interim(record: &SocketRecord) -> bool {
+    let head = &record.answer_head;
+    record.answer.head_len >= 12
+        && word(head) & SEVEN_BYTES == HTTP1
+        && head[9] == b'1'
+        && !(head[10] == b'0' && head[11] == b'1')
+}
+
+/// Whether what is held, no longer than [`INTERIM_MOST`], ends with an empty line.
+#[inline(always)]
+fn ends_a_head(record: &SocketRecord) -> bool {
+    let at =
+        core::hint::black_box(record.answer.head_len as usize).wrapping_sub(4) & (INTERIM_MOST as usize - 1);
+    // SAFETY: at most 63 + 4 bytes of the head.
+    let last = unsafe { record.answer_head.as_ptr().add(at).cast::<u32>().read_unaligned() };
+    last == u32::from_le_bytes(*b"\r\n\r\n")
+}
+
 /// A response has begun: is it interim, does it switch protocols?
 #[inline(always)]
 fn read_status(record: &mut SocketRecord, bytes: u64) {
@@ -143,7 +188,7 @@ fn read_status(record: &mut SocketRecord, bytes: u64) {
     if first == b'1' {
         if second == b'0' && third == b'1' {
             record.flags |= record_flag::SWITCHED;
-        } else if bytes <= INTERIM_MOST {
+        } else if bytes <= INTERIM_MOST && ends_a_head(record) {
             // RFC 9110 section 15.2: the final response follows. The turn goes on.
             record.flags |= record_flag::INTERIM;
             record.answer.message_pos = record.answer.total;

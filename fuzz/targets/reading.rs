@@ -28,6 +28,8 @@ struct Input {
     ports: [u16; 2],
     counts: [u64; 4],
     times: [u64; 4],
+    opening: [u8; 8],
+    interims: u32,
     tail: Option<Vec<u8>>,
     answer: Vec<u8>,
     ask: Vec<u8>,
@@ -44,6 +46,7 @@ fuzz_target!(|input: Input| {
     let [ask_bytes, answer_bytes, message_bytes, ask_unread] = input.counts;
     let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
     let turn = Turn {
+        opening: input.opening,
         number: input.number,
         ask: head(input.ask, ASK_HEAD),
         ask_bytes,
@@ -51,6 +54,7 @@ fuzz_target!(|input: Input| {
         answer_bytes,
         message_bytes,
         answers: input.answers,
+        interims: input.interims,
         tail: input.tail.map(|tail| head(tail, TAIL)),
         interim: input.interim,
         http: input.http,

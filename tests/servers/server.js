@@ -32,6 +32,10 @@ const server = http.createServer((request, response) => {
       case 'throw': setImmediate(() => { throw new Error('unhandled'); }); break;
       case 'abort': process.abort(); break;
       case 'hang': whenReleased(ok); break;
+      case 'hints':
+        response.writeEarlyHints({ link: `</${'s'.repeat(80)}.css>; rel=preload; as=style` });
+        whenReleased(ok);
+        break;
       case 'block': while (!released()); ok(); break; // the event loop is stuck
       case 'part':
         response.setHeader('Content-Length', 2 * PART.length);
@@ -58,7 +62,9 @@ const server = http.createServer((request, response) => {
       default: ok();
     }
   };
-  if (request.method === 'POST') {
+  if (url.searchParams.get('do') === 'echo') {
+    request.pipe(response);
+  } else if (request.method === 'POST') {
     request.resume();
     request.on('end', () => { event('body', path); answer(); });
     request.on('error', () => {});

@@ -22,6 +22,7 @@ mod namespaces;
 mod probes;
 mod runtimes;
 mod stops;
+mod wire;
 mod workers;
 
 /// Every case.
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         clients::cases(),
         faults::cases(),
         workers::cases(),
+        wire::cases(),
         namespaces::cases(),
         runtimes::cases(),
     ]

@@ -67,6 +67,10 @@ impl Request {
             Act::Head => ("HEAD", "big&n=300000".into()),
             Act::NoContent => ("GET", "none".into()),
             Act::NotModified => ("GET", "same".into()),
+            Act::Hints => ("GET", "hints".into()),
+            Act::Pieces => ("GET", "pieces".into()),
+            Act::Trailers => ("GET", "trailers".into()),
+            Act::Echo => ("POST", "echo".into()),
             Act::Post => ("POST", "ok".into()),
             Act::Poison(kind) => ("GET", kind.into()),
         };
@@ -139,6 +143,19 @@ impl Connection {
         self.push(requests, text.as_bytes());
     }
 
+    /// Writes the requests behind a balancer's preface.
+    pub fn send_prefaced(&mut self, requests: &[Request]) {
+        self.write(b"PROXY TCP4 192.0.2.7 192.0.2.8 56324 80\r\n");
+        self.send(requests);
+    }
+
+    /// Writes a line of another protocol in the place of each request.
+    pub fn send_lines(&mut self, requests: &[Request]) {
+        let line = |request: &Request| format!("ledger{} 1 1700000000\n", request.path.replace('/', "."));
+        let lines: Vec<String> = requests.iter().map(line).collect();
+        self.push(requests, lines.concat().as_bytes());
+    }
+
     /// Writes the head of an upload, and (unless the server is asked first) a part of its body.
     pub fn send_upload(&mut self, request: &Request, ask_first: bool) {
         let expect = if ask_first { "Expect: 100-continue\r\n" } else { "" };
@@ -152,6 +169,11 @@ impl Connection {
     /// Writes a part of an upload's body.
     pub fn send_body_part(&mut self) {
         self.write(&[b'u'; UPLOAD_PART]);
+    }
+
+    /// Writes what is missing behind that part.
+    pub fn send_body_rest(&mut self) {
+        self.write(&vec![b'u'; UPLOAD - UPLOAD_PART]);
     }
 
     fn push(&mut self, requests: &[Request], bytes: &[u8]) {
@@ -390,7 +412,10 @@ fn answers(mut received: &[u8], acts: &[Act]) -> Vec<Answer> {
                 None
             } else if header("transfer-encoding") == Some("chunked") {
                 // Bodies of the ledger never contain the last chunk's bytes themselves.
-                find(body, b"0\r\n\r\n").map(|at| at + 5)
+                find(body, b"0\r\n\r\n").map(|at| at + 5).or_else(|| {
+                    let trailers = find(body, b"\r\n0\r\n")? + 5;
+                    find(&body[trailers..], b"\r\n\r\n").map(|at| trailers + at + 4)
+                })
             } else {
                 header("content-length")
                     .and_then(|length| length.parse().ok())

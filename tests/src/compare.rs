@@ -276,6 +276,7 @@ fn counts(entries: &[Entry], report: &Report, wrong: &mut Vec<String>) {
         ("severed", severed, severed),
         ("aborted", count(Fate::Aborted), count(Fate::Aborted)),
         ("unknown", count(Fate::Unknown), count(Fate::Unknown)),
+        ("opaque", count(Fate::Opaque), count(Fate::Opaque)),
     ];
     let probes = count(Fate::Probe);
     if report.probes != probes {

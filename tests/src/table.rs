@@ -267,6 +267,13 @@ pub enum Way {
     Arrive,
     /// Connects at [`Step::During`] and leaves without a byte, as a balancer's check of the port does.
     Touch,
+    /// As [`Way::Ask`], behind a balancer's preface (PROXY protocol, version 1).
+    Prefaced,
+    /// Says lines that nobody answers, and that are no HTTP.
+    Lines,
+    /// Sends the head and a part of the body, waits for the answer to begin, sends the rest at
+    /// [`Step::During`].
+    Duplex,
     /// Sent at [`Step::Poison`], nothing is waited for.
     Finally,
 }
@@ -297,6 +304,14 @@ pub enum Act {
     Upgrade,
     /// A body without length, delimited by the connection's end.
     Undelimited,
+    /// 103 with long hints at once, the final answer after the release.
+    Hints,
+    /// The head line by line, each in a call of its own, then the body.
+    Pieces,
+    /// Chunked, with trailers, at once.
+    Trailers,
+    /// The request's body, as it comes.
+    Echo,
     /// Half of a response, begun when the client's FIN has arrived.
     AfterFin,
     /// This many bytes at once.
@@ -385,6 +400,8 @@ pub enum Fate {
     Unknown,
     /// The client left before the shutdown and the connection with it: not in the report.
     Gone,
+    /// Of a protocol that nobody reads: counted, not judged.
+    Opaque,
     /// Nobody's request: counted among the probes, whatever became of it.
     Probe,
 }

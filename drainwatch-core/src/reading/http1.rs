@@ -20,7 +20,7 @@ use asked::{Asked, Rest};
 
 use super::{Context, Reading, websocket};
 use crate::{
-    exchange::{Evidence, Exchange, ExchangeState, Http, Operation, Protocol},
+    exchange::{Doubt, Evidence, Exchange, ExchangeState, Http, Operation, Protocol},
     record::Turn,
 };
 
@@ -67,10 +67,9 @@ fn give_rest_to_tunnel(turn: &Turn, asked: &mut Asked, answered: &mut Answered) 
 /// Gives each request its response, in order.
 fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
     let count = asked.requests.len();
-    let evidence = if asked.requests[0].head.certain {
-        Evidence::Exact
-    } else {
-        Evidence::Inferred
+    let evidence = match asked.requests.first() {
+        Some(first) if first.head.certain => Evidence::Exact,
+        _ => Evidence::Inferred,
     };
     let mut exchanges: Vec<Exchange> = asked
         .requests
@@ -80,11 +79,11 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
             let response = index
                 .checked_sub(answered.earlier)
                 .and_then(|index| answered.latest.get(index));
-            let (state, status) = match response {
-                _ if index < answered.earlier => (ExchangeState::Complete, None),
-                Some(response) => (response.state, response.status),
-                None if answered.unreadable => (ExchangeState::Unknown, None),
-                None => (request.unanswered(), None),
+            let (state, doubt, status) = match (response, answered.unreadable) {
+                _ if index < answered.earlier => (ExchangeState::Complete, None, None),
+                (Some(response), _) => (response.state, response.doubt, response.status),
+                (None, Some(doubt)) => (ExchangeState::Unknown, Some(doubt), None),
+                (None, None) => (request.unanswered(), None, None),
             };
             Exchange {
                 id: turn.id(index),
@@ -98,6 +97,8 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
                 }),
                 evidence,
                 state,
+                doubt,
+                uploading: state == ExchangeState::Complete && request.is_arriving(),
                 started_ns: if index == 0 {
                     turn.ask_first_ns
                 } else {
@@ -112,39 +113,44 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
             }
         })
         .collect();
-    let Some(last) = exchanges.last_mut() else {
-        return exchanges;
-    };
-    let further = |state, started_ns| Exchange {
+    let protocol = exchanges
+        .last()
+        .map_or(Protocol::Http11, |exchange| exchange.protocol);
+    let further = |state, doubt: Option<Doubt>, started_ns| Exchange {
         id: turn.id(count),
-        protocol: last.protocol,
+        protocol,
         operation: Operation::Http(Http::default()),
         evidence,
         state,
+        doubt,
+        uploading: false,
         started_ns,
         last_ns: turn.last_ns(),
     };
     let more = match asked.rest {
         Rest::None if answered.begun() > count => {
             // More responses than requests: one of them was no response, so nothing is sure of the last.
-            last.state = ExchangeState::Unknown;
+            if let Some(last) = exchanges.last_mut() {
+                last.state = ExchangeState::Unknown;
+                last.doubt = Some(Doubt::Malformed);
+            }
             None
         }
         Rest::None => None,
-        Rest::Foreign => Some(further(ExchangeState::Unknown, 0)),
+        Rest::Foreign => Some(further(ExchangeState::Unknown, Some(Doubt::Malformed), 0)),
         Rest::Requests => {
             // How many requests these are is not known, so of their responses only an unfinished one counts.
             let extra = answered.begun().checked_sub(count + 1);
-            let state = match (extra, answered.latest.last()) {
-                (None, _) if answered.unreadable => ExchangeState::Unknown,
-                (None, _) => ExchangeState::Unanswered,
-                (Some(_), Some(response)) if response.is_unfinished() => response.state,
-                (Some(_), _) => ExchangeState::Unknown,
+            let (state, doubt) = match (extra, answered.latest.last(), answered.unreadable) {
+                (None, _, Some(doubt)) => (ExchangeState::Unknown, Some(doubt)),
+                (None, _, None) => (ExchangeState::Unanswered, None),
+                (Some(_), Some(response), _) if response.is_unfinished() => (response.state, response.doubt),
+                (Some(_), ..) => (ExchangeState::Unknown, Some(Doubt::Pipelined)),
             };
-            Some(further(state, turn.ask_last_ns))
+            Some(further(state, doubt, turn.ask_last_ns))
         }
     };
-    let more = more.or_else(|| asked.unread.then(|| further(ExchangeState::Unanswered, 0)));
+    let more = more.or_else(|| asked.unread.then(|| further(ExchangeState::Unanswered, None, 0)));
     exchanges.extend(more);
     exchanges
 }
@@ -162,13 +168,15 @@ fn response_alone(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     // A head alone, with a length, is what answers a HEAD.
     let message = Message::new(turn);
     let bare = message.unseen() == 0 && message.seen.ends_with(b"\r\n\r\n");
-    let state = match response.map(|response| response.state) {
-        _ if answered.unreadable => ExchangeState::Unknown,
-        Some(ExchangeState::ResponseIncomplete) if bare => ExchangeState::Unknown,
-        Some(state) => state,
-        None => ExchangeState::Unanswered,
+    let (state, doubt) = match (response, answered.unreadable) {
+        (_, Some(doubt)) => (ExchangeState::Unknown, Some(doubt)),
+        (Some(response), None) if bare && response.state == ExchangeState::ResponseIncomplete => {
+            (ExchangeState::Unknown, Some(Doubt::Gap))
+        }
+        (Some(response), None) => (response.state, response.doubt),
+        (None, None) => (ExchangeState::Unanswered, None),
     };
-    let exchange = |index, status, state, started_ns| Exchange {
+    let exchange = |index, status, (state, doubt), started_ns| Exchange {
         id: turn.id(index),
         protocol: match response {
             Some(response) if response.websocket => Protocol::WebSocket,
@@ -180,13 +188,15 @@ fn response_alone(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         }),
         evidence: Evidence::Inferred,
         state,
+        doubt,
+        uploading: false,
         started_ns,
         last_ns: turn.last_ns(),
     };
     let status = response.and_then(|response| response.status);
-    let mut exchanges = vec![exchange(0, status, state, turn.ask_first_ns)];
+    let mut exchanges = vec![exchange(0, status, (state, doubt), turn.ask_first_ns)];
     if context.ask_unread > 0 && state == ExchangeState::Complete {
-        exchanges.push(exchange(1, None, ExchangeState::Unanswered, 0));
+        exchanges.push(exchange(1, None, (ExchangeState::Unanswered, None), 0));
     }
     Some(Reading { exchanges, session })
 }

@@ -110,7 +110,9 @@ proptest! {
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
         let turn = Turn {
-            number: 1,
+            opening: [numbers.4.to_le_bytes()[0]; 8],
+            number: numbers.4 % 6,
+            interims: numbers.4 % 3,
             ask: ask[..ask.len().min(ASK_HEAD)].into(),
             ask_bytes,
             answer: answer[..answer.len().min(ANSWER_HEAD)].into(),

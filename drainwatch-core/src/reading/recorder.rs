@@ -7,7 +7,7 @@ use crate::{
     record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
 };
 
-/// The first turn of a connection.
+/// A turn of a connection, the first unless said otherwise.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     pub turn: Turn,
@@ -19,6 +19,24 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    /// It is this turn of its connection.
+    pub(super) fn turn(mut self, number: u32) -> Self {
+        self.turn.number = number;
+        self
+    }
+
+    /// The first turn of its connection, or any other, began with this.
+    pub(super) fn opening(mut self, bytes: [u8; 8]) -> Self {
+        self.turn.opening = bytes;
+        self
+    }
+
+    /// An earlier answer on the connection was HTTP/1.
+    pub(super) fn http(mut self) -> Self {
+        self.turn.http = true;
+        self
+    }
+
     /// The process reads.
     pub(super) fn read(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
@@ -61,11 +79,13 @@ impl Recorder {
         self.tail_lost = false;
         self = self.wrote(bytes.len() as u64);
         let turn = &mut self.turn;
-        turn.interim = bytes.starts_with(b"HTTP/1.1 10") && !bytes.starts_with(b"HTTP/1.1 101");
+        let interim = |head: &[u8]| head.starts_with(b"HTTP/1.1 10") && !head.starts_with(b"HTTP/1.1 101");
+        turn.interim = interim(bytes) && bytes.len() <= 64 && bytes.ends_with(b"\r\n\r\n");
         if turn.interim {
             return self;
         }
         if turn.message_bytes == 0 || bytes.starts_with(b"HTTP/1.") {
+            turn.interims += u32::from(interim(&turn.answer));
             turn.answers += 1;
             turn.message_first_ns = self.clock;
             turn.message_bytes = 0;

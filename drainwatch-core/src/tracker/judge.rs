@@ -26,6 +26,8 @@ pub(super) enum Judged<'a> {
     Aborted(&'a Exchange),
     /// The evidence does not say.
     Unknown(&'a Exchange),
+    /// Nobody reads what was spoken; nothing follows from it.
+    Opaque(&'a Exchange),
 }
 
 impl<'a> Judged<'a> {
@@ -35,7 +37,8 @@ impl<'a> Judged<'a> {
             Self::Drained(exchange)
             | Self::Failed(exchange)
             | Self::Aborted(exchange)
-            | Self::Unknown(exchange) => Some(exchange),
+            | Self::Unknown(exchange)
+            | Self::Opaque(exchange) => Some(exchange),
             Self::Severed(_, exchange) => exchange,
         }
     }
@@ -44,10 +47,12 @@ impl<'a> Judged<'a> {
 /// Whether this event says what became of an exchange: where the connection goes on, an unfinished one
 /// may still finish.
 pub(super) fn settles(connection: &Connection, exchange: &Exchange) -> bool {
-    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    use ExchangeState::{
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+    };
     match exchange.state {
         Complete | Unknown => true,
-        Unanswered | ResponseIncomplete | RequestIncomplete | Stream => connection.end != End::Open,
+        Unanswered | ResponseIncomplete | RequestIncomplete | Stream | Opaque => connection.end != End::Open,
     }
 }
 
@@ -78,16 +83,22 @@ pub(super) fn judge<'a>(
             Role::Client => client(connection.end, exchange),
             Role::Unknown => match exchange.state {
                 ExchangeState::Complete => None,
+                ExchangeState::Opaque => opaque(connection.end, exchange),
                 _ => Some(Judged::Unknown(exchange)),
             },
         })
         .collect();
-    // Written by the application, thrown away with the queue: the peer never got it.
+    // Written by the application, thrown away with the queue: the peer never got it. A call that is told
+    // of as cut has those bytes in it, where the peer answered none of it.
     let unsent = connection.role == Role::Client
         && connection.end == End::Exit
         && connection.aborted
         && connection.unacked > 0;
-    if unsent && judged.is_empty() {
+    let of_a_call = judged.iter().any(|judged| {
+        use ExchangeState::{RequestIncomplete, Unanswered};
+        matches!(judged, Judged::Severed(_, Some(call)) if matches!(call.state, RequestIncomplete | Unanswered))
+    });
+    if unsent && !of_a_call {
         judged.push(Judged::Severed(Cause::Unsent, fresh.last().copied()));
     }
     judged
@@ -107,14 +118,25 @@ pub(super) fn is_told_of(cause: Cause, exchange: Option<&Exchange>) -> bool {
     cause != Cause::Upload || exchange.is_some_and(|exchange| exchange.operation.path().is_some())
 }
 
+/// One on a connection of which nothing is known but that it stood: told of once, where we ended it.
+fn opaque(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
+    match end {
+        End::Open | End::Peer => None,
+        End::Exit | End::Close | End::Unaccepted | End::Unknown => Some(Judged::Opaque(exchange)),
+    }
+}
+
 fn server<'a>(
     connection: &Connection,
     exchange: &'a Exchange,
     last: bool,
     (since_ns, stopped_ns): (u64, Option<u64>),
 ) -> Option<Judged<'a>> {
-    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    use ExchangeState::{
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+    };
     let cause = match (exchange.state, connection.end) {
+        (Opaque, end) => return opaque(end, exchange),
         // Bytes that were sent and only wait for an acknowledgement have left; bytes still queued
         // when the kernel threw the queue away have not. They are the end of the last response.
         (Complete, End::Exit | End::Close) if last && connection.aborted && connection.unsent > 0 => {
@@ -149,8 +171,11 @@ fn is_error(exchange: &Exchange) -> bool {
 }
 
 fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
-    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown};
+    use ExchangeState::{
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+    };
     match (exchange.state, end) {
+        (Opaque, end) => opaque(end, exchange),
         (Complete | Stream, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => None,
         (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
         (_, End::Peer) => Some(Judged::Aborted(exchange)),

@@ -1,5 +1,7 @@
 //! From what was seen of a shutdown to its report.
 
+use std::collections::BTreeMap;
+
 use super::{
     announcements::configured,
     clock::ms,
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::{
     event::{Process, Sender},
+    exchange::Doubt,
     recommend::Measured,
     report::{
         DrainedRequest, Exit, Moment, ProcessSeen, RefusedAttempts, Report, SeveredRequest, SignalSeen,
@@ -74,6 +77,7 @@ impl Episode {
                 first_ms: tally.refused().first_ns().map(since),
                 last_ms: tally.refused().last_ns().map(since),
             },
+            unknown_reasons: self.unknown_reasons(),
             probes: tally.probes(),
             severed: tally.severed_by_cause().clone(),
             severed_requests: tally
@@ -102,6 +106,14 @@ impl Episode {
         };
         report.findings = findings::find(self, trigger, Measured::of(&report));
         report
+    }
+
+    fn unknown_reasons(&self) -> BTreeMap<Doubt, u64> {
+        let mut reasons = self.tally().doubts().clone();
+        if self.lost() > 0 {
+            reasons.insert(Doubt::EventsLost, self.lost());
+        }
+        reasons
     }
 
     fn verdict(&self) -> Verdict {

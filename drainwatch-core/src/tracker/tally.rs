@@ -18,7 +18,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    exchange::{Evidence, Exchange, Operation, Protocol},
+    exchange::{Doubt, Evidence, Exchange, Operation, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -68,6 +68,10 @@ pub(super) struct Drained {
 }
 
 /// What is remembered of a connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     /// Its exchanges so far.
@@ -77,6 +81,11 @@ struct Remembered {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
+    /// HTTP/1 in clear was the last that was spoken on it: what comes then is a request. Elsewhere it may be
+    /// a goodbye, whatever its length.
+    asks_in_clear: bool,
+    /// It counts as opaque already.
+    counted_opaque: bool,
     /// All that was asked on it were probes; `None`: nothing was seen to be asked.
     only_probes: Option<bool>,
 }
@@ -112,6 +121,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Tally {
     classes: Arc<Classes>,
     outcomes: Outcomes,
+    doubts: BTreeMap<Doubt, u64>,
     severed: BTreeMap<Cause, u64>,
     severed_requests: Vec<Severed>,
     drained_requests: Vec<Drained>,
@@ -135,6 +145,7 @@ impl Tally {
         Self {
             classes,
             outcomes: Outcomes::default(),
+            doubts: BTreeMap::new(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
             drained_requests: Vec::new(),
@@ -161,6 +172,11 @@ impl Tally {
     /// How many there were of each outcome.
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
+    }
+
+    /// Why the unknown ones are that.
+    pub fn doubts(&self) -> &BTreeMap<Doubt, u64> {
+        &self.doubts
     }
 
     /// Counts of each cause that occurred.
@@ -265,7 +281,11 @@ impl Tally {
             let before = seen.only_probes.unwrap_or(true);
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
+        if let Some(last) = connection.exchanges.last() {
+            seen.asks_in_clear = last.asks_in_clear();
+        }
         seen.ended = ends;
+        seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
         if ends {
             self.by_pair.insert(
@@ -293,7 +313,12 @@ impl Tally {
                 Judged::Failed(exchange) => self.failed(connection, exchange),
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
-                Judged::Unknown(_) => self.outcomes.unknown += 1,
+                Judged::Unknown(exchange) => {
+                    self.outcomes.unknown += 1;
+                    let doubt = exchange.doubt.unwrap_or(Doubt::End);
+                    *self.doubts.entry(doubt).or_default() += 1;
+                }
+                Judged::Opaque(_) => self.outcomes.opaque += 1,
             }
         }
         silent || !judged.is_empty()
@@ -359,18 +384,20 @@ impl Tally {
         }
         if seen.only_probes == Some(true) || sieve.silent(pair.0, pair.1) {
             self.probed();
-            return true;
+        } else if seen.asks_in_clear {
+            let (local, peer, _) = pair;
+            self.record(&Cut {
+                at_ns,
+                cause: Cause::Late,
+                role: Role::Server,
+                exchange: None,
+                pid,
+                local,
+                peer,
+            });
+        } else if !seen.counted_opaque {
+            self.outcomes.opaque += 1;
         }
-        let (local, peer, _) = pair;
-        self.record(&Cut {
-            at_ns,
-            cause: Cause::Late,
-            role: Role::Server,
-            exchange: None,
-            pid,
-            local,
-            peer,
-        });
         true
     }
 
@@ -381,6 +408,10 @@ impl Tally {
         self.outcomes.severed += other.outcomes.severed;
         self.outcomes.aborted += other.outcomes.aborted;
         self.outcomes.unknown += other.outcomes.unknown;
+        self.outcomes.opaque += other.outcomes.opaque;
+        for (doubt, count) in other.doubts {
+            *self.doubts.entry(doubt).or_default() += count;
+        }
         for (cause, count) in other.severed {
             *self.severed.entry(cause).or_default() += count;
         }

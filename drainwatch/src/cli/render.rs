@@ -8,7 +8,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use drainwatch_core::{
     class,
     event::Disposition,
-    exchange::Evidence,
+    exchange::{Doubt, Evidence},
     report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Workload},
     workload::text::clean,
 };
@@ -94,7 +94,21 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
         counts.push(format!("{} aborted by the client", requests.aborted));
     }
     if requests.unknown > 0 {
-        counts.push(format!("{} unknown", requests.unknown));
+        let doubts: Vec<_> = report
+            .unknown_reasons
+            .iter()
+            .filter(|(doubt, _)| **doubt != Doubt::EventsLost)
+            .map(|(doubt, count)| format!("{count} {doubt}"))
+            .collect();
+        let doubts = if doubts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", doubts.join(", "))
+        };
+        counts.push(format!("{} unknown{doubts}", requests.unknown));
+    }
+    if requests.opaque > 0 {
+        counts.push(format!("{} opaque", requests.opaque));
     }
     match report.probes {
         0 => {}

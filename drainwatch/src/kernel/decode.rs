@@ -308,6 +308,7 @@ fn turn(record: &SocketRecord) -> Turn {
     let (ask, answer) = (&record.ask, &record.answer);
     let tail_len = usize::from(record.tail_len).min(TAIL);
     Turn {
+        opening: record.opening,
         number: record.turns,
         ask: head(&record.ask_head, ask.head_len).into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
@@ -315,6 +316,7 @@ fn turn(record: &SocketRecord) -> Turn {
         answer_bytes: answer.total.wrapping_sub(answer.turn_pos),
         message_bytes: answer.total.wrapping_sub(answer.message_pos),
         answers: answer.messages,
+        interims: answer.interims,
         tail: has(record_flag::TAIL_VALID).then(|| record.tail[TAIL - tail_len..TAIL].into()),
         interim: has(record_flag::INTERIM),
         http: has(record_flag::HTTP),

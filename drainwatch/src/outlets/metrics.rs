@@ -15,6 +15,7 @@ use drainwatch_core::{
     class::Classes,
     description::Origin,
     event::{Event, EventKind},
+    exchange::Doubt,
     recommend::{self, Measured},
     report::{Configured, Report, Trigger, Workload},
     tracker::Effect,
@@ -128,6 +129,8 @@ pub struct Metrics {
     measured_last: u64,
     /// Origins of names that are expected to tell, with what they did not.
     unresolved: BTreeMap<Origin, u64>,
+    /// Why the evidence did not say what became of requests, and how often.
+    doubts: BTreeMap<Doubt, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +153,7 @@ impl Metrics {
             measured: BTreeMap::new(),
             measured_last: 0,
             unresolved: BTreeMap::new(),
+            doubts: BTreeMap::new(),
         })
     }
 
@@ -241,6 +245,9 @@ impl Metrics {
 
     fn finished(&mut self, report: &Report, now_ns: u64) {
         self.remember(report);
+        for (doubt, count) in &report.unknown_reasons {
+            *self.doubts.entry(*doubt).or_default() += count;
+        }
         let series = &mut self.known(&report.workload, now_ns).series;
         series.shut_down(report.trigger, report.verdict);
         for finding in &report.findings {
@@ -303,6 +310,7 @@ impl Metrics {
         }
         let workloads = self.workloads.len();
         let mut own = self.agent.collect(scrape, workloads, self.overflowed);
+        own.push(families::Agent::doubts(&self.doubts));
         own.extend(families::Agent::origins(&self.origins(scrape.origins)));
         let mut own_text = Vec::new();
         encoder.encode(&own, &mut own_text)?;

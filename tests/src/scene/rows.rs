@@ -48,6 +48,18 @@ impl Scene<'_> {
                 connection.send_body_part();
                 self.reach(&mut connection, row, &requests)?;
             }
+            Way::Duplex => {
+                connection.send_upload(&requests[0], false);
+                connection.read_begun(patience)?;
+            }
+            Way::Lines => {
+                connection.send_lines(&requests);
+                self.taken(&connection, row)?;
+            }
+            Way::Prefaced => {
+                connection.send_prefaced(&requests);
+                self.reach(&mut connection, row, &requests)?;
+            }
             _ => {
                 connection.send(&requests);
                 if row.way == Way::HalfClose {
@@ -88,6 +100,7 @@ impl Scene<'_> {
                     self.wait_event("got", &request.path)?;
                     break;
                 }
+                Act::Hints => connection.read_interim(patience)?,
                 Act::AfterFin => {
                     self.wait_event("got", &request.path)?;
                     connection.read_begun(patience)?;
@@ -107,12 +120,19 @@ impl Scene<'_> {
                 {
                     connection.read_begun(patience)?;
                 }
-                Act::Quick | Act::Head | Act::NoContent | Act::NotModified if request.path == last.path => {
+                Act::Quick | Act::Head | Act::NoContent | Act::NotModified | Act::Pieces | Act::Trailers
+                    if request.path == last.path =>
+                {
                     connection.read_complete(patience)?;
                 }
                 _ => {}
             }
         }
+        self.taken(connection, row)
+    }
+
+    /// Waits until the server has read what it is to read.
+    fn taken(&self, connection: &Connection, row: &Row) -> anyhow::Result<()> {
         if !self.case.hops.peers_known() {
             return Ok(());
         }
@@ -199,6 +219,10 @@ impl Scene<'_> {
                     .context("the prelude is missing")?;
                 connection.read_end(patience)?;
                 connection.send_late(&requests[0], patience)?;
+            }
+            Way::Duplex => {
+                let connection = self.played[index].connection.as_mut();
+                connection.context("not connected")?.send_body_rest();
             }
             Way::LeaveDuring | Way::ResetDuring => {
                 let mut connection = self.played[index].connection.take().context("not connected")?;

@@ -19,6 +19,9 @@ use tokio::signal::unix::signal;
 
 use super::{LOOK, PART, Told, target};
 
+/// Half of a body that no capture holds.
+const LONG: usize = 2_000;
+
 #[derive(Debug)]
 struct Shared {
     told: Told,
@@ -136,6 +139,10 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         let Some(head) = read_head(&mut stream)? else {
             return Ok(());
         };
+        let head = match head.split_once("\r\n") {
+            Some((preface, rest)) if preface.starts_with("PROXY ") => rest.to_owned(),
+            _ => head,
+        };
         let mut words = head.split(' ');
         let method = words.next().unwrap_or_default();
         let (path, act, n) = target(words.next().unwrap_or_default());
@@ -173,6 +180,18 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 // The protocol's goodbye (RFC 6455, section 5.5.1).
                 stream.write_all(b"\x88\x00")?;
                 return Ok(());
+            }
+            "pieces" => {
+                for line in ["HTTP/1.1 200 OK", "Server: ledger", "Content-Length: 2", ""] {
+                    stream.write_all(format!("{line}\r\n").as_bytes())?;
+                }
+                stream.write_all(b"ok")?;
+            }
+            "trailers" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+                stream.write_all(format!("{:x}\r\n", 2 * LONG).as_bytes())?;
+                stream.write_all(&[b't'; 2 * LONG])?;
+                stream.write_all(b"\r\n0\r\nServer-Timing: db;dur=53\r\nX-Rows: 1\r\n\r\n")?;
             }
             "close" => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;

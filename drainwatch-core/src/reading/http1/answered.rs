@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use super::{
     asked::Request,
     chunked::{self, Chunks, TailSays},
-    head::{self, Framing, Seen},
+    head::{self, Framing, Seen, Upgraded},
 };
 use crate::{
-    exchange::ExchangeState,
+    exchange::{Doubt, ExchangeState},
     reading::{Ending, Session, websocket},
     record::Turn,
 };
@@ -19,6 +19,8 @@ pub(super) struct Response {
     pub status: Option<u16>,
     /// How far it came.
     pub state: ExchangeState,
+    /// Why that is not known, where it is not.
+    pub doubt: Option<Doubt>,
     /// It switched to `WebSocket`.
     pub websocket: bool,
     /// What follows it is no longer HTTP.
@@ -33,8 +35,8 @@ pub(super) struct Answered {
     pub earlier: usize,
     /// Those in the capture.
     pub latest: Vec<Response>,
-    /// Bytes were written that could not be read: any request without a response may have got one.
-    pub unreadable: bool,
+    /// Bytes were written that could not be read, and why: any request without a response may have got one.
+    pub unreadable: Option<Doubt>,
 }
 
 impl Answered {
@@ -43,7 +45,7 @@ impl Answered {
         let mut answered = Self {
             earlier: 0,
             latest: Vec::new(),
-            unreadable: false,
+            unreadable: None,
         };
         if turn.answer.is_empty() {
             if turn.interim {
@@ -52,13 +54,25 @@ impl Answered {
                 answered.unreadable = turn
                     .tail
                     .as_ref()
-                    .is_some_and(|tail| !b"\r\n\r\n".ends_with(end_of(tail, 4)));
+                    .filter(|tail| !b"\r\n\r\n".ends_with(end_of(tail, 4)))
+                    .map(|_| Doubt::Gap);
             } else {
-                answered.unreadable = turn.answer_bytes > 0;
+                answered.unreadable = (turn.answer_bytes > 0).then_some(Doubt::Gap);
             }
             return answered;
         }
-        answered.earlier = answers.saturating_sub(1);
+        // An interim response that was written by itself is counted as a response by the kernel side, which cannot
+        // see whether the final one stands behind it. Where there are more responses than requests, it was no
+        // final one; where requests were pipelined, either may be.
+        let interims = usize::try_from(turn.interims).unwrap_or(usize::MAX);
+        let most = requests.len().max(1);
+        let surplus = answers.saturating_sub(most).min(interims);
+        answered.earlier = answers.saturating_sub(1 + surplus);
+        if interims > surplus && most > 1 {
+            answered.earlier = answers.saturating_sub(1 + interims);
+            answered.unreadable = Some(Doubt::Pipelined);
+            return answered;
+        }
         let message = Message::new(turn);
         let mut at: u64 = 0;
         while at < message.total {
@@ -76,11 +90,11 @@ impl Answered {
                 Step::InterimPart => break,
                 // Bytes behind a complete response that begin no other: it was complete all the same.
                 Step::Foreign => {
-                    answered.unreadable = answered.latest.is_empty();
+                    answered.unreadable = answered.latest.is_empty().then_some(Doubt::Malformed);
                     break;
                 }
                 Step::Unseen => {
-                    answered.unreadable = true;
+                    answered.unreadable = Some(Doubt::HeadTooLong);
                     break;
                 }
             }
@@ -162,14 +176,20 @@ impl<'a> Message<'a> {
             Seen::Whole(head, length) if head.interim => Step::Interim(at + length as u64),
             Seen::Part(head) if head.interim && self.unseen() == 0 => Step::InterimPart,
             Seen::Whole(head, length) => {
+                let websocket = head.upgraded == Some(Upgraded::WebSocket);
                 let body = &bytes[length..];
                 let (state, end) = self.body(head, body, ending);
+                let (state, doubt) = match state {
+                    Ok(state) => (state, None),
+                    Err(doubt) => (ExchangeState::Unknown, Some(doubt)),
+                };
                 let response = Response {
                     status: head.status,
                     state,
-                    websocket: head.websocket,
+                    doubt,
+                    websocket,
                     tunnel: head.framing == Framing::Tunnel,
-                    goodbye: head.websocket && self.says_goodbye(body),
+                    goodbye: websocket && self.says_goodbye(body),
                 };
                 Step::Response(
                     response,
@@ -178,17 +198,28 @@ impl<'a> Message<'a> {
             }
             Seen::Part(head) | Seen::Broken(head) if head.interim => Step::Unseen,
             Seen::Part(head) if self.unseen() == 0 => {
-                Step::Response(Response::of(head, ExchangeState::ResponseIncomplete), None)
+                Step::Response(Response::of(head, ExchangeState::ResponseIncomplete, None), None)
             }
-            Seen::Part(head) | Seen::Broken(head) => {
-                Step::Response(Response::of(head, ExchangeState::Unknown), None)
+            Seen::Part(head) => {
+                let doubt = Some(Doubt::HeadTooLong);
+                Step::Response(Response::of(head, ExchangeState::Unknown, doubt), None)
+            }
+            Seen::Broken(head) => {
+                let doubt = Some(Doubt::Malformed);
+                Step::Response(Response::of(head, ExchangeState::Unknown, doubt), None)
             }
             Seen::Foreign => Step::Foreign,
         }
     }
 
-    /// State of a response whose head is known and whose body begins with `seen`; its length if complete.
-    fn body(&self, head: head::Response, seen: &[u8], ending: Ending) -> (ExchangeState, Option<u64>) {
+    /// State of a response whose head is known and whose body begins with `seen`, or why it is not known; its
+    /// length if complete.
+    fn body(
+        &self,
+        head: head::Response,
+        seen: &[u8],
+        ending: Ending,
+    ) -> (Result<ExchangeState, Doubt>, Option<u64>) {
         let unseen = self.unseen();
         let written = (seen.len() as u64).saturating_add(unseen);
         let open = if head.event_stream {
@@ -197,23 +228,27 @@ impl<'a> Message<'a> {
             ExchangeState::ResponseIncomplete
         };
         match head.framing {
-            Framing::Empty => (ExchangeState::Complete, Some(0)),
-            Framing::Length(length) if length <= written => (ExchangeState::Complete, Some(length)),
-            Framing::Length(_) => (open, None),
+            Framing::Empty => (Ok(ExchangeState::Complete), Some(0)),
+            Framing::Length(length) if length <= written => (Ok(ExchangeState::Complete), Some(length)),
+            Framing::Length(_) => (Ok(open), None),
             Framing::Chunked => match chunked::walk(seen) {
-                Chunks::Complete(length) => (ExchangeState::Complete, Some(length as u64)),
-                Chunks::Needs(least) if least > unseen => (open, None),
-                Chunks::Malformed => (ExchangeState::Unknown, None),
+                Chunks::Complete(length) => (Ok(ExchangeState::Complete), Some(length as u64)),
+                Chunks::Needs(least) if least > unseen => (Ok(open), None),
+                Chunks::Malformed => (Err(Doubt::Malformed), None),
                 Chunks::Needs(_) => match self.tail.map(chunked::tail) {
-                    Some(TailSays::Complete) => (ExchangeState::Complete, None),
-                    Some(TailSays::Incomplete) => (open, None),
-                    Some(TailSays::Unknown) | None => (ExchangeState::Unknown, None),
+                    Some(TailSays::Complete) => (Ok(ExchangeState::Complete), None),
+                    Some(TailSays::Incomplete) => (Ok(open), None),
+                    Some(TailSays::Unknown) => (Err(Doubt::ChunkedEnd), None),
+                    None => (Err(Doubt::Gap), None),
                 },
             },
-            Framing::Close if head.event_stream => (ExchangeState::Stream, None),
-            Framing::Close if ending == Ending::Orderly => (ExchangeState::Complete, None),
-            Framing::Close | Framing::Malformed => (ExchangeState::Unknown, None),
-            Framing::Tunnel => (ExchangeState::Stream, None),
+            Framing::Close if head.event_stream => (Ok(ExchangeState::Stream), None),
+            Framing::Close if ending == Ending::Orderly => (Ok(ExchangeState::Complete), None),
+            Framing::Close => (Err(Doubt::CloseDelimited), None),
+            Framing::Malformed => (Err(Doubt::Malformed), None),
+            // HTTP/2 from here on, which is another reader's.
+            Framing::Tunnel if head.upgraded == Some(Upgraded::H2c) => (Ok(ExchangeState::Opaque), None),
+            Framing::Tunnel => (Ok(ExchangeState::Stream), None),
         }
     }
 
@@ -234,10 +269,11 @@ impl Response {
     }
 
     /// One whose head could not be read to its end.
-    fn of(head: head::Response, state: ExchangeState) -> Self {
+    fn of(head: head::Response, state: ExchangeState, doubt: Option<Doubt>) -> Self {
         Self {
             status: head.status,
             state,
+            doubt,
             websocket: false,
             tunnel: false,
             goodbye: false,

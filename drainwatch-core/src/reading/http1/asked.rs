@@ -108,7 +108,15 @@ impl Asked {
                 _ => break,
             }
         }
-        let last = requests.last_mut()?;
+        let Some(last) = requests.last_mut() else {
+            // Empty lines alone, such as some clients send behind a body; what is unread is a request.
+            let unread = context.ask_unread > 0;
+            return (turn.http && rest == Rest::None).then_some(Self {
+                requests,
+                rest,
+                unread,
+            });
+        };
         let unread = rest == Rest::None && last.take_unread(context.ask_unread);
         Some(Self {
             requests,
@@ -134,6 +142,11 @@ impl Request {
             }
             Arrival::Unknown => false,
         }
+    }
+
+    /// Certainly more of it is to come.
+    pub fn is_arriving(&self) -> bool {
+        matches!(self.arrival, Arrival::Missing { .. })
     }
 
     /// The state when no byte of a final response was written.

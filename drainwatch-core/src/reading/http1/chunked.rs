@@ -81,9 +81,10 @@ pub(super) enum TailSays {
     Unknown,
 }
 
-/// Reads a tail. What looks like a last chunk on a line of its own is believed to be one.
+/// Reads a tail. What looks like a last chunk on a line of its own, with nothing but trailers behind it, is
+/// believed to be one.
 pub(super) fn tail(tail: &[u8]) -> TailSays {
-    let Some(line) = tail.strip_suffix(b"\r\n\r\n") else {
+    let Some(lines) = tail.strip_suffix(b"\r\n\r\n") else {
         // Too short to tell: the end of a message that was written in small pieces.
         let open = tail.len() < 4 && b"\r\n\r\n".ends_with(tail);
         return if open {
@@ -92,19 +93,32 @@ pub(super) fn tail(tail: &[u8]) -> TailSays {
             TailSays::Incomplete
         };
     };
-    if line.ends_with(b"\n") {
-        return TailSays::Incomplete; // an empty line before the empty line: data that ends so
+    let mut rest = lines;
+    loop {
+        let (before, line) = match rest.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => (Some(&rest[..end]), &rest[end + 1..]),
+            None => (None, rest),
+        };
+        if line.is_empty() && before.is_some() {
+            return TailSays::Incomplete; // an empty line before the empty line: data that ends so
+        }
+        let last_chunk = !line.is_empty() && line.iter().all(|&byte| byte == b'0');
+        match before {
+            Some(_) if last_chunk => return TailSays::Complete,
+            Some(before) if is_field(line) => rest = before.strip_suffix(b"\r").unwrap_or(before),
+            Some(_) => return TailSays::Incomplete, // a line of data
+            // A tail that begins with the zero is a write of its own.
+            None if last_chunk && tail.len() < crate::record::TAIL => return TailSays::Complete,
+            None => return TailSays::Unknown,
+        }
     }
-    let before = line
-        .iter()
-        .rposition(|&byte| byte != b'0')
-        .map_or(&line[..0], |last| &line[..=last]);
-    let zeros = line.len() - before.len();
-    // A tail that begins with the zero is a write of its own.
-    if zeros > 0 && (before.ends_with(b"\n") || before.is_empty() && tail.len() < crate::record::TAIL) {
-        return TailSays::Complete;
-    }
-    TailSays::Unknown
+}
+
+/// Whether the line may be a trailer: a name, a colon, a value.
+fn is_field(line: &[u8]) -> bool {
+    line.iter()
+        .position(|&byte| byte == b':')
+        .is_some_and(|colon| colon > 0 && line[..colon].iter().all(u8::is_ascii_graphic))
 }
 
 #[cfg(test)]
@@ -154,7 +168,14 @@ mod tests {
             (b"data: 1\r\n\r\n\r\n", TailSays::Incomplete),
             (b"Checksum: abc\r\n\r\n", TailSays::Unknown),
             (b"total is 1.000\r\n\r\n", TailSays::Unknown),
-            (b"0000000000000\r\n\r\n", TailSays::Unknown),
+            (&[&[b'0'; 70][..], b"\r\n\r\n"].concat(), TailSays::Unknown),
+            (b"lorem ipsum\r\n0\r\nChecksum: abc\r\n\r\n", TailSays::Complete),
+            (
+                b"lorem\r\n0\r\nServer-Timing: db;dur=53\r\nA: b\r\n\r\n",
+                TailSays::Complete,
+            ),
+            (b"lorem\r\nipsum dolor\r\n\r\n", TailSays::Incomplete),
+            (b"x\r\n12\r\nevent: x\r\n\r\n", TailSays::Incomplete),
             (b"\r\n", TailSays::Unknown),
             (b"", TailSays::Unknown),
         ];

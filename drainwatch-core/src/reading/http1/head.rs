@@ -66,6 +66,17 @@ pub(super) struct Request {
     pub framing: Framing,
 }
 
+/// What a 101 switched to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgraded {
+    /// `WebSocket`.
+    WebSocket,
+    /// HTTP/2 in clear (RFC 7540 section 3.2).
+    H2c,
+    /// Something else.
+    Other,
+}
+
 /// What a response's head says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Response {
@@ -73,8 +84,8 @@ pub(super) struct Response {
     pub status: Option<u16>,
     /// An interim response: the final one is still to come.
     pub interim: bool,
-    /// 101 to `Upgrade: websocket`.
-    pub websocket: bool,
+    /// What it switched to; only of a 101.
+    pub upgraded: Option<Upgraded>,
     /// `text/event-stream`: meant to be long-lived.
     pub event_stream: bool,
     /// Where it ends; only of a whole head.
@@ -217,6 +228,12 @@ pub(super) fn response(bytes: &[u8], is_head: bool, is_connect: bool) -> Seen<Re
         .ignore_invalid_headers_in_responses(true)
         .parse_response(&mut parsed, bytes);
     let status = parsed.code;
+    let to = value(parsed.headers, "upgrade").unwrap_or_default();
+    let upgraded = match to {
+        _ if to.eq_ignore_ascii_case(b"websocket") => Upgraded::WebSocket,
+        _ if to.eq_ignore_ascii_case(b"h2c") => Upgraded::H2c,
+        _ => Upgraded::Other,
+    };
     let mut response = Response {
         status,
         interim: match status {
@@ -227,8 +244,7 @@ pub(super) fn response(bytes: &[u8], is_head: bool, is_connect: bool) -> Seen<Re
                 Some([b'1', b'1'..=b'9', ..] | [b'1', b'0', b'0' | b'2'..=b'9', ..])
             ),
         },
-        websocket: status == Some(101)
-            && value(parsed.headers, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket")),
+        upgraded: (status == Some(101)).then_some(upgraded),
         event_stream: value(parsed.headers, "content-type").is_some_and(is_event_stream),
         framing: Framing::Malformed,
     };

@@ -8,66 +8,60 @@ fn record(kind: u8, length: u16) -> Vec<u8> {
     [vec![kind, 3, 3, high, low], vec![0x5a; usize::from(length)]].concat()
 }
 
+/// A question that is longer than a goodbye.
+const ASK: &[u8] = b"\x03\x00\x00\x00select sleep(10) from somewhere";
+
 #[test]
-fn given_an_unknown_protocol_when_judged_then_turn_taking_decides() {
-    let ask = b"\x03\x00\x00\x00select 1";
+fn given_a_protocol_that_nobody_reads_when_it_took_turns_before_then_turn_taking_decides() {
     let table = [
-        ("nothing moved", given(), vec![]),
-        (
-            "a greeting nobody asked for",
-            given().write("220 mail.example ESMTP\r\n"),
-            vec![],
-        ),
-        ("asked, not answered", given().read(ask), vec![Unanswered]),
+        ("asked, not answered", given().turn(3).read(ASK), vec![Unanswered]),
         (
             "asked, rest unread, not answered",
-            given().read(ask).unread(70),
+            given().turn(3).read(ASK).unread(70),
             vec![Unanswered],
         ),
-        ("asked, answered", given().read(ask).write("ok"), vec![Complete]),
+        (
+            "asked, answered",
+            given().turn(3).read(ASK).write("ok"),
+            vec![Complete],
+        ),
         (
             "asked, answered, asked again unread",
-            given().read(ask).write("ok").unread(9),
+            given().turn(3).read(ASK).write("ok").unread(40),
             vec![Complete, Unanswered],
         ),
         (
-            "asked again after the answer",
-            given().read(ask).write("ok").read(ask),
-            vec![Unanswered],
+            "asked, answered, a goodbye unread",
+            given().turn(3).read(ASK).write("ok").unread(5),
+            vec![Complete],
         ),
-        ("arrived, never read", given().unread(80), vec![Unanswered]),
         (
             "payload not captured, not answered",
-            given().read_lost(80),
+            given().turn(3).read_lost(80),
             vec![Unanswered],
         ),
         (
             "payload not captured, answered",
-            given().read_lost(80).write_lost(7),
+            given().turn(3).read_lost(80).write_lost(7),
             vec![Complete],
         ),
         (
-            "seeded, answer only",
-            given().seeded().write("rest of something"),
-            vec![Unknown],
+            "a protocol that was known by its opening",
+            given().turn(9).opening(*b"SSH-2.0-").read(ASK),
+            vec![Opaque],
         ),
-        ("seeded, silent since", given().seeded(), vec![Unknown]),
-        ("seeded, asked", given().seeded().read(ask), vec![Unknown]),
-        ("seeded, unread", given().seeded().unread(80), vec![Unknown]),
+        ("a goodbye", given().turn(9).read("X\0\0\0\x04"), vec![Opaque]),
         (
-            "seeded, a whole turn",
-            given().seeded().read(ask).write("ok"),
-            vec![Complete],
+            "an acknowledgement that is none of it",
+            given().turn(9).read([0x2a; 32]),
+            vec![Opaque],
         ),
         (
-            "an HTTP/0.9 request",
-            given().read("GET /old\r\n").write("<html>"),
-            vec![Complete],
-        ),
-        (
-            "a Redis inline command",
-            given().read("GET key\r\n"),
-            vec![Unanswered],
+            "a publish without an answer",
+            given()
+                .turn(9)
+                .read("PUB orders 40\r\nfourty bytes of an order, more or less\r\n"),
+            vec![Opaque],
         ),
     ];
     for (name, recorder, states) in table {
@@ -83,9 +77,64 @@ fn given_an_unknown_protocol_when_judged_then_turn_taking_decides() {
 }
 
 #[test]
-fn given_tls_when_judged_then_handshake_tickets_and_close_notify_are_no_requests() {
+fn given_a_protocol_that_nobody_reads_when_it_took_no_turns_yet_then_nothing_is_claimed() {
+    for number in [1, 2] {
+        let table = [
+            ("one way", given().turn(number).read(ASK), vec![Opaque]),
+            (
+                "answered",
+                given().turn(number).read(ASK).write("ok"),
+                vec![Opaque],
+            ),
+            (
+                "answered, asked again unread",
+                given().turn(number).read(ASK).write("ok").unread(90),
+                vec![Opaque],
+            ),
+            (
+                "an HTTP/0.9 request",
+                given().turn(number).read("GET /old\r\n").write("<html>"),
+                vec![Opaque],
+            ),
+        ];
+        for (name, recorder, states) in table {
+            assert_eq!(recorder.states(), states, "{name}");
+        }
+    }
+    let table = [
+        ("nothing moved", given(), vec![]),
+        (
+            "a greeting nobody asked for",
+            given().write("220 mail.example ESMTP\r\n"),
+            vec![],
+        ),
+        (
+            "a greeting, and something unread",
+            given().write("220 mail.example ESMTP\r\n").unread(40),
+            vec![Opaque],
+        ),
+        (
+            "arrived, and nobody took it",
+            given().unread(80),
+            vec![Unanswered],
+        ),
+        (
+            "seeded, answer only",
+            given().seeded().write("rest of something"),
+            vec![Unknown],
+        ),
+        ("seeded, silent since", given().seeded(), vec![Unknown]),
+        ("seeded, unread", given().seeded().unread(80), vec![Unknown]),
+    ];
+    for (name, recorder, states) in table {
+        assert_eq!(recorder.states(), states, "{name}");
+    }
+}
+
+#[test]
+fn given_tls_when_judged_then_only_what_looks_like_http_1_is_believed_to_take_turns() {
     let hello = record(HANDSHAKE, 512);
-    let server_flight = [
+    let flight = [
         record(HANDSHAKE, 122),
         record(CHANGE_CIPHER_SPEC, 1),
         record(APPLICATION_DATA, 900),
@@ -93,68 +142,63 @@ fn given_tls_when_judged_then_handshake_tickets_and_close_notify_are_no_requests
     .concat();
     let finished = [record(CHANGE_CIPHER_SPEC, 1), record(APPLICATION_DATA, 53)].concat();
     let request = record(APPLICATION_DATA, 300);
-    let tickets = [record(APPLICATION_DATA, 200), record(APPLICATION_DATA, 200)].concat();
-    let table = [
-        ("ClientHello not answered", given().read(&hello), vec![Unanswered]),
+    let tickets = [record(APPLICATION_DATA, 282), record(APPLICATION_DATA, 282)].concat();
+    // SETTINGS acknowledged and a window update, six window updates, a PING's acknowledgement.
+    let control = [22 + 17, 6 * 13 + 17, 17 + 24].map(|length| record(APPLICATION_DATA, length));
+    let earned = || given().turn(EARNED_IN_TLS);
+    let mut table = vec![
+        ("ClientHello not answered", given().read(&hello), vec![Opaque]),
         (
             "ClientHello answered: idle",
-            given().read(&hello).write(&server_flight),
-            vec![Complete],
+            given().read(&hello).write(&flight),
+            vec![Opaque],
         ),
         (
             "Finished, to which no answer is owed",
-            given().read(&finished),
-            vec![],
+            given().turn(2).read(&finished),
+            vec![Opaque],
         ),
         (
             "Finished, tickets",
-            given().read(&finished).write(&tickets),
-            vec![Complete],
+            given().turn(2).read(&finished).write(&tickets),
+            vec![Opaque],
         ),
-        (
-            "Finished, request unread",
-            given().read(&finished).unread(305),
-            vec![Unanswered],
-        ),
-        (
-            "Finished and request read at once",
-            given().read(&finished).read(&request),
-            vec![Unanswered],
-        ),
-        (
-            "Finished and request read at once, answer may be tickets",
-            given().read(&finished).read(&request).write(&tickets),
-            vec![Unknown],
-        ),
-        (
-            "Finished and request read at once, more than tickets answered",
-            given()
-                .read(&finished)
-                .read(&request)
-                .write(&tickets)
-                .write(record(APPLICATION_DATA, 90)),
-            vec![Complete],
-        ),
-        ("request not answered", given().read(&request), vec![Unanswered]),
+        ("a first request", given().turn(3).read(&request), vec![Opaque]),
+        ("request not answered", earned().read(&request), vec![Unanswered]),
         (
             "request answered",
-            given().read(&request).write(&request),
+            earned().read(&request).write(&request),
             vec![Complete],
         ),
         (
-            "answered, close_notify unread (1.3)",
-            given().read(&request).write(&request).unread(24),
-            vec![Complete],
+            "request to which a close_notify is all that was said (1.3)",
+            earned().read(&request).write(record(APPLICATION_DATA, 19)),
+            vec![Unanswered],
+        ),
+        (
+            "request to which a close_notify is all that was said (1.2)",
+            earned().read(&request).write(record(ALERT, 26)),
+            vec![Unanswered],
         ),
         (
             "answered, close_notify unread (1.2)",
-            given().read(&request).write(&request).unread(31),
+            earned().read(&request).write(&request).unread(31),
             vec![Complete],
         ),
         (
             "answered, next request unread",
-            given().read(&request).write(&request).unread(32),
+            earned().read(&request).write(&request).unread(90),
             vec![Complete, Unanswered],
+        ),
+        (
+            "request, close_notify, no answer",
+            earned().read(&request).read(record(ALERT, 26)),
+            vec![Unanswered],
+        ),
+        (
+            "answered by less than a head of HTTP/1",
+            earned().read(&request).write(record(APPLICATION_DATA, 60)),
+            vec![Opaque],
         ),
         ("close_notify read (1.2)", given().read(record(ALERT, 26)), vec![]),
         (
@@ -162,12 +206,8 @@ fn given_tls_when_judged_then_handshake_tickets_and_close_notify_are_no_requests
             given().read(record(APPLICATION_DATA, 19)),
             vec![],
         ),
-        (
-            "request, close_notify, no answer",
-            given().read(&request).read(record(ALERT, 26)),
-            vec![Unanswered],
-        ),
     ];
+    table.extend(control.map(|control| ("control frames of HTTP/2", earned().read(control), vec![Opaque])));
     for (name, recorder, states) in table {
         assert_eq!(recorder.states(), states, "{name}");
         assert!(
@@ -202,11 +242,12 @@ fn given_a_role_that_is_not_known_when_judged_then_no_state_is_believed() {
 #[test]
 fn given_an_answered_turn_when_judged_then_its_times_are_first_asked_and_last_answered() {
     let exchanges = given()
+        .turn(3)
         .read("a")
         .read("b")
         .write("c")
         .write("d")
-        .unread(1)
+        .unread(90)
         .judged();
     let times: Vec<_> = exchanges
         .iter()

@@ -7,7 +7,10 @@ use super::{
     },
     Context,
 };
-use crate::event::{Connection, End, Role};
+use crate::{
+    event::{Connection, End, Role},
+    exchange::{Exchange, ExchangeState},
+};
 
 /// From when what arrives is worth a note.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +23,7 @@ pub(in crate::tracker) struct Since {
 
 /// When the connection of this event arrived, if that was after `from`, and the event is the first to tell of it. What is
 /// asked on connections that stood before says nothing of how long traffic is sent here: they are pinned until they
-/// end. Probes do not count.
+/// end. Probes do not count, nor what nobody reads.
 pub(in crate::tracker) fn arrival(
     connection: &Connection,
     told: &Told,
@@ -30,11 +33,14 @@ pub(in crate::tracker) fn arrival(
     if connection.role != Role::Server && connection.end != End::Unaccepted {
         return None;
     }
-    let probe = || match &connection.exchanges[..] {
-        [] => came_and_went(connection) || sieve.holds(connection, None),
-        asked => asked.iter().all(|one| sieve.holds(connection, Some(one))),
+    let counts = |exchange: &&Exchange| {
+        exchange.state != ExchangeState::Opaque && !sieve.holds(connection, Some(exchange))
     };
-    let new = told.is_empty() && connection.born_ns > from && !connection.seeded && !probe();
+    let nobodys = || match &connection.exchanges[..] {
+        [] => came_and_went(connection) || sieve.holds(connection, None),
+        asked => !asked.iter().any(|one| counts(&one)),
+    };
+    let new = told.is_empty() && connection.born_ns > from && !connection.seeded && !nobodys();
     new.then_some(connection.born_ns)
 }
 

@@ -4,9 +4,11 @@ use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Listener, Role},
     exchange::{
-        Exchange,
-        ExchangeState::{self, Complete, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown},
-        Http, Operation,
+        Evidence, Exchange,
+        ExchangeState::{
+            self, Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+        },
+        Http, Operation, Protocol,
     },
     report::{Cause, FindingCode, Outcomes, Verdict},
     tracker::Effect,
@@ -280,14 +282,88 @@ fn a_request_on_a_connection_that_we_closed_is_late_once_and_a_retransmission_is
         scene.reset(at, &web, false, 40, left.peer); // the peer had left before
         scene.reset(at, &web, false, 40, super::scene::local(5)); // nothing is known of that connection
     }
+    // A goodbye, perhaps, to a server that had closed: of an unread protocol, or where nothing was asked.
+    let tls = Exchange {
+        protocol: Protocol::Tls,
+        evidence: Evidence::Inferred,
+        operation: Operation::Opaque,
+        ..answered(20, 30)
+    };
+    for exchanges in [vec![tls], vec![get(Opaque, 20, 30)], vec![]] {
+        let unread = scene.ended(175, &web, End::Close, exchanges);
+        scene.reset(176, &web, false, 400, unread.peer);
+    }
     let bare = scene.ended(180, &web, End::Close, vec![answered(20, 30)]);
     scene.reset(181, &web, false, 0, bare.peer);
     scene.exit(200, &web, 0);
     scene.emptied(201);
-    assert_eq!(
-        causes(&scene.report()),
-        [(Cause::Unanswered, 1), (Cause::Late, 1)]
-    );
+    let report = scene.report();
+    assert_eq!(causes(&report), [(Cause::Unanswered, 1), (Cause::Late, 1)]);
+    assert_eq!(report.requests.opaque, 3);
+}
+
+#[test]
+fn what_nobody_reads_is_counted_once_and_nothing_follows_from_it() {
+    for role in [Role::Server, Role::Client] {
+        let mut scene = Scene::new();
+        let web = process(100).serving().calling();
+        scene.term(100, &web);
+        let turn = Connection {
+            role,
+            end: End::Open,
+            exchanges: vec![get(Opaque, 110, 120)],
+            born_ns: ns(105),
+            ..scene.connection(&web, End::Open, vec![])
+        };
+        scene.push(150, EventKind::TurnEnded(turn.clone()));
+        scene.exit(199, &web, 0);
+        scene.push(
+            200,
+            EventKind::ConnectionEnded(Connection {
+                end: End::Exit,
+                exchanges: vec![get(Opaque, 150, 160)],
+                ..turn
+            }),
+        );
+        scene.emptied(201);
+        let report = scene.report();
+        assert_eq!(
+            (&report.requests, report.verdict, report.endpoint_lag_ms),
+            (
+                &Outcomes {
+                    opaque: 1,
+                    ..Outcomes::default()
+                },
+                Verdict::Clean,
+                None
+            ),
+            "{role:?}"
+        );
+        assert!(report.findings.is_empty(), "{role:?}: {:?}", report.findings);
+    }
+    let (outcomes, ..) = outcome_of(with(End::Peer, get(Opaque, 50, 60)));
+    assert_eq!(outcomes, Outcomes::default(), "the peer left");
+}
+
+#[test]
+fn bytes_that_the_peer_never_acknowledged_are_told_beside_what_nobody_reads() {
+    let (outcomes, severed, verdict) = outcome_of(|connection| Connection {
+        role: Role::Client,
+        aborted: true,
+        unacked: 700,
+        exchanges: vec![get(Opaque, 50, 60)],
+        ..connection
+    });
+    assert_eq!(severed, [(Cause::Unsent, 1)]);
+    assert_eq!((outcomes.opaque, verdict), (1, Verdict::Severed));
+    let (_, severed, _) = outcome_of(|connection| Connection {
+        role: Role::Client,
+        aborted: true,
+        unacked: 700,
+        exchanges: vec![unanswered(50)],
+        ..connection
+    });
+    assert_eq!(severed, [(Cause::Outbound, 1)], "one loss is one");
 }
 
 #[test]

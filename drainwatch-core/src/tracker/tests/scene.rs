@@ -108,6 +108,8 @@ pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
         }),
         evidence: Evidence::Exact,
         state,
+        doubt: None,
+        uploading: false,
         started_ns: ns(started),
         last_ns: ns(last),
     }

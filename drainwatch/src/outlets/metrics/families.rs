@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use drainwatch_core::{
     description::Origin,
+    exchange::Doubt,
     report::{Cause, FindingCode, Trigger, Verdict},
 };
 use prometheus::{
@@ -351,6 +352,26 @@ impl Agent {
             families.push(sinks(scrape.sinks));
         }
         families
+    }
+
+    /// Why the evidence did not say what became of requests: every reason from the start.
+    pub fn doubts(doubts: &BTreeMap<Doubt, u64>) -> MetricFamily {
+        let series: Vec<_> = Doubt::ALL
+            .iter()
+            .map(|doubt| {
+                let count = doubts.get(doubt).copied().unwrap_or(0);
+                ([("reason", doubt.as_str())], count)
+            })
+            .collect();
+        let series: Vec<(&[(&str, &str)], u64)> = series
+            .iter()
+            .map(|(labels, count)| (&labels[..], *count))
+            .collect();
+        counters(
+            "drainwatch_unknown_requests_total",
+            "Requests of which the evidence does not say what a shutdown did to them, by reason; of `events_lost`: the lost events.",
+            &series,
+        )
     }
 
     /// Families of the origins of names: whether each answers, its failures, what it did not name in time.

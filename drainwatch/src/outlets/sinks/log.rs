@@ -48,6 +48,7 @@ pub fn log(report: &Report) {
                 unknown,
                 refused,
                 refused_clients,
+                opaque,
                 probes,
                 severed_unanswered,
                 severed_truncated,
@@ -123,6 +124,7 @@ mod tests {
             severed: 8,
             aborted: 1,
             unknown: 2,
+            opaque: 0,
         };
         // Every cause, so that every field is there.
         report.severed = drainwatch_core::report::Cause::ALL

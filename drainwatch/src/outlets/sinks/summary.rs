@@ -75,6 +75,8 @@ pub struct Summary {
     pub refused: u64,
     /// From how many addresses they came.
     pub refused_clients: u64,
+    /// Connections whose protocol nobody reads; in no other number.
+    pub opaque: u64,
     /// Health checks and scrapes, whatever became of them: in no other number.
     pub probes: u64,
     /// Of the severed: no byte of a response had left.
@@ -166,6 +168,7 @@ impl From<&Report> for Summary {
             unknown: report.requests.unknown,
             refused: report.refused.attempts,
             refused_clients: report.refused.clients,
+            opaque: report.requests.opaque,
             probes: report.probes,
             severed_unanswered: by(Cause::Unanswered),
             severed_truncated: by(Cause::Truncated),

@@ -169,8 +169,16 @@ fn given_a_chunked_response_when_cut_at_some_place_then_the_last_chunk_decides()
             vec![ResponseIncomplete],
         ),
         (
-            "long, perhaps trailers",
+            "long, trailers",
             chunked().write(&long).write("0\r\nChecksum: 01234\r\n\r\n"),
+            vec![Complete],
+        ),
+        (
+            "long, perhaps trailers that are longer than what is kept",
+            chunked().write(&long).write(format!(
+                "0\r\nContent-Digest: sha-256=:{}:\r\nA: b\r\n\r\n",
+                "0".repeat(64)
+            )),
             vec![Unknown],
         ),
         (
@@ -245,9 +253,60 @@ fn given_an_interim_response_when_judged_then_the_request_goes_on() {
             vec![Complete, Unanswered],
         ),
         (
-            "something was written right behind it, unseen",
+            "something was written right behind it, in the same call",
             given().read(GET).write(format!("{hints}{OK5}")),
-            { vec![Unknown] },
+            vec![Complete],
+        ),
+    ]);
+    let long = format!(
+        "HTTP/1.1 103 Early Hints\r\nLink: </{}.css>; rel=preload\r\n\r\n",
+        "s".repeat(60)
+    );
+    check(vec![
+        (
+            "hints longer than is looked at",
+            given().read(GET).write(&long),
+            vec![Unanswered],
+        ),
+        (
+            "hints, then the final response in a call of its own",
+            given().read(GET).write(&long).write(OK5),
+            vec![Complete],
+        ),
+        (
+            "hints twice, and the final response begun",
+            given()
+                .read(GET)
+                .write(&long)
+                .write(&long)
+                .write(&OK5[..OK5.len() - 1]),
+            vec![ResponseIncomplete],
+        ),
+        (
+            "hints line by line",
+            given()
+                .read(GET)
+                .write("HTTP/1.1 103 Early Hints\r\n")
+                .write("Link: </s.css>; rel=preload\r\n")
+                .write("\r\n")
+                .write("HTTP/1.1 200 OK\r\n")
+                .write("Content-Length: 5\r\n\r\nhello"),
+            vec![Complete],
+        ),
+        (
+            "hints to one of two requests: whether the final one stands behind them is not known",
+            given().read([GET, GET].concat()).write(&long).write(OK5),
+            vec![Unknown, Unknown],
+        ),
+        (
+            "hints to both of two requests, both answered",
+            given()
+                .read([GET, GET].concat())
+                .write(&long)
+                .write(OK5)
+                .write(&long)
+                .write(OK5),
+            vec![Complete, Complete],
         ),
     ]);
     // The same, where the capture begins with the interim response after all.

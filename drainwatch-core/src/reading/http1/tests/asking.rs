@@ -218,6 +218,57 @@ fn given_bytes_of_another_protocol_when_read_then_they_are_not_http() {
     }
 }
 
+#[test]
+fn given_an_empty_line_behind_a_body_when_it_is_all_then_nothing_was_asked() {
+    check(vec![
+        ("an empty line", given().http().read("\r\n"), vec![]),
+        (
+            "an empty line, and a request unread",
+            given().http().read("\r\n").unread(80),
+            vec![Unanswered],
+        ),
+        (
+            "an empty line, and a request",
+            given().http().read("\r\n").read(GET),
+            vec![Unanswered],
+        ),
+        (
+            "behind the body",
+            given().read(POST).read("0123456789\r\n").write(OK5),
+            vec![Complete],
+        ),
+    ]);
+}
+
+#[test]
+fn given_an_upload_that_was_answered_early_when_more_of_it_comes_then_it_is_no_request() {
+    let early = given().read(POST).read("01234").write(OK5);
+    let exchange = &early.judged()[0];
+    assert!(exchange.uploading && !exchange.asks_in_clear());
+    let whole = &early.read("56789").judged()[0];
+    assert!(!whole.uploading && whole.asks_in_clear());
+    // In a turn of its own, where it looks like a request to the kernel side.
+    let rest = given().turn(2).http().read("ABCDEFGH").judged();
+    assert_eq!(
+        (rest[0].state, rest[0].doubt, rest[0].started_ns),
+        (Unknown, Some(Doubt::EarlyAnswer), 0)
+    );
+}
+
+#[test]
+fn given_the_preface_of_a_balancer_when_read_then_what_is_behind_it_counts() {
+    let preface = "PROXY TCP4 192.0.2.7 127.0.0.1 56324 443\r\n";
+    let judged = |ask: &str| {
+        let recorder = given().read(ask);
+        let turn = crate::reading::preface::without(recorder.turn.clone());
+        crate::reading::read(&turn, &recorder.context()).exchanges
+    };
+    assert!(judged(preface).is_empty(), "a balancer's idle connection");
+    let behind = judged(&format!("{preface}{GET}"));
+    assert_eq!(behind[0].operation.path(), Some("/a"));
+    assert_eq!(behind[0].evidence, Evidence::Exact);
+}
+
 /// The prober that this head shows, the only one in its turn.
 fn prober(head: &str) -> Option<String> {
     let exchanges = given().read(head).judged();

@@ -167,11 +167,18 @@ fn given_payload_that_was_not_captured_when_judged_then_only_what_is_certain_is_
             given().read_lost(80).write(OK5).unread(80),
             vec![Complete, Unanswered],
         ),
-        ("no response", given().read_lost(80), vec![Unanswered]),
+        (
+            "no response, on a connection that nothing is known of",
+            given().read_lost(80),
+            vec![Opaque],
+        ),
         (
             "an interim response",
-            given().read_lost(80).write("HTTP/1.1 100 Continue\r\n\r\n"),
-            vec![Unanswered],
+            given()
+                .http()
+                .read_lost(80)
+                .write("HTTP/1.1 100 Continue\r\n\r\n"),
+            vec![Unknown],
         ),
         ("seeded, outstanding", given().seeded().read(GET), vec![Unknown]),
         (

@@ -70,9 +70,18 @@ fn given_a_long_lived_stream_when_judged_then_it_is_a_stream_until_its_goodbye()
             {
                 given()
                     .read(UPGRADE)
-                    .write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+                    .write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n")
             },
             vec![Stream],
+        ),
+        (
+            "upgraded to HTTP/2, which may have nothing outstanding",
+            {
+                given()
+                    .read(UPGRADE)
+                    .write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+            },
+            vec![Opaque],
         ),
         (
             "upgrade refused",

@@ -139,15 +139,15 @@ fn nginx() -> Vec<Case> {
             .row(Ask, Half, Complete(200), Early)
             .row(Again, Hang, Complete(200), Early)
             .row(Ask, Quick, Complete(200), Early),
-        // And so what worker_shutdown_timeout cuts is cut by a living process that nobody has signalled.
+        // What worker_shutdown_timeout cuts, a living process cuts that nobody has signalled: told at its exit.
         case(
             "nginx-proxy/reload-timeout",
             outside("worker_shutdown_timeout 1s;"),
             RELOAD_TIMEOUT,
             Expect::new("worker"),
         )
-        .row(Ask, Hang, Eof, Unstopped)
-        .row(Ask, Half, Cut, Unstopped),
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .row(Ask, Half, Cut, Severed("truncated")),
         case("nginx-proxy/worker-term", outside(""), WORKER_TERM, {
             Expect::new("worker")
                 .signals(&["SIGTERM"])

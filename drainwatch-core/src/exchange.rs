@@ -19,6 +19,8 @@ words! {
         Http11 = "http/1.1",
         /// `WebSocket` after its upgrade.
         WebSocket = "websocket",
+        /// HTTP/2 in clear, and gRPC.
+        Http2 = "http/2",
         /// TLS: known by its records, not read.
         Tls = "tls",
         /// Nothing was read.
@@ -65,6 +67,11 @@ pub enum ExchangeId {
         turn: u64,
         /// Which of the turn's exchanges, from 0.
         index: u32,
+    },
+    /// Where many go on at once.
+    Stream {
+        /// Number of the stream; 0 for what belongs to none.
+        id: u32,
     },
 }
 

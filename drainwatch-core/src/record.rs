@@ -92,6 +92,8 @@ pub struct Http2 {
 pub struct Http2Flow {
     /// Bytes of its latest frame that are still to come.
     pub pending: u64,
+    /// More than that has moved and was not looked at: a call that the end of its connection interrupted.
+    pub unseen: bool,
     /// A stream that ended in this direction with bytes that were counted, but not looked at.
     pub ends: Option<u32>,
     /// A stream whose header block goes on in the next frame.

@@ -117,11 +117,7 @@ fn send_with<const SIZE: usize, const BEHIND: usize>(
     fill::<{ size_of::<ConnectionEvent>() }>(event, sk, tcp, record, change);
     // SAFETY: behind the event there is room for as much; the value of the map is longer.
     unsafe {
-        bpf_probe_read_kernel(
-            event.add(1).cast(),
-            BEHIND as u32,
-            http2.cast_const().cast(),
-        );
+        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, http2.cast_const().cast());
     }
     entry.submit(0);
     count(counter::EVENTS);

@@ -12,8 +12,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use drainwatch_ebpf::{
     ANSWER_HEAD, SocketRecord, counter,
     http2::{
-        ANSWER_BLOCK, BLOCK, Http2, Http2Flow, LOG_HALF, LogEntry, NO_STREAM, PARTIAL, SHORT_BLOCK, STREAMS,
-        Stream, stream_flag, stream_state, walk_lost,
+        ANSWER_BLOCK, BLOCK, CHUNK, Http2, Http2Flow, LOG_HALF, LogEntry, NO_STREAM, PARTIAL, SHORT_BLOCK,
+        STREAMS, Stream, stream_flag, stream_state, walk_lost,
     },
 };
 
@@ -36,6 +36,8 @@ const PREFACE_BEGINS: [u64; 2] = [
 const HEADER: u32 = 9;
 /// Header, last stream and code of a GOAWAY.
 const GOAWAY_BEGINS: u32 = HEADER + 8;
+/// The code of a stream that was refused before anything was done for it (RFC 9113 section 7).
+const REFUSED_STREAM: u32 = 7;
 /// Header and code of a RST_STREAM.
 const RESET: u32 = HEADER + 4;
 
@@ -253,11 +255,7 @@ fn walk_over(http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
 fn start<const ASKS: bool>(http2: *mut Http2, moved: &Moved, buffers: &payload::Buffers) {
     let flow = flow::<ASKS>(http2);
     let known = buffers.first.length > 0 || buffers.vectors > 0;
-    let unseen = if known {
-        moved.gap
-    } else {
-        moved.gap + moved.bytes
-    };
+    let unseen = if known { moved.gap } else { moved.gap + moved.bytes };
     set!(flow.walked = get!(flow.walked) + moved.gap + moved.bytes);
     set!(flow.at = buffers.first.base);
     set!(flow.here = buffers.first.length);
@@ -446,7 +444,9 @@ fn inside<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32)
         set!(flow.skip = get!(flow.skip) - bytes);
         bytes
     } else if get!(flow.block_left) != 0 {
-        let bytes = available(flow, get!(flow.block_left));
+        let left = get!(flow.block_left);
+        let most = if left < CHUNK as u32 { left } else { CHUNK as u32 };
+        let bytes = available(flow, most);
         let left = get!(flow.block_left) - bytes;
         set!(flow.block_left = left);
         if ASKS {
@@ -504,14 +504,13 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     let continues = get!(flow.continues);
     let goes_on = bit(rule, rule::CONTINUATION);
     let not_its_length = (length ^ (rule & rule::LENGTH)) * bit(rule, rule::EXACT);
-    let not_its_place = (some(stream) ^ 1) & bit(rule, rule::OF_STREAM)
-        | some(stream) & bit(rule, rule::OF_CONNECTION);
+    let not_its_place =
+        (some(stream) ^ 1) & bit(rule, rule::OF_STREAM) | some(stream) & bit(rule, rule::OF_CONNECTION);
     let not_its_turn = (some(continues) ^ goes_on) | (continues ^ stream) * goes_on;
     let not_its_first = (get!(flow.begun) ^ 1) & bit(rule, rule::NOT_FIRST);
     let wrong = not_its_length | not_its_place | not_its_turn | not_its_first;
     let goes_further = bit(flags, flag::END_HEADERS) ^ 1;
-    let skip =
-        (bit(flags, flag::PADDED) + 5 * bit(flags, flag::PRIORITY)) * bit(rule, rule::HEADERS);
+    let skip = (bit(flags, flag::PADDED) + 5 * bit(flags, flag::PRIORITY)) * bit(rule, rule::HEADERS);
     let block = bit(rule, rule::HEADERS) | if ASKS { goes_on } else { 0 };
     let block_left = length.wrapping_sub(skip) * block;
     // Of a header block there is something in each frame.
@@ -610,7 +609,7 @@ fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
     while place > 0 {
         place -= 1;
         let kept = stream_at(http2, own + place);
-        found = place + found.wrapping_sub(place) * get!(kept.live);
+        found = place + found.wrapping_sub(place) * u32::from(get!(kept.live));
     }
     if found >= PLACES {
         lose(http2, walk_lost::MANY_STREAMS);
@@ -622,7 +621,6 @@ fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
     set!(kept.began_ns = now);
     set!(kept.last_ns = now);
     set!(kept.flags = 0);
-    set!(kept.code = 0);
     set!(kept.log_at = get!(http2.block_key));
     set!(kept.asked = stream_state::OPEN);
     set!(kept.answered = stream_state::IDLE);
@@ -663,12 +661,11 @@ fn reset_stream<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid
         return;
     }
     set!(kept.last_ns = now);
-    set!(kept.code = payload_word(flow, HEADER as usize));
     if ASKS {
         set!(kept.asked = stream_state::RESET);
     } else {
         set!(kept.answered = stream_state::RESET);
-        if maps::drains(cgroup, tgid) {
+        if payload_word(flow, HEADER as usize) != REFUSED_STREAM && maps::drains(cgroup, tgid) {
             set!(kept.flags = stream_flag::CUT_WHILE_DRAINING);
         }
     }
@@ -699,7 +696,11 @@ const HALF: u32 = LOG_HALF as u32 - MARGIN;
 /// Finds room in the log for a request's header block. One that is padded is not read to its end.
 #[inline(always)]
 fn begin_block(http2: *mut Http2, length: u32, padded: u32) {
-    let most = if length < BLOCK as u32 { length } else { BLOCK as u32 };
+    let most = if length < BLOCK as u32 {
+        length
+    } else {
+        BLOCK as u32
+    };
     let mut used = get!(http2.log_used);
     if used + ENTRY + most > HALF {
         set!(http2.log_used_before = used);
@@ -728,7 +729,6 @@ fn keep_asked(http2: *mut Http2, bytes: u32) {
     let (at, kept) = (get!(http2.block_at), get!(http2.block_len));
     set!(http2.block_seen = get!(http2.block_seen).wrapping_add(bytes));
     let room = HALF - ENTRY - (at & (LOG_HALF as u32 - 1)) - kept;
-    let room = if room < BLOCK as u32 { room } else { BLOCK as u32 };
     let length = if bytes < room { bytes } else { room };
     // Once something is left out, nothing that comes later may stand in its place.
     if length == 0 || get!(http2.block_seen).wrapping_sub(bytes) != kept {
@@ -736,7 +736,7 @@ fn keep_asked(http2: *mut Http2, bytes: u32) {
     }
     let into = log_at(http2, at + ENTRY + kept);
     let flow = flow::<true>(http2);
-    read_bytes(http2, into, bounded(length as usize, BLOCK), get!(flow.at));
+    read_bytes(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
     set!(http2.block_len = kept + length);
 }
 

@@ -8,9 +8,11 @@
 /// Most streams kept of one connection: those that are open, and the latest that finished.
 pub const STREAMS: usize = 128;
 /// Bytes of one of the two halves of the log of header blocks.
-pub const LOG_HALF: usize = 2048;
-/// Most bytes kept of one header block.
+pub const LOG_HALF: usize = 4096;
+/// Most bytes kept of one header block, unless its half of the log has more room.
 pub const BLOCK: usize = 1024;
+/// Most bytes of one that are kept at once.
+pub const CHUNK: usize = 512;
 /// Longest header block that a stream keeps itself, and the log does not.
 pub const SHORT_BLOCK: usize = 16;
 /// Most bytes kept of a response's header block: its status is the first field (RFC 9113 section 8.3).
@@ -30,8 +32,8 @@ pub mod stream_state {
 
 /// Bits of [`Stream::flags`].
 pub mod stream_flag {
-    /// The answering side reset the stream while its workload was draining.
-    pub const CUT_WHILE_DRAINING: u32 = 1 << 0;
+    /// The answering side reset the stream while its workload was draining, and had looked at it: not `REFUSED_STREAM`.
+    pub const CUT_WHILE_DRAINING: u8 = 1 << 0;
 }
 
 /// One stream: a request and its response.
@@ -46,17 +48,11 @@ pub struct Stream {
     pub block: [u8; SHORT_BLOCK],
     /// First bytes of its response's latest header block, not counting trailers.
     pub answer: [u8; ANSWER_BLOCK],
-    /// Bits of [`stream_flag`].
-    pub flags: u32,
     /// Its number; 0 for none.
     pub id: u32,
     /// Where its request's header block stands, or would stand, in the log: [`Http2::log_generation`] times
     /// [`LOG_HALF`], and the place in that half.
     pub log_at: u32,
-    /// Why it was reset.
-    pub code: u32,
-    /// 1 while it is open.
-    pub live: u32,
     /// One of [`stream_state`]: the direction of requests.
     pub asked: u8,
     /// One of [`stream_state`]: the direction of responses.
@@ -65,8 +61,14 @@ pub struct Stream {
     pub block_len: u8,
     /// Bytes of `answer`.
     pub answer_len: u8,
+    /// 1 while it is open.
+    pub live: u8,
+    /// Bits of [`stream_flag`].
+    pub flags: u8,
+    /// Explicit padding.
+    pub reserved: u16,
 }
-const _: () = assert!(size_of::<Stream>() == 64);
+const _: () = assert!(size_of::<Stream>() == 56);
 
 /// Room for a frame's header and the beginning of its payload, twice, so that the verifier can bound a write.
 pub const PARTIAL: usize = 64;
@@ -186,13 +188,15 @@ pub struct Http2 {
     /// in turns, so that at least the latest half is there.
     pub log: [u8; 2 * LOG_HALF],
     /// Room behind the log, so that the verifier can bound a write.
-    pub log_room: [u8; BLOCK],
+    pub log_room: [u8; CHUNK],
 }
-const _: () = assert!(size_of::<Http2>().is_multiple_of(8));
+// With its header of at most 136 bytes it takes 16 KiB of the kernel's memory, not 32; and with a record it stays
+// below the 20 KiB that older kernels allow a socket (`net.core.optmem_max`).
+const _: () = assert!(size_of::<Http2>() <= 16384 - 136 && size_of::<Http2>().is_multiple_of(8));
 
 impl Http2 {
     /// Bytes that travel to userspace.
-    pub const TOLD: usize = size_of::<Self>() - BLOCK;
+    pub const TOLD: usize = size_of::<Self>() - CHUNK;
     /// The same of a connection that has no stream to tell of.
     pub const IDLE: usize = core::mem::offset_of!(Self, streams);
 }

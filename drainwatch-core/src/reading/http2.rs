@@ -48,8 +48,8 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         })
     });
     let mut exchanges: Vec<_> = exchanges.collect();
-    // What the process did not read may be a request, a PING or the rest of an upload.
-    if context.ask_unread.saturating_sub(http2.ask.pending) >= SHORTEST_REQUEST {
+    // What the process did not read, or nobody looked at, may be a request, a PING or the rest of an upload.
+    if http2.ask.unseen || context.ask_unread.saturating_sub(http2.ask.pending) >= SHORTEST_REQUEST {
         exchanges.push(unknown(turn));
     }
     Some(Reading::of(exchanges))
@@ -81,7 +81,8 @@ fn state(http2: &Http2, stream: &Stream, name: &Name) -> Option<ExchangeState> {
     if ended {
         return (stream.last_ns > http2.told_ns).then_some(ExchangeState::Complete);
     }
-    if stream.asked == StreamState::Reset || (stream.answered == StreamState::Reset && !stream.cut_while_draining)
+    if stream.asked == StreamState::Reset
+        || (stream.answered == StreamState::Reset && !stream.cut_while_draining)
     {
         return None;
     }
@@ -93,6 +94,8 @@ fn state(http2: &Http2, stream: &Stream, name: &Name) -> Option<ExchangeState> {
     let asked = stream.asked == StreamState::Ended && http2.ask.continues != Some(stream.id)
         || http2.ask.ends == Some(stream.id);
     Some(match (begun, asked) {
+        // What was not looked at may have ended it.
+        _ if http2.answer.unseen || (http2.ask.unseen && !asked) => ExchangeState::Unknown,
         // Both sides still speak; or the server does, where calls that are no streams end as they begin.
         (true, false) => ExchangeState::Stream,
         (true, true) if name.grpc => ExchangeState::Stream,
@@ -119,7 +122,11 @@ fn names(http2: &Http2, rules: &HeaderRules) -> BTreeMap<u32, Name> {
     let mut table = Table::default();
     let mut names = BTreeMap::new();
     // A stream that keeps its block itself is read where that would stand: before what was logged there.
-    let mut short: Vec<_> = http2.streams.iter().filter(|stream| !stream.block.is_empty()).collect();
+    let mut short: Vec<_> = http2
+        .streams
+        .iter()
+        .filter(|stream| !stream.block.is_empty())
+        .collect();
     short.sort_by_key(|stream| (stream.block_at, stream.id));
     let mut short = short.into_iter().peekable();
     for block in &http2.blocks {

@@ -117,10 +117,7 @@ pub(super) fn status(block: &[u8]) -> Option<u16> {
     if field.name.as_deref() != Some(b":status") {
         return None;
     }
-    let status = std::str::from_utf8(field.value.as_deref()?)
-        .ok()?
-        .parse()
-        .ok()?;
+    let status = std::str::from_utf8(field.value.as_deref()?).ok()?.parse().ok()?;
     (100..600).contains(&status).then_some(status)
 }
 
@@ -235,9 +232,8 @@ mod tests {
 
     fn text(fields: &Fields) -> Vec<String> {
         let show = |text: &Text| {
-            text.as_deref().map_or("?".to_owned(), |text| {
-                String::from_utf8_lossy(text).into_owned()
-            })
+            text.as_deref()
+                .map_or("?".to_owned(), |text| String::from_utf8_lossy(text).into_owned())
         };
         fields
             .fields
@@ -287,7 +283,10 @@ mod tests {
                 "cache-control=no-cache"
             ]
         );
-        assert_eq!(text(&table.read(b"\xbe\xbf", false)), ["cache-control=no-cache", "?=?"]);
+        assert_eq!(
+            text(&table.read(b"\xbe\xbf", false)),
+            ["cache-control=no-cache", "?=?"]
+        );
     }
 
     #[test]

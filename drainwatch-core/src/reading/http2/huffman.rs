@@ -113,6 +113,10 @@ mod tests {
     fn given_bad_padding_when_decoded_then_it_is_no_string() {
         assert_eq!(decode(b"\xa8\xeb\x10\x64\x9c\xb0"), None, "zeroes");
         assert_eq!(decode(b"\x64\x02\xff"), None, "too much");
-        assert_eq!(decode(&[0xff; 8]), None, "the end of strings is none of its symbols");
+        assert_eq!(
+            decode(&[0xff; 8]),
+            None,
+            "the end of strings is none of its symbols"
+        );
     }
 }

@@ -12,9 +12,6 @@ use super::{Plain, structure};
 impl Plain for Http2 {}
 impl Plain for LogEntry {}
 
-/// The code of a stream that was refused before anything was done for it (RFC 9113 section 7).
-const REFUSED_STREAM: u32 = 7;
-
 /// The streams of a connection that speaks HTTP/2; `bytes` are its whole event.
 pub fn of(bytes: &[u8], record: &SocketRecord) -> Option<Box<record::Http2>> {
     if record.flags & record_flag::HTTP2 == 0 {
@@ -67,13 +64,14 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
     })
 }
 
-/// `None` where more has moved than the walk has seen, and frames may have begun in it.
+/// `None` where the walk has seen more than has moved.
 fn flow(flow: &Http2Flow, total: u64) -> Option<record::Http2Flow> {
-    let unseen = total.checked_sub(flow.walked)?;
-    let pending = u64::from(flow.until).checked_sub(unseen)?;
+    let ahead = total.checked_sub(flow.walked)?;
+    let pending = u64::from(flow.until).saturating_sub(ahead);
     let some = |stream: u32| (stream != 0).then_some(stream);
     Some(record::Http2Flow {
         pending,
+        unseen: ahead > u64::from(flow.until),
         ends: some(flow.ends).filter(|_| pending == 0),
         continues: some(flow.continues),
         goaway: (flow.goaways > 0).then_some(flow.goaway_last),
@@ -93,8 +91,7 @@ fn stream(stream: &Stream) -> record::Stream {
         last_ns: stream.last_ns,
         asked: state(stream.asked),
         answered: state(stream.answered),
-        cut_while_draining: stream.flags & stream_flag::CUT_WHILE_DRAINING != 0
-            && stream.code != REFUSED_STREAM,
+        cut_while_draining: stream.flags & stream_flag::CUT_WHILE_DRAINING != 0,
         block: first(&stream.block, stream.block_len),
         block_at: stream.log_at,
         answer: first(&stream.answer, stream.answer_len),

@@ -321,3 +321,117 @@ fn given_a_call_of_grpc_whose_response_has_begun_when_read_then_it_is_a_stream()
     assert_eq!(exchanges[0].operation.path(), Some("/pkg.Svc/Get"));
     assert_eq!(exchanges[0].operation.http().unwrap().status, Some(200));
 }
+
+mod properties {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn state() -> impl Strategy<Value = StreamState> {
+        prop::sample::select(vec![StreamState::Open, StreamState::Ended, StreamState::Reset])
+    }
+
+    fn stream() -> impl Strategy<Value = Stream> {
+        let bytes = || vec(any::<u8>(), 0..16);
+        (
+            1..40_u32,
+            any::<[u64; 2]>(),
+            [state(), state()],
+            any::<bool>(),
+            bytes(),
+            0..64_u32,
+            bytes(),
+        )
+            .prop_map(
+                |(
+                    id,
+                    [began_ns, last_ns],
+                    [asked, answered],
+                    cut_while_draining,
+                    block,
+                    block_at,
+                    answer,
+                )| {
+                    Stream {
+                        id,
+                        began_ns,
+                        last_ns,
+                        asked,
+                        answered,
+                        cut_while_draining,
+                        block,
+                        block_at,
+                        answer,
+                    }
+                },
+            )
+    }
+
+    fn flow() -> impl Strategy<Value = Http2Flow> {
+        let number = || prop::option::of(0..40_u32);
+        (any::<u64>(), any::<bool>(), number(), number(), number()).prop_map(
+            |(pending, unseen, ends, continues, goaway)| Http2Flow {
+                pending,
+                unseen,
+                ends,
+                continues,
+                goaway,
+            },
+        )
+    }
+
+    /// Bytes that are often nearly HPACK.
+    fn header_block() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: &[&[u8]] = &[
+            FIRST,
+            SECOND,
+            b"\x40\x8a\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f",
+            b"\x7f\xff\xff\xff\xff\x0f",
+            b"\x3f\xe1\x1f",
+            b"\xff\x80\x80\x80\x01",
+            b"\x04\x7f",
+            b"\x80",
+        ];
+        let piece = prop_oneof![
+            prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
+            vec(any::<u8>(), 0..12),
+        ];
+        vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn given_any_record_when_read_then_nothing_panics_and_each_stream_is_told_once(
+            streams in vec(stream(), 0..40),
+            flows in [flow(), flow()],
+            blocks in vec((header_block(), 0..64_u32, 0..40_u32, any::<bool>()), 0..12),
+            lost in any::<bool>(),
+            told_ns in any::<u64>(),
+            ask_unread in any::<u64>(),
+        ) {
+            let mut streams = streams;
+            streams.sort_by_key(|stream| stream.id);
+            streams.dedup_by_key(|stream| stream.id);
+            let count = streams.len();
+            let [ask, answer] = flows;
+            let blocks = blocks
+                .into_iter()
+                .map(|(bytes, at, stream, cut)| Block { at, stream, bytes, cut })
+                .collect();
+            let exchanges = exchanges_in(Http2 { lost, told_ns, ask, answer, streams, blocks }, ask_unread);
+            prop_assert!(exchanges.len() <= count + 1);
+            let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
+            prop_assert_eq!(ids.len(), exchanges.len());
+            for exchange in &exchanges {
+                prop_assert!(!lost || exchange.state == ExchangeState::Unknown);
+                if let Some(path) = exchange.operation.path() {
+                    prop_assert!(path.chars().count() <= text::PATH && !path.contains(['?', '#']));
+                }
+            }
+        }
+    }
+}

@@ -77,8 +77,7 @@ impl Request {
             Act::Head => ("HEAD", "big&n=300000".into()),
             Act::NoContent => ("GET", "none".into()),
             Act::NotModified => ("GET", "same".into()),
-            Act::Post => ("POST", "ok".into()),
-            Act::HalfPost => ("POST", "ok".into()),
+            Act::Post | Act::HalfPost => ("POST", "ok".into()),
             Act::Poison(kind) => ("GET", kind.into()),
         }
     }

@@ -64,7 +64,7 @@ fn cut() -> Vec<Case> {
     ]
 }
 
-/// Nothing is lost: what came last were SETTINGS, WINDOW_UPDATE and PING.
+/// Nothing is lost: what came last were SETTINGS, `WINDOW_UPDATE` and PING.
 fn finished() -> Vec<Case> {
     let done = (Quick, Complete(200), Early);
     vec![

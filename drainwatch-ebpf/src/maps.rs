@@ -8,8 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2,
-    process_flag,
+    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2, process_flag,
 };
 
 use crate::{kernel::Ptr, stand_ins::Event};

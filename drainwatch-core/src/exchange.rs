@@ -19,6 +19,8 @@ words! {
         Http11 = "http/1.1",
         /// `WebSocket` after its upgrade.
         WebSocket = "websocket",
+        /// HTTP/2 in clear, and gRPC.
+        Http2 = "http/2",
         /// TLS: known by its records, not read.
         Tls = "tls",
         /// Nothing was read.
@@ -59,6 +61,8 @@ words! {
         End = "end",
         /// The kernel could not deliver events.
         EventsLost = "events_lost",
+        /// More shutdowns were under way than are followed at once: this one was finished before its end.
+        CutShort = "cut_short",
     }
 }
 
@@ -94,6 +98,11 @@ pub enum ExchangeId {
         turn: u64,
         /// Which of the turn's exchanges, from 0.
         index: u32,
+    },
+    /// Where many go on at once.
+    Stream {
+        /// Number of the stream; 0 for what belongs to none.
+        id: u32,
     },
 }
 

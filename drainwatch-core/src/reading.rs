@@ -8,6 +8,7 @@
 
 mod headers;
 mod http1;
+mod http2;
 mod preface;
 mod probes;
 mod senders;
@@ -83,7 +84,7 @@ type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
 /// The protocols that can be read in clear, the most particular first. What none of them knows is
 /// judged by turn-taking ([`wire`]).
-const READERS: &[Reader] = &[http1::read];
+const READERS: &[Reader] = &[http2::read, http1::read];
 
 /// The event that a fact is, with the exchanges of its connection.
 ///

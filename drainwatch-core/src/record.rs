@@ -70,4 +70,87 @@ pub struct Turn {
     pub answer_last_ns: u64,
     /// Monotonic time at which the latest response began: the ones before it had ended by then.
     pub message_first_ns: u64,
+    /// Its streams, where the connection began with the preface of HTTP/2: then it is one turn, and there are
+    /// no heads.
+    pub http2: Option<Box<Http2>>,
+}
+
+/// What the kernel kept of a connection that speaks HTTP/2.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Http2 {
+    /// It does not know any more where frames begin, or who is open.
+    pub lost: bool,
+    /// What had finished by then was told before.
+    pub told_ns: u64,
+    /// Direction of requests.
+    pub ask: Http2Flow,
+    /// Direction of responses.
+    pub answer: Http2Flow,
+    /// Streams by their number: all that are open, and the latest that finished.
+    pub streams: Vec<Stream>,
+    /// The latest header blocks of requests, oldest first, trailers among them.
+    pub blocks: Vec<Block>,
+}
+
+/// How far one direction of HTTP/2 has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Http2Flow {
+    /// Bytes of its latest frame that are still to come.
+    pub pending: u64,
+    /// More than that has moved and was not looked at: a call that the end of its connection interrupted.
+    pub unseen: bool,
+    /// A stream that ended in this direction with bytes that were counted, but not looked at.
+    pub ends: Option<u32>,
+    /// A stream whose header block goes on in the next frame.
+    pub continues: Option<u32>,
+    /// Last stream that this side promised to serve when it said goodbye.
+    pub goaway: Option<u32>,
+}
+
+/// How far one direction of a stream has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StreamState {
+    /// Not begun, or under way.
+    #[default]
+    Open,
+    /// Its last frame moved.
+    Ended,
+    /// This side reset the stream.
+    Reset,
+}
+
+/// A stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// Its number.
+    pub id: u32,
+    /// Monotonic time of its first frame.
+    pub began_ns: u64,
+    /// Monotonic time at which its response ended, or at which it began.
+    pub last_ns: u64,
+    /// Direction of requests.
+    pub asked: StreamState,
+    /// Direction of responses.
+    pub answered: StreamState,
+    /// The answering side reset it while its workload was draining, and not because it had not looked at it.
+    pub cut_while_draining: bool,
+    /// Its request's header block, when it is short and adds nothing to what later ones can refer to.
+    pub block: Vec<u8>,
+    /// Where that block stands, or would stand, among [`Http2::blocks`].
+    pub block_at: u32,
+    /// First bytes of its response's latest header block; empty before the response has begun.
+    pub answer: Vec<u8>,
+}
+
+/// A header block, as far as it was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Block {
+    /// Its place in the order of all.
+    pub at: u32,
+    /// Its stream.
+    pub stream: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// There were more.
+    pub cut: bool,
 }

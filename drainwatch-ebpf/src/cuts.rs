@@ -59,7 +59,9 @@ static NONE: PerCpuArray<ConnectionEvent, 1> = PerCpuArray::new();
 /// Keeps a connection that its owner, alive, has just closed, where a request may have been outstanding on it.
 #[inline(always)]
 pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
-    if record.role != role::SERVER || record.flags & record_flag::PEER_FIN != 0 || record.turns == 0 {
+    // Without its streams nothing could be said of one that speaks HTTP/2.
+    let unfit = record_flag::PEER_FIN | record_flag::HTTP2;
+    if record.role != role::SERVER || record.flags & unfit != 0 || record.turns == 0 {
         return;
     }
     let answered = record.answer.total != record.answer.turn_pos

@@ -4,11 +4,14 @@ use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output},
     maps::ring_buf::RingBufEntry,
 };
-use drainwatch_ebpf::{ConnectionEvent, EventHeader, SocketRecord, counter, offset};
+use drainwatch_ebpf::{
+    ConnectionEvent, EventHeader, SocketRecord, counter, event_kind, http2::Http2, offset, record_flag,
+};
 
 use crate::{
     kernel::{self, Ptr, load},
-    maps::{EVENTS, count},
+    maps::{self, EVENTS, count},
+    states,
 };
 
 /// The time that events and records carry.
@@ -57,14 +60,67 @@ pub struct Change {
     pub new_state: u32,
 }
 
-/// Sends a connection's record: with its heads when bytes ever moved, else without.
+/// Sends a connection's record: with its heads when bytes ever moved, else without; with its streams when it
+/// speaks HTTP/2.
 #[inline(never)]
 pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
     if record.ask.total | record.answer.total == 0 {
         send::<{ ConnectionEvent::SHORT }>(sk, tcp, record, change);
-    } else {
-        send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+        return;
     }
+    if record.flags & record_flag::HTTP2 != 0
+        && let Some(http2) = maps::http2(sk)
+    {
+        with_streams(sk, tcp, record, http2, change);
+        return;
+    }
+    send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+}
+
+/// Sends the streams of a connection that goes on.
+#[inline(never)]
+pub fn streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2) {
+    let state = states::state(sk);
+    let change = Change {
+        kind: event_kind::TURN_ENDED,
+        old_state: state,
+        new_state: state,
+    };
+    with_streams(sk, tcp, record, http2, &change);
+}
+
+#[inline(always)]
+fn with_streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2, change: &Change) {
+    const WHOLE: usize = size_of::<ConnectionEvent>();
+    // SAFETY: a value of a map.
+    let (lost, opened) = unsafe { ((*http2).lost, (*http2).opened) };
+    if lost != 0 || opened == 0 {
+        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2, change);
+    } else {
+        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2, change);
+    }
+}
+
+#[inline(always)]
+fn send_with<const SIZE: usize, const BEHIND: usize>(
+    sk: Ptr,
+    tcp: Ptr,
+    record: &SocketRecord,
+    http2: *mut Http2,
+    change: &Change,
+) {
+    let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
+    fill::<{ size_of::<ConnectionEvent>() }>(event, sk, tcp, record, change);
+    // SAFETY: behind the event there is room for as much; the value of the map is longer.
+    unsafe {
+        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, http2.cast_const().cast());
+    }
+    entry.submit(0);
+    count(counter::EVENTS);
 }
 
 #[inline(always)]

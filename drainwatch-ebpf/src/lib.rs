@@ -53,6 +53,9 @@ pub mod record_flag {
     pub const SWITCHED: u32 = 1 << 9;
     /// The record has been sent for the end of its connection.
     pub const SENT: u32 = 1 << 10;
+    /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
+    /// of its own unless there was no room for one.
+    pub const HTTP2: u32 = 1 << 11;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -307,6 +310,8 @@ const _: () = assert!(size_of::<ListenerEvent>() == 96);
 /// A connection's record with what only its end shows.
 ///
 /// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes.
+/// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`], up to [`http2::Http2::TOLD`] or
+/// [`http2::Http2::IDLE`] bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ConnectionEvent {
@@ -451,6 +456,7 @@ pub struct ResetKey {
 }
 
 pub mod counter;
+pub mod http2;
 pub mod kfunc;
 pub mod offset;
 pub mod setting;

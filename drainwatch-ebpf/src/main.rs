@@ -14,6 +14,7 @@
 mod cgroups;
 mod cuts;
 mod emit;
+mod frames;
 mod globals;
 mod kernel;
 mod maps;

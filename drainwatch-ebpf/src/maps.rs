@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, process_flag,
+    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2, process_flag,
 };
 
 use crate::{kernel::Ptr, stand_ins::Event};
@@ -27,6 +27,10 @@ const ROOT_CGROUP: u64 = 1;
 /// The flight recorder: one record per TCP connection.
 #[btf_map]
 pub static RECORDS: SkStorage<SocketRecord> = SkStorage::new();
+
+/// What HTTP/2 has open: only of connections that speak it.
+#[btf_map]
+static HTTP2: SkStorage<Http2> = SkStorage::new();
 
 /// Events for the agent.
 #[btf_map]
@@ -90,18 +94,36 @@ pub fn record_or_create(sk: Ptr) -> Option<&'static mut SocketRecord> {
 
 #[inline(always)]
 fn get_record(sk: Ptr, flags: u64) -> Option<&'static mut SocketRecord> {
-    // SAFETY: the helper takes any sock pointer of BTF type and returns NULL or a value of the map,
-    // which lives until the program ends (RCU).
+    // SAFETY: NULL or a value of the map, which lives until the program ends (RCU).
     unsafe {
-        bpf_sk_storage_get(
-            (&raw const RECORDS).cast_mut().cast::<c_void>(),
-            sk.cast_mut().cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
-        .cast::<SocketRecord>()
-        .as_mut()
+        storage((&raw const RECORDS).cast(), sk, flags)
+            .cast::<SocketRecord>()
+            .as_mut()
     }
+}
+
+/// What is kept of a socket that speaks HTTP/2.
+#[inline(always)]
+pub fn http2(sk: Ptr) -> Option<*mut Http2> {
+    let http2 = storage((&raw const HTTP2).cast(), sk, 0).cast::<Http2>();
+    if http2.is_null() { None } else { Some(http2) }
+}
+
+/// The same, made if there is none.
+#[inline(always)]
+pub fn http2_or_create(sk: Ptr) -> Option<*mut Http2> {
+    let http2 = storage((&raw const HTTP2).cast(), sk, CREATE).cast::<Http2>();
+    if http2.is_null() {
+        count(counter::LOST_NO_STORAGE);
+        return None;
+    }
+    Some(http2)
+}
+
+#[inline(always)]
+fn storage(map: *const c_void, sk: Ptr, flags: u64) -> *mut c_void {
+    // SAFETY: the helper takes any sock pointer of BTF type and returns NULL or a value of the map.
+    unsafe { bpf_sk_storage_get(map.cast_mut(), sk.cast_mut().cast(), core::ptr::null_mut(), flags) }
 }
 
 /// Adds one to a counter of this CPU.

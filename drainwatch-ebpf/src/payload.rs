@@ -15,9 +15,19 @@ const VECTORS: usize = 8;
 /// `struct iovec`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Vector {
-    base: u64,
-    length: u64,
+pub struct Vector {
+    pub base: u64,
+    pub length: u64,
+}
+
+/// All buffers of the system call in flight; of no length and no vectors when that is not known.
+pub struct Buffers {
+    /// The only one.
+    pub first: Vector,
+    /// Address of the vectors.
+    pub address: u64,
+    /// How many there are.
+    pub vectors: u64,
 }
 
 /// Where the moved bytes are; all zero when that is not known. (Not an `Option`: its unset payload
@@ -49,8 +59,36 @@ const NOWHERE: Moved = Moved {
 /// none (`sendfile`, `splice`, `io_uring`) or capture is off.
 #[inline(always)]
 pub fn of_current_call(moved: u64, sending: bool) -> Moved {
+    let Buffers {
+        first,
+        address,
+        vectors,
+    } = buffers(moved, sending);
+    if vectors > 0 {
+        of_vectors(address, vectors, moved)
+    } else if first.length > 0 {
+        Moved {
+            first,
+            second: NOTHING,
+            end: first.base + moved,
+            last_length: moved,
+            before_last: NOTHING,
+        }
+    } else {
+        NOWHERE
+    }
+}
+
+/// The buffers of the system call in flight that moved `moved` bytes, as [`of_current_call`] finds them.
+#[inline(always)]
+pub fn buffers(moved: u64, sending: bool) -> Buffers {
+    const NONE: Buffers = Buffers {
+        first: NOTHING,
+        address: 0,
+        vectors: 0,
+    };
     if setting(setting::CAPTURE) == 0 {
-        return NOWHERE;
+        return NONE;
     }
     // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier
     // checks against `struct pt_regs`.
@@ -78,37 +116,39 @@ pub fn of_current_call(moved: u64, sending: bool) -> Moved {
     if number == setting(plain) || number == setting(plain_socket) {
         // A worker of io_uring has zeroed registers, which look like an empty read.
         if second == 0 || third < moved {
-            return NOWHERE;
+            return NONE;
         }
         let first = Vector {
             base: second,
             length: moved,
         };
-        Moved {
-            first,
-            second: NOTHING,
-            end: second + moved,
-            last_length: moved,
-            before_last: NOTHING,
-        }
+        Buffers { first, ..NONE }
     } else if number == setting(vectored) {
-        of_vectors(second, third, moved)
+        Buffers {
+            address: second,
+            vectors: third,
+            ..NONE
+        }
     } else if number == setting(message) {
         // struct user_msghdr: msg_iov at 16, msg_iovlen at 24.
-        let mut vectors = Vector { base: 0, length: 0 };
+        let mut vectors = NOTHING;
         if !read_user(second + 16, &mut vectors) {
-            return NOWHERE;
+            return NONE;
         }
-        of_vectors(vectors.base, vectors.length, moved)
+        Buffers {
+            address: vectors.base,
+            vectors: vectors.length,
+            ..NONE
+        }
     } else {
-        NOWHERE
+        NONE
     }
 }
 
 /// `length` as the verifier can bound it: between 1 and `most`, a power of two. The value is hidden from
 /// the optimizer, which would take the mask away where it can prove what the verifier cannot.
 #[inline(always)]
-fn bounded(length: usize, most: usize) -> usize {
+pub fn bounded(length: usize, most: usize) -> usize {
     (core::hint::black_box(length).wrapping_sub(1) & (most - 1)) + 1
 }
 

@@ -4,6 +4,7 @@ use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, event_kind, off
 
 use crate::{
     emit::{self, Change},
+    frames,
     kernel::{Ptr, load},
     maps,
     payload::{self, Moved},
@@ -25,9 +26,17 @@ fn word<const N: usize>(head: &[u8; N]) -> u64 {
     unsafe { head.as_ptr().cast::<u64>().read() }
 }
 
-/// Bytes moved in the direction of requests.
+/// Bytes moved in the direction of requests. Says whether they show that the connection speaks HTTP/2.
 #[inline(always)]
-pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, now: u64) {
+pub fn asked(
+    sk: Ptr,
+    tcp: Ptr,
+    record: &mut SocketRecord,
+    gap: u64,
+    bytes: u64,
+    moved: &Moved,
+    now: u64,
+) -> bool {
     let before = record.ask.total + gap;
     record.ask.total = before + bytes;
     record.ask.last_ns = now;
@@ -57,6 +66,7 @@ pub fn asked(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, gap: u64, bytes: u64,
     if record.ask.head_len == 0 {
         record.flags |= record_flag::ASK_LOST;
     }
+    before == 0 && frames::begin(record)
 }
 
 /// Behind a POST, PUT or PATCH that is being answered: does this begin no request? Then it is the rest of

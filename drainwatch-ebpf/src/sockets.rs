@@ -11,6 +11,7 @@ use drainwatch_ebpf::{SocketRecord, offset, process_flag, record_flag, role};
 
 use crate::{
     emit::now,
+    frames,
     kernel::{self, Ptr, load},
     maps, payload, record,
     stand_ins::{self, Event, Hook},
@@ -188,10 +189,24 @@ impl Call {
         flow.seq = position;
         // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
         let gap = progress.saturating_sub(self.returned);
+        let framed = frames::Moved {
+            asks,
+            sending: self.sending,
+            gap,
+            bytes: self.returned,
+            overtaken: progress < self.returned,
+            now,
+        };
+        if record.flags & record_flag::HTTP2 != 0 {
+            frames::moved(self.sk, self.tcp, record, &framed);
+            return;
+        }
         let moved = payload::of_current_call(self.returned, self.sending);
         if asks {
             catch_up_answers(record, self.tcp, self.sending, now);
-            record::asked(self.sk, self.tcp, record, gap, self.returned, &moved, now);
+            if record::asked(self.sk, self.tcp, record, gap, self.returned, &moved, now) {
+                frames::first(self.sk, record, &framed);
+            }
         } else {
             record::answered(record, gap, self.returned, &moved, now);
         }

@@ -62,6 +62,7 @@ fuzz_target!(|input: Input| {
         ask_last_ns,
         answer_last_ns,
         message_first_ns,
+        http2: None,
     };
     let context = Context {
         role: match input.server {

@@ -1,7 +1,8 @@
-// Node's own http server, as people run it.
+// Node's own http server, as people run it; with the argument `http2`, its HTTP/2 server in clear.
 'use strict';
 const fs = require('node:fs');
 const http = require('node:http');
+const http2 = require('node:http2');
 
 const DIR = process.env.LEDGER_DIR;
 const ON_TERM = process.env.LEDGER_ON_TERM || 'default';
@@ -15,7 +16,10 @@ const whenReleased = (then) => {
   else setTimeout(() => whenReleased(then), 5);
 };
 
-const server = http.createServer((request, response) => {
+const IS_HTTP2 = process.argv[2] === 'http2';
+const sessions = new Set();
+
+const server = (IS_HTTP2 ? http2 : http).createServer((request, response) => {
   const url = new URL(request.url, 'http://localhost');
   const path = url.pathname;
   const act = url.searchParams.get('do') || 'ok';
@@ -78,6 +82,11 @@ server.on('upgrade', (request, socket) => {
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
   socket.write('\x81\x05hello');
 });
+server.on('session', (session) => {
+  sessions.add(session);
+  session.on('close', () => sessions.delete(session));
+  session.on('error', () => {});
+});
 server.keepAliveTimeout = 600000; // the harness decides when idle connections end
 server.requestTimeout = 0;
 
@@ -87,6 +96,7 @@ if (ON_TERM === 'exit') {
   process.on('SIGTERM', () => {
     event('stopping');
     server.close(() => process.exit(0));
+    for (const session of sessions) session.close(); // GOAWAY; its streams may finish
   });
 } else if (ON_TERM === 'drain-then-int') {
   process.on('SIGTERM', () => { event('stopping'); server.close(() => process.exit(0)); });

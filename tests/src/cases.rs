@@ -16,6 +16,7 @@ use crate::table::{
 mod clients;
 mod drains;
 mod faults;
+mod http2;
 mod kills;
 mod late;
 mod namespaces;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         wire::cases(),
         namespaces::cases(),
         runtimes::cases(),
+        http2::cases(),
     ]
     .concat()
 }

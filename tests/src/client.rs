@@ -1,5 +1,7 @@
 //! The client: plain sockets, and an account of what was seen on them.
 
+mod http2;
+
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
@@ -47,11 +49,19 @@ pub struct Connection {
     requests: Vec<Request>,
     received: Vec<u8>,
     end: Option<End>,
+    /// It speaks HTTP/2.
+    streams: Option<http2::Streams>,
 }
 
 impl Request {
-    fn head(&self, extra: &str) -> String {
-        let (method, act) = match self.act {
+    /// Path and query, for HTTP/2.
+    fn target(&self) -> String {
+        let (_, act) = self.method_and_act();
+        format!("{}?do={act}", self.path)
+    }
+
+    fn method_and_act(&self) -> (&'static str, String) {
+        match self.act {
             Act::Quick => ("GET", "ok".into()),
             Act::Hang | Act::Marked { .. } => ("GET", "hang".into()),
             Act::HangHead => ("HEAD", "hang".into()),
@@ -71,9 +81,13 @@ impl Request {
             Act::Pieces => ("GET", "pieces".into()),
             Act::Trailers => ("GET", "trailers".into()),
             Act::Echo => ("POST", "echo".into()),
-            Act::Post => ("POST", "ok".into()),
+            Act::Post | Act::HalfPost => ("POST", "ok".into()),
             Act::Poison(kind) => ("GET", kind.into()),
-        };
+        }
+    }
+
+    fn head(&self, extra: &str) -> String {
+        let (method, act) = self.method_and_act();
         let upgrade = if self.act == Act::Upgrade {
             "Connection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -124,6 +138,7 @@ impl Connection {
             requests: vec![],
             received: vec![],
             end: None,
+            streams: None,
         };
         match socket.connect_timeout(&server.into(), patience) {
             Ok(()) => {
@@ -137,8 +152,27 @@ impl Connection {
         Ok(connection)
     }
 
+    /// From now on it speaks HTTP/2.
+    pub fn speak_http2(&mut self) {
+        self.streams = Some(http2::Streams::new());
+    }
+
+    /// Waits for the server's first frame, then says what asks for nothing.
+    pub fn talk_small(&mut self, patience: Duration) -> anyhow::Result<()> {
+        if !self.read_until(patience, |this| this.received.len() >= 9)? {
+            bail!("no frame within {patience:?}");
+        }
+        self.write(&http2::Streams::small_talk());
+        Ok(())
+    }
+
     /// Writes the requests in one go.
     pub fn send(&mut self, requests: &[Request]) {
+        if let Some(streams) = &mut self.streams {
+            let frames = streams.requests(requests);
+            self.push(requests, &frames);
+            return;
+        }
         let text: String = requests.iter().map(|request| request.head("")).collect();
         self.push(requests, text.as_bytes());
     }
@@ -247,7 +281,13 @@ impl Connection {
 
     /// Waits until the first bytes of the last request's response body are there.
     pub fn read_begun(&mut self, patience: Duration) -> anyhow::Result<()> {
-        let begun = |this: &Self| this.answers().last().is_some_and(|answer| answer.body > 0);
+        let begun = |this: &Self| {
+            this.answers()
+                .last()
+                .copied()
+                .flatten()
+                .is_some_and(|answer| answer.body > 0)
+        };
         if self.read_until(patience, begun)? {
             return Ok(());
         }
@@ -256,6 +296,22 @@ impl Connection {
             self.names(),
             self.saw()
         )
+    }
+
+    /// Waits until each answer is there as far as the server gives it at once.
+    pub fn read_due(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let due = |this: &Self| {
+            let of = |(request, answer): (&Request, &Option<Answer>)| match request.act {
+                Act::Hang | Act::Marked { .. } | Act::HangHead | Act::Block | Act::HalfPost => true,
+                Act::Half | Act::Chunked | Act::Sse => answer.is_some_and(|answer| answer.body > 0),
+                _ => answer.is_some_and(|answer| answer.complete),
+            };
+            this.requests.iter().zip(&this.answers()).all(of)
+        };
+        if self.read_until(patience, due)? {
+            return Ok(());
+        }
+        bail!("not what is due within {patience:?}: {:?}", self.saw())
     }
 
     /// Waits for an interim response.
@@ -335,18 +391,25 @@ impl Connection {
 
     fn all_complete(&self) -> bool {
         let answers = self.answers();
-        answers.len() == self.requests.len() && answers.iter().all(|answer| answer.complete)
+        answers.len() == self.requests.len()
+            && answers
+                .iter()
+                .all(|answer| answer.is_some_and(|answer| answer.complete))
     }
 
-    fn answers(&self) -> Vec<Answer> {
+    /// Of each request, or of the first ones; those of HTTP/2 come in any order.
+    fn answers(&self) -> Vec<Option<Answer>> {
+        if self.streams.is_some() {
+            return http2::answers(&self.received, self.requests.len());
+        }
         let acts: Vec<_> = self.requests.iter().map(|request| request.act).collect();
-        answers(&self.received, &acts)
+        answers(&self.received, &acts).into_iter().map(Some).collect()
     }
 
     /// What was seen of each request.
     pub fn saw(&self) -> Vec<Saw> {
         let answers = self.answers();
-        let of = |n: usize| match (answers.get(n), self.end) {
+        let of = |n: usize| match (answers.get(n).copied().flatten(), self.end) {
             (Some(answer), _) if answer.complete => Saw::Complete(answer.status),
             (_, Some(End::Refused)) => Saw::Refused,
             (_, Some(End::Left)) => Saw::Left,

@@ -24,7 +24,7 @@ use crate::{
     home::{self, Home},
     prepare::Artefacts,
     server,
-    table::{Act, Case, Engine, From, Row},
+    table::{Act, Case, Engine, From, Row, Server},
 };
 
 mod judge;
@@ -205,6 +205,9 @@ impl Scene<'_> {
         }
         if self.case.from == From::Answering {
             let mut first = self.connect(false)?;
+            if matches!(self.case.server, Server::NodeHttp2(_)) {
+                first.speak_http2();
+            }
             first.send(&[Request {
                 path: "/warm".into(),
                 act: Act::Quick,

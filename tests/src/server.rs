@@ -242,6 +242,10 @@ impl Setting<'_> {
                 told(on_term);
                 vec!["node".into(), path(servers.join("server.js"))]
             }
+            Server::NodeHttp2(on_term) => {
+                told(on_term);
+                vec!["node".into(), path(servers.join("server.js")), "http2".into()]
+            }
             Server::Go(on_term) => {
                 told(on_term);
                 vec![path(go.clone())]

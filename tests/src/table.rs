@@ -120,6 +120,8 @@ pub enum Server {
     Raw(&'static str),
     /// `server.js` with its `LEDGER_ON_TERM`.
     Node(&'static str),
+    /// The same on Node's `http2`, in clear.
+    NodeHttp2(&'static str),
     /// Go's `net/http` with its `LEDGER_ON_TERM`.
     Go(&'static str),
     /// `http_server.py`.
@@ -235,6 +237,11 @@ pub enum Way {
     Ask,
     /// One complete exchange first, then as [`Way::Ask`] on the same connection.
     Again,
+    /// As [`Way::Ask`] on streams of HTTP/2, one for each request; then acknowledges the server's settings, opens its
+    /// window and pings.
+    Streams,
+    /// The same after one complete exchange on the same connection.
+    StreamsAgain,
     /// Sends the head and a part of the body.
     Upload,
     /// The same with `Expect: 100-continue`, the part after the interim response.
@@ -326,6 +333,8 @@ pub enum Act {
     NotModified,
     /// POST, answered at once when the body is there.
     Post,
+    /// The same, of which the client sends a part only; on a stream of HTTP/2.
+    HalfPost,
     /// Ends the process from inside the handler.
     Poison(&'static str),
 }

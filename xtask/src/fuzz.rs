@@ -26,6 +26,7 @@ const fn target(name: &'static str, seeds: Option<&'static str>, agent: bool) ->
 
 const TARGETS: &[Target] = &[
     target("reading", None, false),
+    target("http2", None, false),
     target("cgroup_path", Some("fuzz/seeds/cgroup_path"), false),
     target("decode", Some("fuzz/seeds/decode"), true),
     target("recording", Some("drainwatch/tests/recordings"), true),

@@ -113,6 +113,9 @@ impl Episode {
         if self.lost() > 0 {
             reasons.insert(Doubt::EventsLost, self.lost());
         }
+        if self.is_cut_short() {
+            reasons.insert(Doubt::CutShort, 1);
+        }
         reasons
     }
 

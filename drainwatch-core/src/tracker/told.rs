@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use crate::exchange::ExchangeId;
 
 /// Most exchanges remembered of one connection: the latest. One that is told of again after so many
-/// others counts as new.
-const EXCHANGES: usize = 32;
+/// others counts as new. Of HTTP/2 up to 128 are told at once.
+const EXCHANGES: usize = 256;
 
 /// The exchanges of one connection that were told of, by identity: what began first need not end first.
 #[derive(Debug, Clone, Default)]
@@ -58,10 +58,10 @@ mod tests {
     #[test]
     fn given_more_than_are_remembered_then_the_oldest_are_forgotten() {
         let mut told = Told::default();
-        for turn in 0..100 {
+        for turn in 0..1000 {
             told.note(id(turn), true);
         }
         assert_eq!(told.0.len(), EXCHANGES);
-        assert!(told.is_settled(id(99)) && !told.is_settled(id(0)));
+        assert!(told.is_settled(id(999)) && !told.is_settled(id(0)));
     }
 }

@@ -1,5 +1,7 @@
 //! From the ring's bytes to plain facts: bounds are checked here; no protocol is known here.
 
+mod http2;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use drainwatch_core::{
@@ -50,7 +52,10 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
             return Some(Fact::Connection(Box::new(Recorded {
                 at_ns: header.at_ns,
                 connection: connection(&event),
-                turn: turn(&event.record),
+                turn: Turn {
+                    http2: http2::of(bytes, &event.record),
+                    ..turn(&event.record)
+                },
             })));
         }
         event_kind::RESET_SENT => reset(&structure(bytes)?),
@@ -324,6 +329,7 @@ fn turn(record: &SocketRecord) -> Turn {
         ask_last_ns: ask.last_ns,
         answer_last_ns: answer.last_ns,
         message_first_ns: record.message_ns,
+        http2: None,
     }
 }
 

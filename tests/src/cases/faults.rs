@@ -8,10 +8,13 @@ use crate::table::{
     Case, Expect,
     Fate::{Early, Severed},
     Saw::{Complete, Cut, Eof},
-    Server::{Go, Hyper, Node},
+    Server::{Go, Hyper, Node, Raw},
+    Step,
     Way::{Ask, Finally},
-    case,
+    Who, case,
 };
+
+const USR1: &[Step] = &[Step::Signal(Who::Main, Signal::SIGUSR1), Step::Gone];
 
 /// A request that ends its own server, beside others.
 pub fn cases() -> Vec<Case> {
@@ -59,6 +62,33 @@ pub fn cases() -> Vec<Case> {
             case("node/exit-1", Node("drain"), POISON, crash().code(1)),
             "exit1",
         ),
+        // Cut by a living process that nobody had asked to end, half a second before its exit.
+        case(
+            "raw/exit/closes-first",
+            Raw("close"),
+            POISON,
+            Expect::new("exit").code(0),
+        )
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .times(2)
+        .row(Ask, Half, Cut, Severed("truncated"))
+        .row(Ask, Quick, Complete(200), Early)
+        .row(Finally, Poison("leave"), Eof, Severed("unanswered")),
+        // The new program's exit comes a second later.
+        case("raw/exec", Raw("default"), POISON, Expect::new("exit").code(0))
+            .row(Ask, Hang, Eof, Severed("unanswered"))
+            .times(2)
+            .row(Ask, Half, Cut, Severed("truncated"))
+            .row(Ask, Quick, Complete(200), Early)
+            .row(Finally, Poison("exec"), Eof, Severed("unanswered")),
+        // A log rotation's signal, say: no fault of the program.
+        case("raw/usr1-default", Raw("default"), USR1, {
+            Expect::new("stop")
+                .signal(Signal::SIGUSR1)
+                .signals(&["SIGUSR1"])
+                .must(&["no_handler"])
+        })
+        .row(Ask, Hang, Eof, Severed("unanswered")),
         beside(
             case(
                 "hyper/exit-0",

@@ -6,7 +6,7 @@ use super::{KILL, PYTHON, killed};
 use crate::table::{
     Act::{Half, Hang, Quick},
     Case, Expect,
-    Fate::{Drained, Early, Failed, Severed, Unstopped},
+    Fate::{Drained, Early, Failed, Severed},
     Hops,
     Saw::{Complete, Cut, Eof},
     Server::{Gunicorn, Nginx, Uvicorn},

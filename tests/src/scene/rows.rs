@@ -27,8 +27,11 @@ impl Scene<'_> {
             }
             way => self.connect(way == Way::Slow)?,
         };
+        if matches!(row.way, Way::Streams | Way::StreamsAgain) {
+            connection.speak_http2();
+        }
         let mut prelude = 0;
-        if matches!(row.way, Way::Again | Way::Ignored | Way::Late) {
+        if matches!(row.way, Way::Again | Way::StreamsAgain | Way::Ignored | Way::Late) {
             prelude = 1;
             connection.send(&[Request {
                 path: format!("{}-prelude", requests[0].path),
@@ -65,6 +68,9 @@ impl Scene<'_> {
                 if row.way == Way::HalfClose {
                     connection.half_close()?;
                 }
+                if matches!(row.way, Way::Streams | Way::StreamsAgain) {
+                    self.reach_all(&mut connection, &requests)?;
+                }
                 self.reach(&mut connection, row, &requests)?;
             }
         }
@@ -82,6 +88,15 @@ impl Scene<'_> {
         self.until("the server's kernel to see the client leave", || {
             Ok(server::has_left(pid, self.port, client))
         })
+    }
+
+    /// Waits until the server has got every request of a connection of HTTP/2, and talks small.
+    fn reach_all(&self, connection: &mut Connection, requests: &[Request]) -> anyhow::Result<()> {
+        for request in requests {
+            self.wait_event("got", &request.path)?;
+        }
+        connection.read_due(self.patience())?;
+        connection.talk_small(self.patience())
     }
 
     /// Waits until the requests have reached the point of their lives that the table means.
@@ -105,7 +120,7 @@ impl Scene<'_> {
                     self.wait_event("got", &request.path)?;
                     connection.read_begun(patience)?;
                 }
-                Act::Post => self.wait_event("got", &request.path)?,
+                Act::Post | Act::HalfPost => self.wait_event("got", &request.path)?,
                 Act::Big(_) if row.way == Way::Slow && request.act.fits_the_send_queue() => {
                     self.wait_event("sent", &request.path)?;
                 }

@@ -5,6 +5,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     process,
     sync::{
         Arc,
@@ -205,6 +206,14 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.write_all(head.as_bytes())?;
                 stream.write_all(&vec![b'b'; n])?;
             }
+            // Ends without having been asked to: what is in flight is closed first, the exit comes later.
+            "leave" => {
+                shared.stopping.store(true, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(500));
+                process::exit(0);
+            }
+            // Replaces its program, which closes every connection.
+            "exec" => return Err(process::Command::new("sleep").arg("1").exec()),
             _ => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?,
         }
         told.event("sent", path);

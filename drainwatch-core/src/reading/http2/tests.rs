@@ -1,0 +1,437 @@
+use super::*;
+use crate::{
+    event::Role,
+    reading::{Ending, read},
+    record::{Block, Http2Flow},
+};
+
+/// A stream whose request is complete, on which nothing was answered.
+fn asked(id: u32) -> Stream {
+    Stream {
+        id,
+        began_ns: 10,
+        last_ns: 10,
+        asked: StreamState::Ended,
+        ..Stream::default()
+    }
+}
+
+/// One whose response has begun with 200.
+fn answering(id: u32) -> Stream {
+    Stream {
+        answer: b"\x88".to_vec(),
+        ..asked(id)
+    }
+}
+
+fn answered(id: u32, last_ns: u64) -> Stream {
+    Stream {
+        answered: StreamState::Ended,
+        last_ns,
+        ..answering(id)
+    }
+}
+
+fn exchanges_in(http2: Http2, ask_unread: u64) -> Vec<Exchange> {
+    let turn = Turn {
+        number: 1,
+        ask_bytes: 100,
+        answer_bytes: 100,
+        answer_last_ns: 50,
+        http2: Some(http2.into()),
+        ..Turn::default()
+    };
+    let context = Context {
+        role: Role::Server,
+        local_port: 80,
+        peer_port: 40_000,
+        ask_unread,
+        seeded: false,
+        ending: Ending::Cut,
+        rules: HeaderRules::NONE,
+    };
+    read(&turn, &context).exchanges
+}
+
+fn exchanges(http2: Http2) -> Vec<Exchange> {
+    exchanges_in(http2, 0)
+}
+
+fn states(http2: Http2) -> Vec<(u32, ExchangeState)> {
+    exchanges(http2)
+        .iter()
+        .map(|exchange| match exchange.id {
+            ExchangeId::Stream { id } => (id, exchange.state),
+            ExchangeId::Turn { .. } => panic!("{exchange:?}"),
+        })
+        .collect()
+}
+
+fn of(streams: impl Into<Vec<Stream>>) -> Http2 {
+    Http2 {
+        streams: streams.into(),
+        ..Http2::default()
+    }
+}
+
+#[test]
+fn given_streams_at_each_point_of_their_lives_when_read_then_each_has_its_state() {
+    use ExchangeState::{Complete, RequestIncomplete, ResponseIncomplete, Stream as Streaming, Unanswered};
+    let open = |stream: Stream| Stream {
+        asked: StreamState::Open,
+        ..stream
+    };
+    assert_eq!(
+        states(of([
+            asked(1),
+            answering(3),
+            open(asked(5)),
+            open(answering(7)),
+            answered(9, 20)
+        ])),
+        [
+            (1, Unanswered),
+            (3, ResponseIncomplete),
+            (5, RequestIncomplete),
+            (7, Streaming),
+            (9, Complete)
+        ]
+    );
+}
+
+#[test]
+fn given_no_stream_when_read_then_nothing_was_asked() {
+    assert_eq!(exchanges(of([])), []);
+}
+
+#[test]
+fn given_an_interim_response_alone_when_read_then_nothing_was_answered() {
+    for interim in [&b"\x08\x03103"[..], b"\x48\x03100"] {
+        let stream = Stream {
+            answer: interim.to_vec(),
+            ..asked(1)
+        };
+        assert_eq!(states(of([stream])), [(1, ExchangeState::Unanswered)]);
+    }
+}
+
+#[test]
+fn given_a_goodbye_when_read_then_streams_above_its_last_were_refused_and_those_below_were_not() {
+    let mut http2 = of([asked(1), asked(3), answering(5)]);
+    http2.answer.goaway = Some(1);
+    assert_eq!(
+        states(http2),
+        [
+            (1, ExchangeState::Unanswered),
+            (5, ExchangeState::ResponseIncomplete)
+        ],
+        "and one that is answered all the same was not refused"
+    );
+}
+
+#[test]
+fn given_the_clients_goodbye_when_read_then_its_requests_still_wait() {
+    let mut http2 = of([asked(1)]);
+    http2.ask.goaway = Some(0);
+    assert_eq!(states(http2), [(1, ExchangeState::Unanswered)]);
+}
+
+#[test]
+fn given_streams_that_were_reset_when_read_then_only_what_was_cut_while_draining_counts() {
+    let reset = |id| Stream {
+        answered: StreamState::Reset,
+        ..asked(id)
+    };
+    let given_up = Stream {
+        asked: StreamState::Reset,
+        ..asked(1)
+    };
+    let cut = Stream {
+        cut_while_draining: true,
+        ..reset(5)
+    };
+    assert_eq!(
+        states(of([given_up, reset(3), cut])),
+        [(5, ExchangeState::Unanswered)]
+    );
+}
+
+#[test]
+fn given_streams_that_were_told_before_when_read_then_they_are_not_told_again() {
+    let mut http2 = of([answered(1, 20), answered(3, 30)]);
+    http2.told_ns = 20;
+    assert_eq!(states(http2), [(3, ExchangeState::Complete)]);
+}
+
+#[test]
+fn given_a_last_frame_that_has_not_moved_to_its_end_when_read_then_the_stream_goes_on() {
+    let mut trailers = of([answered(1, 20)]);
+    trailers.answer.continues = Some(1);
+    assert_eq!(states(trailers), [(1, ExchangeState::ResponseIncomplete)]);
+    let mut counted = of([answering(1)]);
+    counted.answer.ends = Some(1);
+    assert_eq!(
+        states(counted),
+        [(1, ExchangeState::Complete)],
+        "sendfile moved the rest of it"
+    );
+}
+
+#[test]
+fn given_a_lost_walk_when_read_then_nothing_exact_is_claimed() {
+    let lost = Http2 {
+        lost: true,
+        ..of([asked(1)])
+    };
+    let exchanges = exchanges(lost);
+    assert_eq!(exchanges.len(), 1);
+    assert_eq!(exchanges[0].state, ExchangeState::Opaque);
+    assert_eq!(exchanges[0].evidence, Evidence::Inferred);
+}
+
+#[test]
+fn given_bytes_that_nobody_looked_at_when_read_then_only_what_they_may_have_ended_is_unknown() {
+    let mut written = of([answered(1, 20), asked(3)]);
+    written.answer.unseen = true;
+    assert_eq!(
+        states(written),
+        [(1, ExchangeState::Complete), (3, ExchangeState::Unknown)]
+    );
+    let mut read = of([asked(1)]);
+    read.ask.unseen = true;
+    assert_eq!(
+        states(read),
+        [(1, ExchangeState::Unanswered), (0, ExchangeState::Unknown)]
+    );
+}
+
+#[test]
+fn given_unread_bytes_when_read_then_only_what_may_be_a_request_is_unknown() {
+    let unread = |pending, unread| {
+        let mut http2 = of([]);
+        http2.ask = Http2Flow {
+            pending,
+            ..Http2Flow::default()
+        };
+        exchanges_in(http2, unread).len()
+    };
+    assert_eq!(unread(0, 9), 0, "an acknowledgement of SETTINGS");
+    assert_eq!(unread(0, 17), 1, "a PING, or a request");
+    assert_eq!(unread(1000, 1000), 0, "the rest of a frame");
+}
+
+/// `:authority` into the table, and a path that is not.
+const FIRST: &[u8] = b"\x82\x86\x41\x04shop\x04\x06/first";
+/// The same host, a path into the table.
+const SECOND: &[u8] = b"\x83\x86\xbe\x44\x07/second";
+
+fn block(at: u32, stream: u32, bytes: &[u8]) -> Block {
+    Block {
+        at,
+        stream,
+        bytes: bytes.into(),
+        cut: false,
+    }
+}
+
+fn shown(http2: Http2) -> Vec<(Option<String>, Option<String>, Option<String>)> {
+    exchanges(http2)
+        .into_iter()
+        .map(|exchange| match exchange.operation {
+            Operation::Http(http) => (http.method, http.host, http.path),
+            Operation::Opaque => (None, None, None),
+        })
+        .collect()
+}
+
+fn text(
+    method: &str,
+    host: Option<&str>,
+    path: Option<&str>,
+) -> (Option<String>, Option<String>, Option<String>) {
+    (
+        Some(method.to_owned()),
+        host.map(str::to_owned),
+        path.map(str::to_owned),
+    )
+}
+
+#[test]
+fn given_header_blocks_when_read_then_streams_have_their_names_also_from_the_table() {
+    let at = |stream: Stream, block_at| Stream { block_at, ..stream };
+    let third = Stream {
+        block: b"\x83\x86\xbf\xbe".to_vec(),
+        block_at: 64,
+        ..asked(5)
+    };
+    let http2 = Http2 {
+        blocks: vec![block(0, 1, FIRST), block(32, 3, SECOND)],
+        ..of([asked(1), at(asked(3), 32), third])
+    };
+    assert_eq!(
+        shown(http2),
+        [
+            text("GET", Some("shop"), Some("/first")),
+            text("POST", Some("shop"), Some("/second")),
+            text("POST", Some("shop"), Some("/second")),
+        ]
+    );
+}
+
+#[test]
+fn given_a_short_block_from_between_two_others_when_read_then_it_refers_to_what_stood_before_it() {
+    let between = Stream {
+        block: b"\x82\x86\xbe".to_vec(),
+        block_at: 32,
+        ..asked(3)
+    };
+    let at = |stream: Stream, block_at| Stream { block_at, ..stream };
+    let http2 = Http2 {
+        blocks: vec![block(0, 1, FIRST), block(32, 5, SECOND)],
+        ..of([between, at(asked(5), 32)])
+    };
+    assert_eq!(
+        shown(http2),
+        [
+            text("GET", Some("shop"), None),
+            text("POST", Some("shop"), Some("/second"))
+        ]
+    );
+}
+
+#[test]
+fn given_a_beginning_that_is_not_there_when_read_then_the_stream_counts_without_a_path() {
+    let stream = Stream {
+        block: b"\x83\x86\xbf\xbe".to_vec(),
+        block_at: 9000,
+        ..asked(2001)
+    };
+    assert_eq!(shown(of([stream])), [text("POST", None, None)]);
+}
+
+#[test]
+fn given_a_call_of_grpc_whose_response_has_begun_when_read_then_it_is_a_stream() {
+    let call = b"\x83\x86\x44\x0c/pkg.Svc/Get\x5f\x10application/grpc";
+    let http2 = Http2 {
+        blocks: vec![block(0, 1, call)],
+        ..of([answering(1)])
+    };
+    let exchanges = exchanges(http2);
+    assert_eq!(exchanges[0].state, ExchangeState::Stream);
+    assert_eq!(exchanges[0].operation.path(), Some("/pkg.Svc/Get"));
+    assert_eq!(exchanges[0].operation.http().unwrap().status, Some(200));
+}
+
+mod properties {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn state() -> impl Strategy<Value = StreamState> {
+        prop::sample::select(vec![StreamState::Open, StreamState::Ended, StreamState::Reset])
+    }
+
+    fn stream() -> impl Strategy<Value = Stream> {
+        let bytes = || vec(any::<u8>(), 0..16);
+        (
+            1..40_u32,
+            any::<[u64; 2]>(),
+            [state(), state()],
+            any::<bool>(),
+            bytes(),
+            0..64_u32,
+            bytes(),
+        )
+            .prop_map(
+                |(
+                    id,
+                    [began_ns, last_ns],
+                    [asked, answered],
+                    cut_while_draining,
+                    block,
+                    block_at,
+                    answer,
+                )| {
+                    Stream {
+                        id,
+                        began_ns,
+                        last_ns,
+                        asked,
+                        answered,
+                        cut_while_draining,
+                        block,
+                        block_at,
+                        answer,
+                    }
+                },
+            )
+    }
+
+    fn flow() -> impl Strategy<Value = Http2Flow> {
+        let number = || prop::option::of(0..40_u32);
+        (any::<u64>(), any::<bool>(), number(), number(), number()).prop_map(
+            |(pending, unseen, ends, continues, goaway)| Http2Flow {
+                pending,
+                unseen,
+                ends,
+                continues,
+                goaway,
+            },
+        )
+    }
+
+    /// Bytes that are often nearly HPACK.
+    fn header_block() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: &[&[u8]] = &[
+            FIRST,
+            SECOND,
+            b"\x40\x8a\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f",
+            b"\x7f\xff\xff\xff\xff\x0f",
+            b"\x3f\xe1\x1f",
+            b"\xff\x80\x80\x80\x01",
+            b"\x04\x7f",
+            b"\x80",
+        ];
+        let piece = prop_oneof![
+            prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
+            vec(any::<u8>(), 0..12),
+        ];
+        vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn given_any_record_when_read_then_nothing_panics_and_each_stream_is_told_once(
+            streams in vec(stream(), 0..40),
+            flows in [flow(), flow()],
+            blocks in vec((header_block(), 0..64_u32, 0..40_u32, any::<bool>()), 0..12),
+            lost in any::<bool>(),
+            told_ns in any::<u64>(),
+            ask_unread in any::<u64>(),
+        ) {
+            let mut streams = streams;
+            streams.sort_by_key(|stream| stream.id);
+            streams.dedup_by_key(|stream| stream.id);
+            let count = streams.len();
+            let [ask, answer] = flows;
+            let blocks = blocks
+                .into_iter()
+                .map(|(bytes, at, stream, cut)| Block { at, stream, bytes, cut })
+                .collect();
+            let exchanges = exchanges_in(Http2 { lost, told_ns, ask, answer, streams, blocks }, ask_unread);
+            prop_assert!(exchanges.len() <= count + 1);
+            let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
+            prop_assert_eq!(ids.len(), exchanges.len());
+            for exchange in &exchanges {
+                prop_assert!(!lost || exchange.state == ExchangeState::Opaque);
+                if let Some(path) = exchange.operation.path() {
+                    prop_assert!(path.chars().count() <= text::PATH && !path.contains(['?', '#']));
+                }
+            }
+        }
+    }
+}

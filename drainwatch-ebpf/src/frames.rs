@@ -1,0 +1,798 @@
+//! HTTP/2 in clear: a walk over the frame headers of each call's bytes, which keeps who is open.
+//!
+//! It reads frame headers, the few bytes of RST_STREAM and GOAWAY that decide, and header blocks, which it
+//! keeps for userspace to decode. Everything else it steps over. Where it does not know any more where frames
+//! begin, it says so and stops for good.
+//!
+//! The state of the loop lies in map memory, read and written volatile: so each round looks alike to the
+//! verifier, which else follows every way through every round. It gives up where more than 8192 branches are
+//! still to be followed, so a round may have some thirty: hence arithmetic and [`RULES`] instead of branches.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use drainwatch_ebpf::{
+    ANSWER_HEAD, SocketRecord, counter,
+    http2::{
+        ANSWER_BLOCK, BLOCK, CHUNK, Http2, Http2Flow, LOG_HALF, LogEntry, NO_STREAM, PARTIAL, SHORT_BLOCK,
+        STREAMS, Stream, stream_flag, stream_state, walk_lost,
+    },
+};
+
+use crate::{
+    kernel::Ptr,
+    maps::{self, count},
+    payload::{self, Vector, bounded},
+};
+
+/// Pieces that are looked at in one call: a header with what can be stepped over, a header block, a vector.
+const STEPS: u32 = 1024;
+/// Places where a stream may be kept, from its own on.
+const PLACES: u32 = 32;
+/// The client's preface, `PRI * HTTP/2.0` and so on (RFC 9113 section 3.4).
+const PREFACE: u32 = 24;
+const PREFACE_BEGINS: [u64; 2] = [
+    u64::from_le_bytes(*b"PRI * HT"),
+    u64::from_le_bytes(*b"TP/2.0\r\n"),
+];
+const HEADER: u32 = 9;
+/// Header, last stream and code of a GOAWAY.
+const GOAWAY_BEGINS: u32 = HEADER + 8;
+/// The code of a stream that was refused before anything was done for it (RFC 9113 section 7).
+const REFUSED_STREAM: u32 = 7;
+/// Header and code of a RST_STREAM.
+const RESET: u32 = HEADER + 4;
+
+/// Frame types (RFC 9113 section 6).
+mod kind {
+    pub const DATA: usize = 0;
+    pub const HEADERS: usize = 1;
+    pub const PRIORITY: usize = 2;
+    pub const RST_STREAM: usize = 3;
+    pub const SETTINGS: usize = 4;
+    pub const PUSH_PROMISE: usize = 5;
+    pub const PING: usize = 6;
+    pub const GOAWAY: usize = 7;
+    pub const WINDOW_UPDATE: usize = 8;
+    pub const CONTINUATION: usize = 9;
+}
+
+/// What holds of a frame type, packed.
+mod rule {
+    /// Its length, where it has only one.
+    pub const LENGTH: u32 = 0xff;
+    /// 1: it has only one.
+    pub const EXACT: u32 = 8;
+    /// 1: it belongs to a stream.
+    pub const OF_STREAM: u32 = 9;
+    /// 1: it belongs to the connection.
+    pub const OF_CONNECTION: u32 = 10;
+    /// 1: it may end a stream.
+    pub const MAY_END: u32 = 11;
+    /// 1: it has a header block, which may go on in CONTINUATION.
+    pub const BLOCK: u32 = 12;
+    /// 1: it is HEADERS.
+    pub const HEADERS: u32 = 13;
+    /// 1: it is CONTINUATION.
+    pub const CONTINUATION: u32 = 14;
+    /// 1: it may not be a direction's first.
+    pub const NOT_FIRST: u32 = 15;
+    /// Bytes that are wanted of it, its header among them: the beginning of its payload decides something.
+    pub const WANTED: u32 = 16;
+}
+
+/// By frame type. Those that nobody knows are to be ignored, and are no first frames.
+#[unsafe(no_mangle)]
+static RULES: [u32; 256] = {
+    const fn bit(of: u32) -> u32 {
+        1 << of
+    }
+    const OF_STREAM: u32 = bit(rule::OF_STREAM) | bit(rule::NOT_FIRST);
+    const OF_CONNECTION: u32 = bit(rule::OF_CONNECTION) | bit(rule::NOT_FIRST);
+    const EXACT: u32 = bit(rule::EXACT);
+    let mut rules = [bit(rule::NOT_FIRST); 256];
+    rules[kind::DATA] = OF_STREAM | bit(rule::MAY_END);
+    rules[kind::HEADERS] = OF_STREAM | bit(rule::MAY_END) | bit(rule::BLOCK) | bit(rule::HEADERS);
+    rules[kind::PRIORITY] = OF_STREAM | EXACT | 5;
+    rules[kind::RST_STREAM] = OF_STREAM | EXACT | 4 | RESET << rule::WANTED;
+    rules[kind::SETTINGS] = bit(rule::OF_CONNECTION);
+    rules[kind::PUSH_PROMISE] = OF_STREAM | bit(rule::BLOCK);
+    rules[kind::PING] = OF_CONNECTION | EXACT | 8;
+    rules[kind::GOAWAY] = OF_CONNECTION | GOAWAY_BEGINS << rule::WANTED;
+    rules[kind::WINDOW_UPDATE] = bit(rule::NOT_FIRST) | EXACT | 4;
+    rules[kind::CONTINUATION] = OF_STREAM | bit(rule::BLOCK) | bit(rule::CONTINUATION);
+    rules
+};
+
+/// Bits of a frame's flags: `END_STREAM`, `END_HEADERS`, `PADDED`, `PRIORITY`.
+mod flag {
+    pub const END_STREAM: u32 = 0;
+    pub const END_HEADERS: u32 = 2;
+    pub const PADDED: u32 = 3;
+    pub const PRIORITY: u32 = 5;
+}
+
+/// 0 or 1: a bit of a word.
+#[inline(always)]
+fn bit(word: u32, at: u32) -> u32 {
+    (word >> at) & 1
+}
+
+/// 0 or 1: whether a number below 2^32 is none, without a branch.
+#[inline(always)]
+fn some(number: u32) -> u32 {
+    ((u64::from(number) + 0xffff_ffff) >> 32) as u32
+}
+
+macro_rules! get {
+    ($base:ident . $field:ident) => {
+        // SAFETY: a field of a map's value; volatile, so that no state of the loop stays in a register.
+        unsafe { (&raw const (*$base).$field).read_volatile() }
+    };
+}
+
+macro_rules! set {
+    ($base:ident . $field:ident = $value:expr) => {{
+        let value = $value;
+        // SAFETY: as above.
+        unsafe { (&raw mut (*$base).$field).write_volatile(value) }
+    }};
+}
+
+/// What moved in one call on a connection that speaks HTTP/2.
+#[derive(Clone, Copy)]
+pub struct Moved {
+    /// In the direction of requests.
+    pub asks: bool,
+    pub sending: bool,
+    /// Bytes before it that no hook saw.
+    pub gap: u64,
+    pub bytes: u64,
+    /// The kernel's position has moved by less: another call's bytes are counted with it.
+    pub overtaken: bool,
+    pub now: u64,
+}
+
+/// Whether the first bytes of a connection's requests are the preface of HTTP/2.
+#[inline(always)]
+pub fn begin(record: &SocketRecord) -> bool {
+    let head = record.ask_head.as_ptr().cast::<u64>();
+    // SAFETY: the head has more than 16 bytes and lies at a multiple of 8.
+    unsafe { head.read() == PREFACE_BEGINS[0] && head.add(1).read() == PREFACE_BEGINS[1] }
+}
+
+/// A connection is found to speak HTTP/2, by the bytes of the call at hand.
+#[inline(always)]
+pub fn first(sk: Ptr, record: &mut SocketRecord, moved: &Moved) {
+    record.flags |= drainwatch_ebpf::record_flag::HTTP2;
+    let Some(http2) = maps::http2_or_create(sk) else {
+        return;
+    };
+    let (ask, answer) = (flow::<true>(http2), flow::<false>(http2));
+    set!(ask.until = PREFACE);
+    set!(ask.slot = NO_STREAM);
+    set!(answer.slot = NO_STREAM);
+    if record.answer.total > 0 {
+        greeted(http2, record);
+    }
+    walk_over(http2, record, moved);
+}
+
+/// The server spoke first, as it may: what it wrote stands in the head of the response.
+#[inline(always)]
+fn greeted(http2: *mut Http2, record: &SocketRecord) {
+    let total = record.answer.total;
+    let mut at = 0_u64;
+    let mut frames = 0;
+    let mut settings = true;
+    while frames < 4 && at + u64::from(HEADER) <= total {
+        let byte = |index: u64| {
+            let index = core::hint::black_box(at + index) as usize & (ANSWER_HEAD - 1);
+            // SAFETY: within the head.
+            u64::from(unsafe { record.answer_head.as_ptr().add(index).read_volatile() })
+        };
+        let kind = byte(3) as u32;
+        settings &= kind == kind::SETTINGS as u32 || (frames > 0 && kind == kind::WINDOW_UPDATE as u32);
+        at += u64::from(HEADER) + (byte(0) << 16 | byte(1) << 8 | byte(2));
+        frames += 1;
+    }
+    if !settings || at < total || total > ANSWER_HEAD as u64 {
+        lose(http2, walk_lost::UNSEEN);
+        return;
+    }
+    let answer = flow::<false>(http2);
+    set!(answer.begun = 1);
+    set!(answer.until = (at - total) as u32);
+    set!(answer.walked = total);
+}
+
+/// Something moved on a connection that speaks HTTP/2.
+#[inline(always)]
+pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
+    let flow = if moved.asks {
+        &mut record.ask
+    } else {
+        &mut record.answer
+    };
+    flow.total += moved.gap + moved.bytes;
+    flow.last_ns = moved.now;
+    if flow.first_ns == 0 {
+        flow.first_ns = moved.now;
+    }
+    let Some(http2) = maps::http2(sk) else { return };
+    if get!(http2.lost) != 0 {
+        return;
+    }
+    walk_over(http2, record, moved);
+    if get!(http2.lost) & walk_lost::FAULT != 0 {
+        count(counter::LOST_PAYLOAD);
+    }
+    if get!(http2.finished).wrapping_sub(get!(http2.finished_told)) >= STREAMS as u32 / 2
+        && maps::drains(record.cgroup, record.tgid)
+    {
+        crate::emit::streams(sk, tcp, record, http2);
+        set!(http2.finished_told = get!(http2.finished));
+        set!(http2.told_ns = moved.now);
+    }
+}
+
+#[inline(always)]
+fn walk_over(http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
+    if moved.overtaken {
+        lose(http2, walk_lost::UNSEEN);
+        return;
+    }
+    let buffers = payload::buffers(moved.bytes, moved.sending);
+    if moved.asks {
+        start::<true>(http2, moved, &buffers);
+        walk::<true>(http2, moved.now, record.cgroup, record.tgid);
+    } else {
+        start::<false>(http2, moved, &buffers);
+        walk::<false>(http2, moved.now, record.cgroup, record.tgid);
+    }
+}
+
+/// Points the walk at the bytes of the call.
+#[inline(always)]
+fn start<const ASKS: bool>(http2: *mut Http2, moved: &Moved, buffers: &payload::Buffers) {
+    let flow = flow::<ASKS>(http2);
+    let known = buffers.first.length > 0 || buffers.vectors > 0;
+    let unseen = if known { moved.gap } else { moved.gap + moved.bytes };
+    set!(flow.walked = get!(flow.walked) + moved.gap + moved.bytes);
+    set!(flow.at = buffers.first.base);
+    set!(flow.here = buffers.first.length);
+    set!(flow.vector = buffers.address);
+    set!(flow.vectors = buffers.vectors);
+    set!(flow.left = if known { moved.bytes } else { 0 });
+    if unseen > 0 {
+        let until = get!(flow.until);
+        let inside = get!(flow.wanted) | get!(flow.skip) | get!(flow.block_left);
+        if unseen > u64::from(until) || inside != 0 {
+            lose(http2, walk_lost::UNSEEN);
+            set!(flow.left = 0);
+        } else {
+            set!(flow.until = until - unseen as u32);
+        }
+    }
+}
+
+#[inline(always)]
+fn flow<const ASKS: bool>(http2: *mut Http2) -> *mut Http2Flow {
+    // SAFETY: fields of a map's value.
+    unsafe {
+        if ASKS {
+            &raw mut (*http2).ask
+        } else {
+            &raw mut (*http2).answer
+        }
+    }
+}
+
+#[inline(always)]
+fn lose(http2: *mut Http2, why: u32) {
+    set!(http2.lost = get!(http2.lost) | why);
+}
+
+#[inline(always)]
+fn walk<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
+    let mut steps = 0;
+    while steps < STEPS {
+        let more = if ASKS {
+            http2_step_asked(http2, now)
+        } else {
+            http2_step_answered(http2, now, cgroup, tgid)
+        };
+        if more == 0 {
+            return;
+        }
+        steps += 1;
+    }
+    lose(http2, walk_lost::LONG_CALL);
+}
+
+/// A step in the direction of requests: a global function, which the verifier looks at once for all rounds.
+/// (Without arguments that it does not use: callers would leave them unset, and be refused.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn http2_step_asked(http2: *mut Http2, now: u64) -> u32 {
+    if http2.is_null() {
+        return 0;
+    }
+    u32::from(step::<true>(http2, now, 0, 0))
+}
+
+/// A step in the direction of responses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn http2_step_answered(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> u32 {
+    if http2.is_null() {
+        return 0;
+    }
+    u32::from(step::<false>(http2, now, cgroup, tgid))
+}
+
+/// One piece. Says whether there is more.
+#[inline(always)]
+fn step<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> bool {
+    let flow = flow::<ASKS>(http2);
+    if get!(flow.ends) != 0 && get!(flow.until) == 0 {
+        end_stream::<ASKS>(http2, now);
+        set!(flow.ends = 0);
+    }
+    if get!(flow.left) == 0 || get!(http2.lost) != 0 {
+        return false;
+    }
+    if get!(flow.here) == 0 {
+        next_vector::<ASKS>(http2);
+    } else if get!(flow.until) == 0 {
+        at_header::<ASKS>(http2, now);
+    } else {
+        inside::<ASKS>(http2, now, cgroup, tgid);
+    }
+    true
+}
+
+#[inline(always)]
+fn next_vector<const ASKS: bool>(http2: *mut Http2) {
+    let flow = flow::<ASKS>(http2);
+    let (address, vectors) = (get!(flow.vector), get!(flow.vectors));
+    let mut vector = Vector { base: 0, length: 0 };
+    if vectors == 0 {
+        lose(http2, walk_lost::FAULT);
+        return;
+    }
+    // SAFETY: the helper writes so many bytes.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            (&raw mut vector).cast(),
+            size_of::<Vector>() as u32,
+            address as *const _,
+        )
+    };
+    lose_where_failed(http2, failed);
+    set!(flow.vector = address + size_of::<Vector>() as u64);
+    set!(flow.vectors = vectors - 1);
+    set!(flow.at = vector.base);
+    let left = get!(flow.left);
+    set!(flow.here = if vector.length < left { vector.length } else { left });
+}
+
+/// What was read is garbage then, and what is made of it in this round is looked at by nobody.
+#[inline(always)]
+fn lose_where_failed(http2: *mut Http2, result: i64) {
+    lose(http2, (result >> 63) as u32 & walk_lost::FAULT);
+}
+
+/// Goes on by some bytes.
+#[inline(always)]
+fn advance(flow: *mut Http2Flow, bytes: u32) {
+    let bytes = u64::from(bytes);
+    set!(flow.at = get!(flow.at) + bytes);
+    set!(flow.here = get!(flow.here) - bytes);
+    set!(flow.left = get!(flow.left) - bytes);
+}
+
+/// The smaller of what is wanted and what this buffer has.
+#[inline(always)]
+fn available(flow: *mut Http2Flow, wanted: u32) -> u32 {
+    let here = get!(flow.here);
+    if here < u64::from(wanted) {
+        here as u32
+    } else {
+        wanted
+    }
+}
+
+/// Appends to the partial header; says how many bytes there are now, and how many came.
+#[inline(always)]
+fn hold(http2: *mut Http2, flow: *mut Http2Flow, wanted: u32) -> (u32, u32) {
+    let held = get!(flow.held);
+    let bytes = available(flow, wanted.wrapping_sub(held));
+    let at = core::hint::black_box(held as usize) & (PARTIAL / 2 - 1);
+    // SAFETY: at most the second half's end.
+    let into = unsafe { (&raw mut (*flow).partial).cast::<u8>().add(at) };
+    read_bytes(http2, into, bounded(bytes as usize, PARTIAL / 2), get!(flow.at));
+    let held = held + bytes;
+    set!(flow.held = held);
+    (held, bytes)
+}
+
+#[inline(always)]
+fn read_bytes(http2: *mut Http2, into: *mut u8, length: usize, from: u64) {
+    // SAFETY: the callers bound the length by the room.
+    let result = unsafe { bpf_probe_read_user(into.cast(), length as u32, from as *const _) };
+    lose_where_failed(http2, result);
+}
+
+/// Within a frame.
+#[inline(always)]
+fn inside<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
+    let flow = flow::<ASKS>(http2);
+    let wanted = get!(flow.wanted);
+    let bytes = if wanted != 0 {
+        let (held, bytes) = hold(http2, flow, wanted);
+        if held == wanted {
+            if wanted == RESET {
+                reset_stream::<ASKS>(http2, now, cgroup, tgid);
+            } else {
+                goes_away(flow);
+            }
+            set!(flow.held = 0);
+            set!(flow.wanted = 0);
+        }
+        bytes
+    } else if get!(flow.skip) != 0 {
+        let bytes = available(flow, get!(flow.skip));
+        set!(flow.skip = get!(flow.skip) - bytes);
+        bytes
+    } else if get!(flow.block_left) != 0 {
+        let left = get!(flow.block_left);
+        let most = if left < CHUNK as u32 { left } else { CHUNK as u32 };
+        let bytes = available(flow, most);
+        let left = get!(flow.block_left) - bytes;
+        set!(flow.block_left = left);
+        if ASKS {
+            keep_asked(http2, bytes);
+            if left | get!(flow.continues) == 0 {
+                finish_block(http2);
+            }
+        } else {
+            keep_answered(http2, bytes);
+        }
+        bytes
+    } else {
+        available(flow, get!(flow.until))
+    };
+    set!(flow.until = get!(flow.until) - bytes);
+    advance(flow, bytes);
+}
+
+/// Where a frame begins.
+#[inline(always)]
+fn at_header<const ASKS: bool>(http2: *mut Http2, now: u64) {
+    let flow = flow::<ASKS>(http2);
+    let (held, bytes) = hold(http2, flow, HEADER);
+    advance(flow, bytes);
+    if held == HEADER {
+        header::<ASKS>(http2, now);
+        if get!(flow.wanted) | get!(flow.skip) | get!(flow.block_left) == 0 {
+            let bytes = available(flow, get!(flow.until));
+            set!(flow.until = get!(flow.until) - bytes);
+            advance(flow, bytes);
+        }
+    }
+}
+
+#[inline(always)]
+fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
+    let flow = flow::<ASKS>(http2);
+    // SAFETY: within the partial header, which lies at a multiple of 8.
+    let (word, last) = unsafe {
+        let partial = (&raw const (*flow).partial).cast::<u8>();
+        (
+            partial.cast::<u64>().read_volatile(),
+            partial.add(8).read_volatile(),
+        )
+    };
+    let word = u64::from_be(word);
+    let length = (word >> 40) as u32;
+    let kind = (word >> 32) as usize & 0xff;
+    let flags = (word >> 24) as u32 & 0xff;
+    let stream = ((word as u32) << 8 | u32::from(last)) & 0x7fff_ffff;
+    // SAFETY: a static of ours; the index is below 256.
+    let rule = unsafe { (&raw const RULES).cast::<u32>().add(kind).read_volatile() };
+
+    // Whatever is not as it must be shows that no frame begins here (or that the peers will part anyway).
+    let continues = get!(flow.continues);
+    let goes_on = bit(rule, rule::CONTINUATION);
+    let not_its_length = (length ^ (rule & rule::LENGTH)) * bit(rule, rule::EXACT);
+    let not_its_place =
+        (some(stream) ^ 1) & bit(rule, rule::OF_STREAM) | some(stream) & bit(rule, rule::OF_CONNECTION);
+    let not_its_turn = (some(continues) ^ goes_on) | (continues ^ stream) * goes_on;
+    let not_its_first = (get!(flow.begun) ^ 1) & bit(rule, rule::NOT_FIRST);
+    let wrong = not_its_length | not_its_place | not_its_turn | not_its_first;
+    let goes_further = bit(flags, flag::END_HEADERS) ^ 1;
+    let skip = (bit(flags, flag::PADDED) + 5 * bit(flags, flag::PRIORITY)) * bit(rule, rule::HEADERS);
+    let block = bit(rule, rule::HEADERS) | if ASKS { goes_on } else { 0 };
+    let block_left = length.wrapping_sub(skip) * block;
+    // Of a header block there is something in each frame.
+    let empty = block & (block_left.wrapping_sub(1) >> 31);
+    lose(http2, some(wrong | empty) * walk_lost::NO_FRAME);
+
+    let wanted = rule >> rule::WANTED;
+    set!(flow.begun = 1);
+    set!(flow.until = length);
+    set!(flow.stream = stream);
+    set!(flow.held = some(wanted) * HEADER);
+    set!(flow.wanted = wanted);
+    set!(flow.skip = skip);
+    set!(flow.block_left = block_left);
+    set!(flow.ends = stream * (bit(flags, flag::END_STREAM) & bit(rule, rule::MAY_END)));
+    set!(flow.continues = stream * (goes_further & bit(rule, rule::BLOCK)));
+    if bit(rule, rule::HEADERS) != 0 {
+        if ASKS {
+            asks(http2, length - skip, bit(flags, flag::PADDED), stream, now);
+        } else {
+            answers(http2, bit(flags, flag::END_STREAM), stream);
+        }
+    }
+}
+
+/// A request, or its trailers.
+#[inline(always)]
+fn asks(http2: *mut Http2, length: u32, padded: u32, stream: u32, now: u64) {
+    let flow = flow::<true>(http2);
+    // A client's streams have odd numbers.
+    lose(http2, ((stream & 1) ^ 1) * walk_lost::NO_FRAME);
+    begin_block(http2, length, padded);
+    let slot = if stream > get!(http2.last_stream) {
+        open(http2, stream, now)
+    } else {
+        NO_STREAM
+    };
+    set!(flow.slot = slot);
+}
+
+/// A response, or its trailers, which end the stream.
+#[inline(always)]
+fn answers(http2: *mut Http2, ends: u32, stream: u32) {
+    let flow = flow::<false>(http2);
+    set!(flow.slot = NO_STREAM);
+    let slot = find(http2, stream);
+    if slot == NO_STREAM {
+        return;
+    }
+    let kept = stream_at(http2, slot);
+    if u32::from(get!(kept.answered)) & ends == 0 {
+        set!(kept.answered = stream_state::OPEN);
+        set!(kept.answer_len = 0);
+        set!(flow.slot = slot);
+    }
+}
+
+/// The stream of an index; of [`NO_STREAM`] any.
+#[inline(always)]
+fn stream_at(http2: *mut Http2, slot: u32) -> *mut Stream {
+    let index = core::hint::black_box(slot as usize) & (STREAMS - 1);
+    // SAFETY: within the table.
+    unsafe { (&raw mut (*http2).streams).cast::<Stream>().add(index) }
+}
+
+/// Index of a stream. Its own place is nearly always the right one.
+#[inline(never)]
+fn find(http2: *mut Http2, stream: u32) -> u32 {
+    let own = stream >> 1;
+    let kept = stream_at(http2, own);
+    if get!(kept.id) == stream {
+        return own & (STREAMS as u32 - 1);
+    }
+    let mut found = PLACES;
+    let mut place = PLACES;
+    while place > 1 {
+        place -= 1;
+        let kept = stream_at(http2, own + place);
+        let other = some(get!(kept.id) ^ stream);
+        found = place + found.wrapping_sub(place) * other;
+    }
+    if found == PLACES {
+        return NO_STREAM;
+    }
+    (own + found) & (STREAMS as u32 - 1)
+}
+
+/// Keeps a new stream, in place of none or of one that has finished; its index.
+#[inline(never)]
+fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
+    set!(http2.last_stream = stream);
+    set!(http2.opened = get!(http2.opened).wrapping_add(1));
+    let own = stream >> 1;
+    let mut found = PLACES;
+    let mut place = PLACES;
+    while place > 0 {
+        place -= 1;
+        let kept = stream_at(http2, own + place);
+        found = place + found.wrapping_sub(place) * u32::from(get!(kept.live));
+    }
+    if found >= PLACES {
+        lose(http2, walk_lost::MANY_STREAMS);
+        return NO_STREAM;
+    }
+    let kept = stream_at(http2, own + found);
+    set!(kept.id = stream);
+    set!(kept.live = 1);
+    set!(kept.began_ns = now);
+    set!(kept.last_ns = now);
+    set!(kept.flags = 0);
+    set!(kept.log_at = get!(http2.block_key));
+    set!(kept.asked = stream_state::OPEN);
+    set!(kept.answered = stream_state::IDLE);
+    set!(kept.block_len = 0);
+    set!(kept.answer_len = 0);
+    (own + found) & (STREAMS as u32 - 1)
+}
+
+/// The last byte of a direction of a stream has moved.
+#[inline(always)]
+fn end_stream<const ASKS: bool>(http2: *mut Http2, now: u64) {
+    let flow = flow::<ASKS>(http2);
+    let slot = find(http2, get!(flow.ends));
+    if slot == NO_STREAM {
+        return;
+    }
+    let kept = stream_at(http2, slot);
+    if ASKS {
+        set!(kept.asked = stream_state::ENDED);
+    } else {
+        set!(kept.last_ns = now);
+        set!(kept.answered = stream_state::ENDED);
+        set!(kept.live = 0);
+        set!(http2.finished = get!(http2.finished).wrapping_add(1));
+    }
+}
+
+/// One side gives a stream up.
+#[inline(always)]
+fn reset_stream<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
+    let flow = flow::<ASKS>(http2);
+    let slot = find(http2, get!(flow.stream));
+    if slot == NO_STREAM {
+        return;
+    }
+    let kept = stream_at(http2, slot);
+    if get!(kept.live) == 0 {
+        return;
+    }
+    set!(kept.last_ns = now);
+    if ASKS {
+        set!(kept.asked = stream_state::RESET);
+    } else {
+        set!(kept.answered = stream_state::RESET);
+        if payload_word(flow, HEADER as usize) != REFUSED_STREAM && maps::drains(cgroup, tgid) {
+            set!(kept.flags = stream_flag::CUT_WHILE_DRAINING);
+        }
+    }
+    set!(kept.live = 0);
+    set!(http2.finished = get!(http2.finished).wrapping_add(1));
+}
+
+#[inline(always)]
+fn goes_away(flow: *mut Http2Flow) {
+    set!(flow.goaway_last = payload_word(flow, HEADER as usize) & 0x7fff_ffff);
+    set!(flow.goaways = get!(flow.goaways).wrapping_add(1));
+}
+
+/// A word of what is held.
+#[inline(always)]
+fn payload_word(flow: *mut Http2Flow, at: usize) -> u32 {
+    // SAFETY: within the partial header; byte by byte, for it does not lie at a multiple of 4.
+    let byte = |index: usize| u32::from(unsafe { (&raw const (*flow).partial[at + index]).read_volatile() });
+    byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3)
+}
+
+const ENTRY: u32 = size_of::<LogEntry>() as u32;
+/// Room that a block leaves behind it: see [`finish_block`].
+const MARGIN: u32 = SHORT_BLOCK as u32;
+/// Most bytes of the header blocks in one half of the log.
+const HALF: u32 = LOG_HALF as u32 - MARGIN;
+
+/// Finds room in the log for a request's header block. One that is padded is not read to its end.
+#[inline(always)]
+fn begin_block(http2: *mut Http2, length: u32, padded: u32) {
+    let most = if length < BLOCK as u32 {
+        length
+    } else {
+        BLOCK as u32
+    };
+    let mut used = get!(http2.log_used);
+    if used + ENTRY + most > HALF {
+        set!(http2.log_used_before = used);
+        set!(http2.log_generation = get!(http2.log_generation).wrapping_add(1));
+        set!(http2.log_used = 0);
+        used = 0;
+    }
+    let generation = get!(http2.log_generation);
+    set!(http2.block_at = (generation & 1) * LOG_HALF as u32 + used);
+    set!(http2.block_key = generation.wrapping_mul(LOG_HALF as u32).wrapping_add(used));
+    set!(http2.block_len = 0);
+    set!(http2.block_seen = padded);
+}
+
+/// A place in the log.
+#[inline(always)]
+fn log_at(http2: *mut Http2, at: u32) -> *mut u8 {
+    let at = core::hint::black_box(at as usize) & (2 * LOG_HALF - 1);
+    // SAFETY: within the log; what is written there is at most the room behind it.
+    unsafe { (&raw mut (*http2).log).cast::<u8>().add(at) }
+}
+
+/// Keeps bytes of a request's header block, as many as fit.
+#[inline(always)]
+fn keep_asked(http2: *mut Http2, bytes: u32) {
+    let (at, kept) = (get!(http2.block_at), get!(http2.block_len));
+    set!(http2.block_seen = get!(http2.block_seen).wrapping_add(bytes));
+    let room = HALF - ENTRY - (at & (LOG_HALF as u32 - 1)) - kept;
+    let length = if bytes < room { bytes } else { room };
+    // Once something is left out, nothing that comes later may stand in its place.
+    if length == 0 || get!(http2.block_seen).wrapping_sub(bytes) != kept {
+        return;
+    }
+    let into = log_at(http2, at + ENTRY + kept);
+    let flow = flow::<true>(http2);
+    read_bytes(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
+    set!(http2.block_len = kept + length);
+}
+
+/// Keeps the first bytes of a response's header block.
+#[inline(always)]
+fn keep_answered(http2: *mut Http2, bytes: u32) {
+    let flow = flow::<false>(http2);
+    let slot = get!(flow.slot);
+    if slot == NO_STREAM {
+        return;
+    }
+    let stream = stream_at(http2, slot);
+    let most = ANSWER_BLOCK as u32;
+    let length = if bytes < most { bytes } else { most };
+    // SAFETY: as many bytes as the field has.
+    let into = unsafe { (&raw mut (*stream).answer).cast::<u8>() };
+    read_bytes(http2, into, bounded(length as usize, ANSWER_BLOCK), get!(flow.at));
+    set!(stream.answer_len = length as u8);
+    set!(flow.slot = NO_STREAM);
+}
+
+/// The whole header block of a request has moved: it stays in the log, unless it is short and only refers to
+/// what the tables hold, one byte a field, each with its highest bit set (RFC 7541 section 6.1). Then its stream
+/// keeps it, and the log keeps what is referred to for longer.
+#[inline(always)]
+fn finish_block(http2: *mut Http2) {
+    const REFERS: u64 = 0x8080_8080_8080_8080;
+    let flow = flow::<true>(http2);
+    let (at, length) = (get!(http2.block_at), get!(http2.block_len));
+    let missing = get!(http2.block_seen) ^ length;
+    let entry = log_at(http2, at).cast::<LogEntry>();
+    // SAFETY: within the log and the room behind it. What follows the block is made to look like references.
+    let (first, second) = unsafe {
+        let behind = log_at(http2, at + ENTRY + length).cast::<u64>();
+        behind.write_unaligned(REFERS);
+        behind.add(1).write_unaligned(REFERS);
+        let block = entry.add(1).cast::<u64>();
+        (block.read_volatile(), block.add(1).read_volatile())
+    };
+    if length <= SHORT_BLOCK as u32 && (first & second & REFERS) ^ REFERS | u64::from(missing) == 0 {
+        let slot = get!(flow.slot);
+        if slot != NO_STREAM {
+            let stream = stream_at(http2, slot);
+            // SAFETY: a field of a map's value at a multiple of 8.
+            unsafe {
+                let block = (&raw mut (*stream).block).cast::<u64>();
+                block.write_volatile(first);
+                block.add(1).write_volatile(second);
+            }
+            set!(stream.block_len = length as u8);
+        }
+        return;
+    }
+    set!(entry.stream = get!(flow.stream));
+    set!(entry.length = length as u16);
+    set!(entry.cut = some(missing) as u16);
+    let end = (at & (LOG_HALF as u32 - 1)) + ENTRY + (length.wrapping_add(7) & !7);
+    set!(http2.log_used = end);
+}

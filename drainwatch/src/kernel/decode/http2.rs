@@ -1,0 +1,128 @@
+//! What the kernel side kept of HTTP/2, behind the event of its connection.
+
+use drainwatch_core::record::{self, Block, StreamState};
+use drainwatch_ebpf::{
+    ConnectionEvent, SocketRecord,
+    http2::{Http2, Http2Flow, LOG_HALF, LogEntry, Stream, stream_flag, stream_state},
+    record_flag,
+};
+
+use super::{Plain, structure};
+
+impl Plain for Http2 {}
+impl Plain for LogEntry {}
+
+/// The streams of a connection that speaks HTTP/2; `bytes` are its whole event.
+pub fn of(bytes: &[u8], record: &SocketRecord) -> Option<Box<record::Http2>> {
+    if record.flags & record_flag::HTTP2 == 0 {
+        return None;
+    }
+    let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
+    Some(Box::new(read(behind, record).unwrap_or_else(lost)))
+}
+
+fn lost() -> record::Http2 {
+    record::Http2 {
+        lost: true,
+        ..record::Http2::default()
+    }
+}
+
+/// `None` where the kernel side had no room, or does not know any more.
+fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
+    if behind.len() < Http2::IDLE {
+        return None;
+    }
+    let length = behind.len().min(Http2::TOLD);
+    let mut whole = vec![0; size_of::<Http2>()];
+    whole[..length].copy_from_slice(&behind[..length]);
+    let http2: Http2 = structure(&whole)?;
+    if http2.lost != 0 {
+        return None;
+    }
+    let mut streams: Vec<_> = http2
+        .streams
+        .iter()
+        .filter(|stream| stream.id != 0)
+        .map(stream)
+        .collect();
+    streams.sort_by_key(|stream| stream.id);
+    streams.dedup_by_key(|stream| stream.id);
+    let other = http2.log_generation.wrapping_sub(1);
+    let mut blocks = Vec::new();
+    if http2.log_generation > 0 {
+        blocks.extend(log(&http2, other, http2.log_used_before));
+    }
+    blocks.extend(log(&http2, http2.log_generation, http2.log_used));
+    Some(record::Http2 {
+        lost: false,
+        told_ns: http2.told_ns,
+        ask: flow(&http2.ask, record.ask.total)?,
+        answer: flow(&http2.answer, record.answer.total)?,
+        streams,
+        blocks,
+    })
+}
+
+/// `None` where the walk has seen more than has moved.
+fn flow(flow: &Http2Flow, total: u64) -> Option<record::Http2Flow> {
+    let ahead = total.checked_sub(flow.walked)?;
+    let pending = u64::from(flow.until).saturating_sub(ahead);
+    let some = |stream: u32| (stream != 0).then_some(stream);
+    Some(record::Http2Flow {
+        pending,
+        unseen: ahead > u64::from(flow.until),
+        ends: some(flow.ends).filter(|_| pending == 0),
+        continues: some(flow.continues),
+        goaway: (flow.goaways > 0).then_some(flow.goaway_last),
+    })
+}
+
+fn stream(stream: &Stream) -> record::Stream {
+    let state = |state| match state {
+        stream_state::ENDED => StreamState::Ended,
+        stream_state::RESET => StreamState::Reset,
+        _ => StreamState::Open,
+    };
+    let first = |bytes: &[u8], length: u8| bytes[..usize::from(length).min(bytes.len())].to_vec();
+    record::Stream {
+        id: stream.id,
+        began_ns: stream.began_ns,
+        last_ns: stream.last_ns,
+        asked: state(stream.asked),
+        answered: state(stream.answered),
+        cut_while_draining: stream.flags & stream_flag::CUT_WHILE_DRAINING != 0,
+        block: first(&stream.block, stream.block_len),
+        block_at: stream.log_at,
+        answer: first(&stream.answer, stream.answer_len),
+    }
+}
+
+/// The header blocks in the half of the log that this generation wrote.
+fn log(http2: &Http2, generation: u32, used: u32) -> Vec<Block> {
+    let start = (generation & 1) as usize * LOG_HALF;
+    let half = &http2.log[start..start + LOG_HALF];
+    let used = (used as usize).min(half.len());
+    let mut blocks = Vec::new();
+    let mut at = 0;
+    while at < used {
+        let Some(entry) = structure::<LogEntry>(&half[at..used]) else {
+            break;
+        };
+        let from = at + size_of::<LogEntry>();
+        let length = usize::from(entry.length);
+        let Some(bytes) = half[..used].get(from..from + length) else {
+            break;
+        };
+        blocks.push(Block {
+            at: generation
+                .wrapping_mul(u32::try_from(LOG_HALF).unwrap_or_default())
+                .wrapping_add(u32::try_from(at).unwrap_or_default()),
+            stream: entry.stream,
+            bytes: bytes.into(),
+            cut: entry.cut != 0,
+        });
+        at = from + length.next_multiple_of(8);
+    }
+    blocks
+}

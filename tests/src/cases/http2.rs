@@ -1,0 +1,91 @@
+//! HTTP/2 in clear: streams, any number of them, cut at every point of their lives, drained and idle.
+
+use super::{DRAIN, KILL, TERM, drained, killed};
+use crate::table::{
+    Act::{self, Chunked, Half, HalfPost, Hang, Quick},
+    Case, Expect,
+    Fate::{self, Drained, Early, Severed},
+    Saw::{self, Complete, Cut, Eof},
+    Server::NodeHttp2,
+    Way::{Streams, StreamsAgain},
+    case,
+};
+
+/// All of it.
+pub fn cases() -> Vec<Case> {
+    [cut(), finished()].concat()
+}
+
+const LOST: (Act, Saw, Fate) = (Hang, Eof, Severed("unanswered"));
+
+fn default_action() -> Expect {
+    Expect::new("stop").must(&["exit_without_drain"])
+}
+
+/// Streams that are open when the server ends.
+fn cut() -> Vec<Case> {
+    let node = NodeHttp2("default");
+    vec![
+        case("http2/node/kill/one", node, KILL, killed()).pipeline(Streams, &[LOST]),
+        case("http2/node/kill/eight", node, KILL, killed()).pipeline(Streams, &[LOST; 8]),
+        case("http2/node/kill/a-hundred", node, KILL, killed()).pipeline(Streams, &[LOST; 100]),
+        case("http2/node/kill/eight-on-each-of-three", node, KILL, killed())
+            .pipeline(Streams, &[LOST; 8])
+            .times(3),
+        case("http2/node/kill/after-another", node, KILL, killed()).pipeline(StreamsAgain, &[LOST; 3]),
+        // At every point of their lives at once, beside some that are over.
+        case("http2/node/kill/every-state", node, KILL, killed()).pipeline(
+            Streams,
+            &[
+                (Quick, Complete(200), Early),
+                LOST,
+                (Half, Cut, Severed("truncated")),
+                (HalfPost, Eof, Severed("upload")),
+                (Chunked, Cut, Severed("truncated")),
+                (Quick, Complete(200), Early),
+                LOST,
+            ],
+        ),
+        case(
+            "http2/node/exit/every-state",
+            NodeHttp2("exit"),
+            TERM,
+            default_action(),
+        )
+        .pipeline(
+            Streams,
+            &[
+                LOST,
+                (Half, Cut, Severed("truncated")),
+                (HalfPost, Eof, Severed("upload")),
+                (Quick, Complete(200), Early),
+            ],
+        ),
+    ]
+}
+
+/// Nothing is lost: what came last were SETTINGS, `WINDOW_UPDATE` and PING.
+fn finished() -> Vec<Case> {
+    let done = (Quick, Complete(200), Early);
+    vec![
+        case("http2/node/kill/idle", NodeHttp2("default"), KILL, killed()).pipeline(Streams, &[done]),
+        case(
+            "http2/node/kill/idle-after-many",
+            NodeHttp2("default"),
+            KILL,
+            killed(),
+        )
+        .pipeline(Streams, &[done; 100]),
+        case("http2/node/drain", NodeHttp2("drain"), DRAIN, drained()).pipeline(
+            Streams,
+            &[
+                done,
+                (Hang, Complete(200), Drained),
+                (Half, Complete(200), Drained),
+                (Hang, Complete(200), Drained),
+            ],
+        ),
+        case("http2/node/drain/a-hundred", NodeHttp2("drain"), DRAIN, drained())
+            .pipeline(Streams, &[(Hang, Complete(200), Drained); 100]),
+    ]
+}

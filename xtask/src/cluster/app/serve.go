@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func seconds(name string, otherwise float64) time.Duration {
+	if value, err := strconv.ParseFloat(os.Getenv(name), 64); err == nil {
+		otherwise = value
+	}
+	return time.Duration(otherwise * float64(time.Second))
+}
+
+// STOP is one of: graceful (http.Server.Shutdown, then exit), exit (at once, with 0), default (no handler: Go's own),
+// ignore. UNREADY (seconds) is the time between the signal and the end of accepting, in which /ready says 503. CRASH
+// and HANG (seconds) are times after which it exits with 1, or answers its liveness probe no more.
+func serve() {
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	started := time.Now()
+	var draining atomic.Bool
+	hang := seconds("HANG", 0)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if draining.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("/live", func(w http.ResponseWriter, _ *http.Request) {
+		if hang > 0 && time.Since(started) > hang {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/r/", func(w http.ResponseWriter, r *http.Request) {
+		if ms, err := strconv.Atoi(r.URL.Query().Get("ms")); err == nil {
+			time.Sleep(time.Duration(ms) * time.Millisecond)
+		}
+		fmt.Fprintf(w, "%s\n", r.URL.Path)
+	})
+	server := &http.Server{Handler: mux}
+	listener, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if crash := seconds("CRASH", 0); crash > 0 {
+		time.AfterFunc(crash, func() { os.Exit(1) })
+	}
+	done := make(chan struct{})
+	told := make(chan os.Signal, 1)
+	switch os.Getenv("STOP") {
+	case "default":
+	case "ignore":
+		signal.Ignore(syscall.SIGTERM)
+	case "exit":
+		signal.Notify(told, syscall.SIGTERM)
+		go func() {
+			<-told
+			os.Exit(0)
+		}()
+	default:
+		signal.Notify(told, syscall.SIGTERM)
+		go func() {
+			<-told
+			draining.Store(true)
+			time.Sleep(seconds("UNREADY", 0))
+			_ = server.Shutdown(context.Background())
+			close(done)
+		}()
+	}
+	_ = server.Serve(listener)
+	<-done
+}
+
+// SECONDS of work; told to stop it ends with 143 unless STOP is ignore.
+func job() {
+	told := make(chan os.Signal, 1)
+	if os.Getenv("STOP") == "ignore" {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(told, syscall.SIGTERM)
+	}
+	select {
+	case <-told:
+		os.Exit(143)
+	case <-time.After(seconds("SECONDS", 3)):
+	}
+}
+
+// A sidecar that passes on and ends properly: it accepts no more and waits until its connections have ended.
+func proxy() {
+	listener, err := net.Listen("tcp", ":"+os.Getenv("PORT"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	var open atomic.Int64
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
+	go func() {
+		<-told
+		time.Sleep(seconds("UNREADY", 0))
+		_ = listener.Close()
+	}()
+	for {
+		inbound, err := listener.Accept()
+		if err != nil {
+			break
+		}
+		open.Add(1)
+		go func() {
+			defer open.Add(-1)
+			defer inbound.Close()
+			outbound, err := net.Dial("tcp", os.Getenv("UPSTREAM"))
+			if err != nil {
+				return
+			}
+			defer outbound.Close()
+			go func() {
+				_, _ = io.Copy(outbound, inbound)
+				_ = outbound.(*net.TCPConn).CloseWrite()
+			}()
+			_, _ = io.Copy(inbound, outbound)
+		}()
+	}
+	for open.Load() > 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+}

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod cluster;
 mod dashboards;
 mod deploy;
 mod deps;
@@ -30,6 +31,8 @@ struct Cli {
 enum Task {
     /// Measure what the agent costs
     Bench(bench::Options),
+    /// Play rollouts on a real Kubernetes node and compare the reports with what clients saw
+    Cluster(cluster::Options),
     /// Check the alerts and dashboards, or prove them with a real Prometheus
     Dashboards(dashboards::Options),
     /// Write what under deploy/ is made from other files, or check all of it
@@ -55,6 +58,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Cluster(options) => cluster::run(&options),
         Task::Dashboards(options) => dashboards::run(&options),
         Task::Deploy(options) => deploy::run(&options),
         Task::Deps(options) => deps::run(&options),

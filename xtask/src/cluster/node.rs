@@ -41,11 +41,14 @@ impl Node {
             fs::remove_dir_all(&run).with_context(|| format!("removing {}", run.display()))?;
         }
         fs::create_dir_all(&run).with_context(|| format!("creating {}", run.display()))?;
+        // A shell reads its script while it runs it: ours may be edited meanwhile.
+        let script = run.join("node.sh");
+        fs::copy(sources().join("node.sh"), &script)
+            .with_context(|| format!("writing {}", script.display()))?;
         let mut command = Command::new("setsid");
         command
             .args(["unshare", "-n", "-m", "--propagation", "private", "bash"])
-            .arg(sources().join("node.sh"))
-            .args([cache, &run])
+            .args([&script, cache, &run])
             .arg(std::process::id().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

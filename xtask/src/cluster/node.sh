@@ -143,11 +143,11 @@ start_etcd() {
 }
 start_kube_apiserver() {
     start kube-apiserver kube-apiserver --etcd-servers http://127.0.0.1:2379 --secure-port 6443 --insecure-port 0 \
-        --advertise-address $address --service-cluster-ip-range 10.96.0.0/16 --authorization-mode RBAC \
+        --advertise-address $address --disable-admission-plugins TaintNodesByCondition --service-cluster-ip-range 10.96.0.0/16 --authorization-mode RBAC \
         --token-auth-file "$run/pki/tokens.csv" --tls-cert-file "$run/pki/api.crt" \
         --tls-private-key-file "$run/pki/api.key" --client-ca-file "$run/pki/ca.crt" \
         --service-account-key-file "$run/pki/sa.pub" --service-account-signing-key-file "$run/pki/sa.key" \
-        --service-account-issuer https://kubernetes.default.svc --allow-privileged=true
+        --kubelet-preferred-address-types InternalIP --service-account-issuer https://kubernetes.default.svc --allow-privileged=true
 }
 
 # etcd 3.4 of Debian has no --unsafe-no-fsync.
@@ -158,14 +158,14 @@ etcd --help 2>&1 | grep -q unsafe-no-fsync || start_etcd() {
 
 cat > "$run/runc" <<WRAPPER
 #!/bin/sh
-# Without CAP_SYS_RESOURCE no oom_score_adj can be lowered, and without a memory controller no limit be set.
+# Without CAP_SYS_RESOURCE no oom_score_adj can be lowered, and a hybrid machine's controllers are in its v1 trees.
 bundle=
 previous=
 for argument; do
     [ "\$previous" = --bundle ] && bundle=\$argument
     previous=\$argument
 done
-[ -n "\$bundle" ] && sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "\$bundle/config.json"
+[ -n "\$bundle" ] && sed -i -e 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' -e 's/"\(cpu\|memory\)":{[^}]*}/"\1":{}/g' "\$bundle/config.json"
 exec "$(command -v runc)" "\$@"
 WRAPPER
 chmod +x "$run/runc"
@@ -214,6 +214,7 @@ resolvConf: ""
 serializeImagePulls: true
 volumePluginDir: $run/plugins
 maxPods: 250
+imageGCHighThresholdPercent: 100
 registryPullQPS: 0
 eventRecordQPS: 0
 kubeAPIQPS: 50

@@ -301,7 +301,7 @@ impl Stage {
             "--namespace",
             row.name,
             &resource,
-            "--timeout=240s",
+            "--timeout=120s",
         ])?;
         Ok(())
     }

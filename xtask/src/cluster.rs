@@ -107,8 +107,9 @@ pub fn run(options: &Options) -> Result<()> {
         })
         .collect();
     let results = play_all(&stage, &rows, options.jobs.max(1));
+    let nameless = stage.nameless()?;
     drop(stage);
-    let text = markdown(&rows, &results)?;
+    let text = markdown(&rows, &results, &nameless)?;
     println!("{text}");
     if options.only.is_empty() {
         let path = shell::root().join("docs/clusters.md");
@@ -119,6 +120,11 @@ pub fn run(options: &Options) -> Result<()> {
         .filter(|row| !matches!(results.get(row.name), Some(Ok(played)) if played.holds(row)))
         .map(|row| row.name)
         .collect();
+    ensure!(
+        nameless.is_empty(),
+        "pods without a name: {}",
+        nameless.join(", ")
+    );
     if !wrong.is_empty() {
         bail!(
             "reports and clients do not say the same: {}; the evidence is in {}",
@@ -177,13 +183,19 @@ fn describe(played: &Played) -> String {
             parts.push(format!("{} {what} ({})", list.len(), shown.join("; ")));
         }
     }
+    if played.unseen_refused > 0 {
+        parts.push(format!(
+            "{} refused connections in no report",
+            played.unseen_refused
+        ));
+    }
     if !played.lacking.is_empty() {
         parts.push(format!("without {}", played.lacking.join(", ")));
     }
     parts.join("; ")
 }
 
-fn markdown(rows: &[Row], results: &Results) -> Result<String> {
+fn markdown(rows: &[Row], results: &Results, nameless: &[String]) -> Result<String> {
     let mut text = String::from(HEAD);
     let kernel = fs::read_to_string(Path::new("/proc/sys/kernel/osrelease"))
         .context("reading the kernel's release")?;
@@ -217,7 +229,7 @@ fn markdown(rows: &[Row], results: &Results) -> Result<String> {
                     c.turned_away,
                     c.failed,
                     c.errors,
-                    c.missed.len() + played.unreported.len(),
+                    c.missed.len() + played.unreported.len() + usize::try_from(played.unseen_refused)?,
                     c.invented.len(),
                     c.alarms.len(),
                     c.verdicts.get("unknown").copied().unwrap_or_default(),
@@ -229,6 +241,11 @@ fn markdown(rows: &[Row], results: &Results) -> Result<String> {
             None => {}
         }
     }
+    writeln!(
+        text,
+        "\nReports of pods' cgroups that do not say whose pod it was: {}.",
+        nameless.len()
+    )?;
     Ok(text)
 }
 

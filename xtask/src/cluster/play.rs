@@ -42,6 +42,8 @@ pub struct Played {
     pub ended: usize,
     /// Of those without any report.
     pub unreported: Vec<String>,
+    /// Connections that pods refused and no report has.
+    pub unseen_refused: u64,
     /// Findings that were expected and not there.
     pub lacking: Vec<&'static str>,
 }
@@ -53,7 +55,11 @@ impl Played {
         let right = !row.correct
             || quiet("severed") && quiet("refused")
             || self.comparison.cut + self.comparison.refused > 0;
-        self.comparison.agrees() && self.unreported.is_empty() && self.lacking.is_empty() && right
+        self.comparison.agrees()
+            && self.unreported.is_empty()
+            && self.unseen_refused == 0
+            && self.lacking.is_empty()
+            && right
     }
 }
 
@@ -88,10 +94,30 @@ impl Stage {
         format!("{address}:9669").parse().context("the agent's address")
     }
 
+    /// All of the agent's reports, newest first.
+    fn all_reports(&self) -> Result<Vec<Value>> {
+        let (_, body) = http::get(self.agent()?, "/api/v1/shutdowns?limit=1000", PATIENCE)?;
+        agent::shutdowns(&body)
+    }
+
+    /// Reports of pods' cgroups that do not say whose pods; all reports are left in a file.
+    pub fn nameless(&self) -> Result<Vec<String>> {
+        let reports = self.all_reports()?;
+        let file = self.evidence.join("all.json");
+        fs::write(&file, serde_json::to_string_pretty(&reports)?)
+            .with_context(|| format!("writing {}", file.display()))?;
+        let nameless = reports.iter().filter_map(|report| {
+            let workload = &report["workload"];
+            let cgroup = workload["cgroup"].as_str()?;
+            let named = workload["pod"].is_string() && workload["namespace"].is_string();
+            (cgroup.contains("kubepods") && !named).then(|| format!("{} {cgroup}", report["id"]))
+        });
+        Ok(nameless.collect())
+    }
+
     /// The agent's reports of a namespace, newest first.
     fn reports(&self, namespace: &str) -> Result<Vec<Value>> {
-        let (_, body) = http::get(self.agent()?, "/api/v1/shutdowns?limit=1000", PATIENCE)?;
-        let mut reports = agent::shutdowns(&body)?;
+        let mut reports = self.all_reports()?;
         reports.retain(|report| report["workload"]["namespace"] == namespace);
         Ok(reports)
     }
@@ -153,6 +179,11 @@ impl Stage {
                 .copied()
                 .collect(),
             ended: ended.len(),
+            unseen_refused: if row.always_served() {
+                (comparison.refused as u64).saturating_sub(comparison.turned_away)
+            } else {
+                0
+            },
             comparison,
         };
         // What it runs would only take from the next rows' time.

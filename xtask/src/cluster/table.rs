@@ -64,6 +64,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether there is a ready pod at every moment: then whoever is refused is refused by a pod, not by kube-proxy.
+    pub fn always_served(&self) -> bool {
+        let surges = |service: &Service| service.controller == Controller::Deployment;
+        self.service.as_ref().is_some_and(surges) && matches!(self.deed, Deed::Deploys(_) | Deed::Evict)
+    }
+
     /// Whether it disturbs other rows.
     pub fn alone(&self) -> bool {
         matches!(self.deed, Deed::RestartApiServer | Deed::RestartAgent)

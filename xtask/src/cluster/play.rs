@@ -249,6 +249,19 @@ impl Stage {
                     self.settled(row, ended)?;
                 }
             }
+            Deed::Preempt => {
+                ended.extend(self.pods(namespace)?);
+                self.node.apply(&service::preemptor(namespace, 1800))?;
+                // The place is taken: what was pushed off stays pending.
+                self.node.ask(&[
+                    "wait",
+                    "--namespace",
+                    namespace,
+                    "pod/preemptor",
+                    "--for=condition=Ready",
+                    "--timeout=120s",
+                ])?;
+            }
             Deed::Watch(seconds) => thread::sleep(Duration::from_secs(seconds)),
             Deed::Exec => self.exec(namespace)?,
             Deed::RestartApiServer => {

@@ -56,6 +56,12 @@ pub struct Service {
     pub liveness: bool,
     /// With an init container.
     pub init: bool,
+    /// Probed by a connection alone.
+    pub tcp_probe: bool,
+    /// In the node's own network.
+    pub host_network: bool,
+    /// So much CPU is asked for, in thousandths.
+    pub cpu: Option<u32>,
     /// Behind a sidecar that passes connections on.
     pub sidecar: bool,
 }
@@ -72,6 +78,9 @@ impl Default for Service {
             share_pids: false,
             liveness: false,
             init: false,
+            tcp_probe: false,
+            host_network: false,
+            cpu: None,
             sidecar: false,
         }
     }
@@ -114,7 +123,13 @@ impl Service {
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect();
         env.push(json!({"name": "PORT", "value": port.to_string()}));
-        let probe = |path: &str| json!({"httpGet": {"path": path, "port": port}, "periodSeconds": 1});
+        let probe = |path: &str| {
+            if self.tcp_probe {
+                json!({"tcpSocket": {"port": port}, "periodSeconds": 1})
+            } else {
+                json!({"httpGet": {"path": path, "port": port}, "periodSeconds": 1})
+            }
+        };
         let mut service = json!({
             "name": "app", "image": "app:1", "command": self.command, "env": env,
             "ports": [{"containerPort": port}], "readinessProbe": probe("/ready"),
@@ -124,6 +139,9 @@ impl Service {
         }
         if let Some(seconds) = self.prestop {
             service["lifecycle"] = prestop(seconds);
+        }
+        if let Some(cpu) = self.cpu {
+            service["resources"] = json!({"requests": {"cpu": format!("{cpu}m")}});
         }
         let mut containers = vec![service];
         if self.sidecar {
@@ -138,7 +156,7 @@ impl Service {
         let mut pod = json!({
             "terminationGracePeriodSeconds": self.grace, "containers": containers,
             "shareProcessNamespace": self.share_pids, "enableServiceLinks": false,
-            "automountServiceAccountToken": false,
+            "automountServiceAccountToken": false, "hostNetwork": self.host_network,
         });
         if self.init {
             pod["initContainers"] = json!([
@@ -157,6 +175,19 @@ fn prestop(seconds: u32) -> Value {
 /// A namespace.
 pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+/// A pod that pushes others off the node: it is more important and wants so much CPU, in thousandths.
+pub fn preemptor(namespace: &str, cpu: u32) -> [Value; 2] {
+    [
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "important"}, "value": 1000}),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": namespace, "name": "preemptor"}, "spec": {
+            "priorityClassName": "important", "terminationGracePeriodSeconds": 1, "enableServiceLinks": false,
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "app", "image": "app:1", "command": ["/bin/app", "pause"],
+                            "resources": {"requests": {"cpu": format!("{cpu}m")}}}],
+        }}),
+    ]
 }
 
 /// A Job that works for some seconds; how it answers SIGTERM is in `stop`.

@@ -24,6 +24,8 @@ pub enum Deed {
     ForceDelete,
     /// Its pods are evicted, one after the other.
     Evict,
+    /// A more important pod takes its place.
+    Preempt,
     /// Nothing for so many seconds: it ends by itself, or is ended by the kubelet.
     Watch(u64),
     /// Commands run in its pods, end, and are killed.
@@ -86,9 +88,11 @@ pub fn rows(deploys: u32) -> Vec<Row> {
         env: vec![("STOP", "graceful")],
         ..service()
     };
+    // Takes requests on open connections until each was told to close.
     let correct = || Service {
+        env: vec![("STOP", "graceful"), ("UNREADY", "2")],
         prestop: Some(5),
-        ..graceful()
+        ..service()
     };
     let plain = || Service {
         command: vec!["/bin/plain"],
@@ -128,12 +132,16 @@ pub fn rows(deploys: u32) -> Vec<Row> {
     };
     let forwarded = || Service {
         command: vec!["/bin/sh", "-c", FORWARDING],
-        prestop: Some(5),
-        ..graceful()
+        ..correct()
     };
     let undead = || Service {
         share_pids: true,
         ..plain()
+    };
+    let on_host = || Service {
+        controller: Controller::DaemonSet,
+        host_network: true,
+        ..exit()
     };
     let controller = |controller| Service {
         controller,
@@ -259,6 +267,60 @@ pub fn rows(deploys: u32) -> Vec<Row> {
                 &[],
             ),
         ),
+        deed(
+            Deed::Preempt,
+            row(
+                "preempt",
+                "preempted, graceful with preStop",
+                Service {
+                    replicas: 1,
+                    cpu: Some(1200),
+                    ..correct()
+                },
+                &[],
+            ),
+        ),
+        idle(right(
+            "idle-slow-probe",
+            "exits at once, its probes take 0.8 s, no traffic",
+            Service {
+                env: vec![("STOP", "exit"), ("PROBE", "0.8")],
+                ..service()
+            },
+        )),
+        idle(right(
+            "idle-tcp-probe",
+            "exits at once, probed by connections alone, no traffic",
+            Service {
+                tcp_probe: true,
+                ..exit()
+            },
+        )),
+        idle(deed(
+            Deed::Watch(45),
+            right(
+                "idle-deaf",
+                "accepts no more after 10 s, its liveness probe fails, no traffic",
+                Service {
+                    liveness: true,
+                    env: vec![("DEAF", "10")],
+                    ..service()
+                },
+            ),
+        )),
+        deed(
+            Deed::Deploys(2),
+            row(
+                "host",
+                "DaemonSet in the node's network, exits at once",
+                on_host(),
+                &["exit_without_drain"],
+            ),
+        ),
+        idle(deed(
+            Deed::Deploys(3),
+            right("idle-host", "the same, no traffic", on_host()),
+        )),
         right(
             "init",
             "init containers, graceful with preStop",

@@ -58,6 +58,14 @@ func client(arguments []string) {
 	slowest := flags.Int("ms", 300, "longest time that a request takes")
 	pause := flags.Int("pause", 20, "milliseconds between two requests of a worker")
 	_ = flags.Parse(arguments)
+	// Endpoints of a new service take a moment to reach kube-proxy: that is no request's fate yet.
+	for i := 0; i < 300; i++ {
+		if probe, err := net.DialTimeout("tcp", *target, time.Second); err == nil {
+			_ = probe.Close()
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	var workers sync.WaitGroup
 	for i := 0; i < *fresh+*kept; i++ {
 		workers.Add(1)

@@ -22,8 +22,10 @@ func seconds(name string, otherwise float64) time.Duration {
 }
 
 // STOP is one of: graceful (http.Server.Shutdown, then exit), exit (at once, with 0), default (no handler: Go's own),
-// ignore. UNREADY (seconds) is the time between the signal and the end of accepting, in which /ready says 503. CRASH
-// and HANG (seconds) are times after which it exits with 1, or answers its liveness probe no more.
+// ignore. UNREADY (seconds) is the time between the signal and the end of accepting, in which /ready says 503 and every
+// answer says `Connection: close`: Shutdown closes idle connections, and a request may be on its way on one of them. CRASH
+// and HANG (seconds) are times after which it exits with 1, or answers its liveness probe no more; after DEAF seconds it
+// takes nothing more out of its accept queue. PROBE (seconds) is how long an answer to a probe takes.
 func serve() {
 	port := os.Getenv("PORT")
 	if port == "" {
@@ -33,7 +35,9 @@ func serve() {
 	var draining atomic.Bool
 	hang := seconds("HANG", 0)
 	mux := http.NewServeMux()
+	probed := seconds("PROBE", 0)
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(probed)
 		if draining.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -47,6 +51,9 @@ func serve() {
 		if ms, err := strconv.Atoi(r.URL.Query().Get("ms")); err == nil {
 			time.Sleep(time.Duration(ms) * time.Millisecond)
 		}
+		if draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
 		fmt.Fprintf(w, "%s\n", r.URL.Path)
 	})
 	server := &http.Server{Handler: mux}
@@ -54,6 +61,9 @@ func serve() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if after := seconds("DEAF", 0); after > 0 {
+		listener = deaf{listener, started.Add(after)}
 	}
 	if crash := seconds("CRASH", 0); crash > 0 {
 		time.AfterFunc(crash, func() { os.Exit(1) })
@@ -82,6 +92,19 @@ func serve() {
 	}
 	_ = server.Serve(listener)
 	<-done
+}
+
+// A listener that accepts nothing more from some time on.
+type deaf struct {
+	net.Listener
+	from time.Time
+}
+
+func (d deaf) Accept() (net.Conn, error) {
+	if time.Now().After(d.from) {
+		select {}
+	}
+	return d.Listener.Accept()
 }
 
 // SECONDS of work; told to stop it ends with 143 unless STOP is ignore.

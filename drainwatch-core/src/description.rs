@@ -124,6 +124,9 @@ pub struct Probe {
     /// Path without query, as reports show paths, of one over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// How often the kubelet asks, in seconds; of a scrape it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_seconds: Option<u32>,
 }
 
 /// A container of a pod.

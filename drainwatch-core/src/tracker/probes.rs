@@ -7,9 +7,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::Tracker;
+use super::{SECOND, Tracker};
 use crate::{
     class::{Classes, PROBE, Traffic},
+    description::Probe,
     event::{Connection, End, Role},
     exchange::{Exchange, KUBELET, Operation},
     workload::directory::StopSettings,
@@ -44,16 +45,43 @@ impl Sieve<'_> {
             local: connection.local,
             peer: connection.peer,
         };
-        self.asked(ends, exchange.filter(|_| connection.end != End::Unaccepted))
+        self.asked(
+            ends,
+            exchange.filter(|_| connection.end != End::Unaccepted),
+            u64::MAX,
+        )
     }
 
-    /// Whether what never got to say a byte was a probe.
-    pub fn silent(&self, local: SocketAddr, peer: SocketAddr) -> bool {
-        let role = Role::Server;
-        self.asked(Ends { role, local, peer }, None)
+    /// Whether what never got to say a byte was a probe. So far `before` at this port were taken for one, in
+    /// the time `during_ns` since the stop: users whom the node forwards bear its address too (a `NodePort`,
+    /// a load balancer), but the kubelet does not ask more often than it was told to.
+    pub fn silent(&self, local: SocketAddr, peer: SocketAddr, before: u64, during_ns: Option<u64>) -> bool {
+        let ends = Ends {
+            role: Role::Server,
+            local,
+            peer,
+        };
+        let room = self.most(local.port(), during_ns).saturating_sub(before);
+        self.asked(ends, None, room)
     }
 
-    fn asked(&self, ends: Ends, exchange: Option<&Exchange>) -> bool {
+    /// How often the kubelet can have asked at this port in that time: once at either end of each period, and
+    /// once more that was late.
+    fn most(&self, port: u16, during_ns: Option<u64>) -> u64 {
+        let probes = self.settings.map_or(&[][..], |settings| &settings.probes);
+        let of = |probe: &Probe| {
+            let period_ns = u64::from(probe.period_seconds?) * SECOND;
+            Some(during_ns?.checked_div(period_ns)?.saturating_add(2))
+        };
+        probes
+            .iter()
+            .filter(|probe| probe.port == port)
+            .map(|probe| of(probe).unwrap_or(u64::MAX))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// `room`: how many more the kubelet can have asked without a word.
+    fn asked(&self, ends: Ends, exchange: Option<&Exchange>, room: u64) -> bool {
         let operation = exchange.map_or(&Operation::Opaque, |exchange| &exchange.operation);
         let answering = if ends.role == Role::Client {
             ends.peer
@@ -63,7 +91,7 @@ impl Sieve<'_> {
         let described = ends.role != Role::Client
             && match exchange {
                 Some(_) => self.describes(ends.local.port(), operation),
-                None => self.may_be_kubelet(ends.local.port(), ends.peer.ip()),
+                None => room > 0 && self.may_be_kubelet(ends.local.port(), ends.peer.ip()),
             };
         let traffic = Traffic {
             operation,

@@ -137,6 +137,8 @@ pub(super) struct Tally {
     connections: Recent<u64, Remembered>,
     by_pair: Recent<Pair, u64>,
     refused: Refused,
+    /// By local port.
+    silent_probes: BTreeMap<u16, u64>,
 }
 
 impl Tally {
@@ -161,6 +163,7 @@ impl Tally {
             connections: Recent::new(CONNECTIONS),
             by_pair: Recent::new(CONNECTIONS),
             refused: Refused::default(),
+            silent_probes: BTreeMap::new(),
         }
     }
 
@@ -360,8 +363,7 @@ impl Tally {
         if !self.refused.is_new(&pair) {
             return false;
         }
-        if sieve.silent(pair.0, pair.1) {
-            self.probed();
+        if self.silent_probe(at_ns, since, &pair, sieve) {
             return true;
         }
         self.arrivals.segment(at_ns, since);
@@ -382,7 +384,7 @@ impl Tally {
         if !std::mem::take(&mut seen.may_be_late) {
             return false;
         }
-        if seen.only_probes == Some(true) || sieve.silent(pair.0, pair.1) {
+        if seen.only_probes == Some(true) {
             self.probed();
         } else if seen.asks_in_clear {
             let (local, peer, _) = pair;
@@ -443,6 +445,23 @@ impl Tally {
             self.by_pair.insert(pair, *id);
         }
         self.refused.absorb(&other.refused);
+        for (port, count) in other.silent_probes {
+            *self.silent_probes.entry(port).or_default() += count;
+        }
+    }
+
+    /// Counts what never got to say a byte as a probe, if it was one.
+    fn silent_probe(&mut self, at_ns: u64, since: Since, pair: &Pair, sieve: &Sieve<'_>) -> bool {
+        let &(local, peer, _) = pair;
+        let before = self.silent_probes.get(&local.port()).copied().unwrap_or_default();
+        let during_ns = since.stop_ns.map(|stop_ns| at_ns.saturating_sub(stop_ns));
+        let probe = sieve.silent(local, peer, before, during_ns);
+        if probe {
+            // A pod has few ports with probes; a rule of the user's has one.
+            *self.silent_probes.entry(local.port()).or_default() += 1;
+            self.probed();
+        }
+        probe
     }
 
     fn probed(&mut self) {

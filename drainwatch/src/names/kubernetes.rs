@@ -6,6 +6,7 @@
 //! | `guard` | how far the server is believed: time, length, wholeness |
 //! | `watch` | list and watch, whatever the server does; what changed is told |
 //! | `pod` | a pod to its description. Pure, total |
+//! | `whence` | where the kubelet's probes come from, as the agent's own network shows it |
 //! | `owners` | which object controls a pod, for Events |
 
 mod client;
@@ -13,6 +14,7 @@ mod guard;
 mod owners;
 mod pod;
 mod watch;
+mod whence;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};

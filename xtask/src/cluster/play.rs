@@ -100,8 +100,13 @@ impl Stage {
         agent::shutdowns(&body)
     }
 
-    /// Reports of pods' cgroups that do not say whose pods; all reports are left in a file.
+    /// Reports of pods' cgroups that do not say whose pods; all reports and the agent's log are left in files.
     pub fn nameless(&self) -> Result<Vec<String>> {
+        let log = self
+            .node
+            .ask(&["logs", "--namespace", AGENT, "daemonset/drainwatch"])?;
+        let file = self.evidence.join("agent.log");
+        fs::write(&file, log).with_context(|| format!("writing {}", file.display()))?;
         let reports = self.all_reports()?;
         let file = self.evidence.join("all.json");
         fs::write(&file, serde_json::to_string_pretty(&reports)?)

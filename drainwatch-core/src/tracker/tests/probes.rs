@@ -46,10 +46,15 @@ const USER: [u8; 4] = [10, 88, 3, 3];
 fn probed_pod() -> Description {
     Description::Pod(Pod {
         probes: vec![
-            Probe { port: 80, path: None },
+            Probe {
+                port: 80,
+                path: None,
+                period_seconds: Some(1),
+            },
             Probe {
                 port: 80,
                 path: Some("/healthz".into()),
+                period_seconds: Some(10),
             },
         ],
         hosts: vec![NODE.into()],
@@ -214,6 +219,7 @@ fn what_the_pod_describes_is_a_probe_whoever_asks_but_for_its_front_page() {
         described.probes.push(Probe {
             port: 80,
             path: Some("/".into()),
+            period_seconds: Some(10),
         });
         scene.describe(5, Description::Pod(described));
         scene.listen(6, &web(), port);
@@ -262,6 +268,26 @@ fn where_the_kubelet_asks_from_is_learned_from_a_probe_that_the_pod_describes() 
         (1, 1),
         "a balancer sends users, too"
     );
+}
+
+#[test]
+fn users_whom_the_node_forwards_are_told_from_probes_by_asking_more_often_than_the_kubelet_can() {
+    let knocked = |attempts: u16, until: u64| {
+        let mut scene = serving();
+        scene.term(1000, &web());
+        scene.unlisten(1001, &web(), 80);
+        for attempt in 0..attempts {
+            let at = 1002 + (until - 1002) * u64::from(attempt) / u64::from(attempts);
+            knock(&mut scene, at, from(NODE, 40_000 + attempt));
+        }
+        let report = gone(&mut scene, 30_000);
+        (report.probes, report.refused.attempts)
+    };
+    // Two probes, of 1 s and of 10 s.
+    assert_eq!(knocked(4, 1500), (4, 0));
+    assert_eq!(knocked(40, 1900), (4, 36));
+    assert_eq!(knocked(11, 11_000), (11, 0), "as often as the kubelet asks");
+    assert_eq!(knocked(200, 11_000).1, 200 - 13, "the last one came after 9.9 s");
 }
 
 #[test]

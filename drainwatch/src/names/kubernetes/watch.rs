@@ -22,6 +22,7 @@ use super::{
     guard::Unbelievable,
     owners::Owners,
     pod,
+    whence::Whence,
 };
 use crate::{kernel::give_memory_back, names::Teller};
 
@@ -195,6 +196,8 @@ fn is_lost(error: &watcher::Error) -> bool {
 struct Pods {
     teller: Teller,
     owners: Owners,
+    /// As it was when it last had to be read.
+    whence: Whence,
     told: HashMap<String, Pod>,
     /// Uids of the list that is coming in.
     listed: Option<HashSet<String>>,
@@ -206,6 +209,7 @@ impl Pods {
         Self {
             teller,
             owners,
+            whence: Whence::default(),
             told: HashMap::new(),
             listed: None,
             overflowed: false,
@@ -248,7 +252,14 @@ impl Pods {
         // The uid alone finds what is known of it.
         let uid = pod::describe(api, None)?.uid;
         let before = self.told.get(&uid);
-        let pod = pod::describe(api, before)?;
+        let mut pod = pod::describe(api, before)?;
+        let mut whence = self.whence.of(api, &pod.hosts);
+        if whence.is_empty() {
+            // The bridge of a pods' network comes up with the first pod.
+            self.whence = Whence::here();
+            whence = self.whence.of(api, &pod.hosts);
+        }
+        pod.hosts.extend(whence);
         if before == Some(&pod) {
             return Some(uid);
         }

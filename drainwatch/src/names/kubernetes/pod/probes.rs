@@ -16,6 +16,8 @@ use k8s_openapi::{
 const HOSTS: usize = 8;
 /// What the path of a scrape is unless its annotation says otherwise.
 const METRICS: &str = "/metrics";
+/// Seconds between two probes unless the pod says otherwise.
+const PERIOD: u32 = 10;
 /// Longest path that is compared; reports show less of one.
 const PATH: usize = 4096;
 
@@ -35,11 +37,18 @@ pub fn described(pod: &ApiPod) -> Vec<Probe> {
             .flatten()
             .filter_map(|probe| of_container(probe, container))
     });
-    let all: BTreeSet<Probe> = probes.chain(scrapes(pod, &containers)).collect();
-    all.into_iter().take(MOST_PROBES).collect()
+    // Two that are alike remain two: each is asked by itself.
+    probes
+        .chain(scrapes(pod, &containers))
+        .take(MOST_PROBES)
+        .collect()
 }
 
 fn of_container(probe: &ApiProbe, container: &Container) -> Option<Probe> {
+    let period = probe
+        .period_seconds
+        .and_then(|seconds| u32::try_from(seconds).ok());
+    let period_seconds = Some(period.filter(|&seconds| seconds > 0).unwrap_or(PERIOD));
     if let Some(get) = &probe.http_get {
         let target = get.path.as_deref().filter(|path| !path.is_empty());
         // The kubelet puts the slash there that a path lacks.
@@ -50,6 +59,7 @@ fn of_container(probe: &ApiProbe, container: &Container) -> Option<Probe> {
         return Some(Probe {
             port: port(&get.port, container)?,
             path: path(&target),
+            period_seconds,
         });
     }
     let port = match (&probe.tcp_socket, &probe.grpc) {
@@ -57,7 +67,11 @@ fn of_container(probe: &ApiProbe, container: &Container) -> Option<Probe> {
         (None, Some(grpc)) => number(grpc.port)?,
         (None, None) => return None,
     };
-    Some(Probe { port, path: None })
+    Some(Probe {
+        port,
+        path: None,
+        period_seconds,
+    })
 }
 
 /// A port by its number, or by the name that the container gives it.
@@ -107,6 +121,7 @@ fn scrapes(pod: &ApiPod, containers: &[&Container]) -> Vec<Probe> {
         .map(|port| Probe {
             port,
             path: path.clone(),
+            period_seconds: None,
         })
         .collect()
 }

@@ -32,6 +32,21 @@ fn given_probes_of_every_kind_when_described_then_port_and_path_are_those_that_r
 }
 
 #[test]
+fn given_probes_that_are_alike_when_described_then_each_is_there_with_its_own_period() {
+    let get = json!({"path": "/up", "port": 80});
+    let container = json!({
+        "name": "web",
+        "readinessProbe": {"httpGet": get, "periodSeconds": 1},
+        "livenessProbe": {"httpGet": get},
+        "startupProbe": {"httpGet": get, "periodSeconds": 1},
+    });
+    let annotations = json!({"annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "80"}});
+    let probes = described(&pod(&annotations, &container, &json!({})));
+    let periods: Vec<_> = probes.into_iter().map(|probe| probe.period_seconds).collect();
+    assert_eq!(periods, [Some(1), Some(10), Some(1), None]);
+}
+
+#[test]
 fn given_what_asks_nothing_over_tcp_or_no_port_when_described_then_there_is_nothing() {
     for probe in [
         json!({"exec": {"command": ["true"]}}),

@@ -262,5 +262,8 @@ request.
 - *invented*: a report calls it severed, and its client got an answer.
 - *false alarms*: reports with a verdict that is worse than what clients saw, `unknown` included.
 - *refused*: while a service has no endpoint at all, kube-proxy refuses in the pods' place; so clients may see more than
-  reports have, never fewer.
+  reports have, never fewer. Clients *from outside* bear the node's address, as the kubelet does: as many of them as the
+  kubelet could have asked count as probes.
+- *probes apart*: health checks that met a shutdown; they are in no other number.
+- Pods of services that nobody asks (*probes only*) must end without an alarm, whatever they do with their signal.
 ";

@@ -184,11 +184,7 @@ impl Stage {
                 .copied()
                 .collect(),
             ended: ended.len(),
-            unseen_refused: if row.always_served() {
-                (comparison.refused as u64).saturating_sub(comparison.turned_away)
-            } else {
-                0
-            },
+            unseen_refused: unseen(row, &comparison),
             comparison,
         };
         // What it runs would only take from the next rows' time.
@@ -374,6 +370,17 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Connections that pods refused, as far as that is known, and no report has.
+fn unseen(row: &Row, comparison: &Comparison) -> u64 {
+    if !row.always_served() {
+        return 0;
+    }
+    let unseen = (comparison.refused as u64).saturating_sub(comparison.turned_away);
+    // Who bears the node's address is a probe, as often as the kubelet can have asked.
+    let disguised = row.traffic == Traffic::Outside;
+    unseen.saturating_sub(if disguised { comparison.probes } else { 0 })
 }
 
 fn controller(row: &Row) -> Controller {

@@ -125,8 +125,8 @@ mod tests {
             gateways: vec![ip4(ROUTER)],
         };
         assert_eq!(here.of(&pod("10.88.0.9"), &[ip4(NODE)]), [ip4(BRIDGE)]);
-        assert_eq!(here.of(&pod("10.99.0.9"), &[ip4(NODE)]), []);
-        assert_eq!(here.of(&ApiPod::default(), &[ip4(NODE)]), []);
+        assert!(here.of(&pod("10.99.0.9"), &[ip4(NODE)]).is_empty());
+        assert!(here.of(&ApiPod::default(), &[ip4(NODE)]).is_empty());
     }
 
     #[test]

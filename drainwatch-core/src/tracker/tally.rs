@@ -384,10 +384,14 @@ impl Tally {
         if !std::mem::take(&mut seen.may_be_late) {
             return false;
         }
-        if seen.only_probes == Some(true) {
+        let (local, peer, _) = pair;
+        // What was asked before tells; the kubelet opens a connection for each probe.
+        let probe = seen
+            .only_probes
+            .unwrap_or_else(|| sieve.silent(local, peer, 0, None));
+        if probe {
             self.probed();
         } else if seen.asks_in_clear {
-            let (local, peer, _) = pair;
             self.record(&Cut {
                 at_ns,
                 cause: Cause::Late,

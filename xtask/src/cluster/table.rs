@@ -81,25 +81,68 @@ impl Row {
 const FORWARDING: &str = "/bin/app serve & child=$!; trap 'kill -TERM $child' TERM; wait $child; wait $child";
 const SHELL: &str = "/bin/app serve; true";
 
-/// All rows. `deploys` is how often each of the three correct services is deployed in a row.
-pub fn rows(deploys: u32) -> Vec<Row> {
-    let service = Service::default;
-    let graceful = || Service {
+fn graceful() -> Service {
+    Service {
         env: vec![("STOP", "graceful")],
-        ..service()
-    };
-    // Takes requests on open connections until each was told to close.
-    let correct = || Service {
+        ..Service::default()
+    }
+}
+
+/// Takes requests on open connections until each was told to close.
+fn correct() -> Service {
+    Service {
         env: vec![("STOP", "graceful"), ("UNREADY", "2")],
         prestop: Some(5),
-        ..service()
-    };
-    let plain = || Service {
+        ..Service::default()
+    }
+}
+
+fn forwarded() -> Service {
+    Service {
+        command: vec!["/bin/sh", "-c", FORWARDING],
+        ..correct()
+    }
+}
+
+fn plain() -> Service {
+    Service {
         command: vec!["/bin/plain"],
         grace: 3,
-        ..service()
-    };
-    let row = |name, what, service, expects| Row {
+        ..Service::default()
+    }
+}
+
+fn not_pid1() -> Service {
+    Service {
+        share_pids: true,
+        ..plain()
+    }
+}
+
+fn exit() -> Service {
+    Service {
+        env: vec![("STOP", "exit")],
+        ..Service::default()
+    }
+}
+
+fn shell() -> Service {
+    Service {
+        command: vec!["/bin/sh", "-c", SHELL],
+        grace: 3,
+        ..graceful()
+    }
+}
+
+fn short() -> Service {
+    Service {
+        grace: 2,
+        ..graceful()
+    }
+}
+
+fn row(name: &'static str, what: &'static str, service: Service, expects: &'static [&'static str]) -> Row {
+    Row {
         name,
         what,
         service: Some(service),
@@ -108,76 +151,82 @@ pub fn rows(deploys: u32) -> Vec<Row> {
         deed: Deed::Deploys(1),
         expects,
         correct: false,
-    };
-    let right = |name, what, service| Row {
+    }
+}
+
+fn right(name: &'static str, what: &'static str, service: Service) -> Row {
+    Row {
         correct: true,
         ..row(name, what, service, &[])
-    };
-    let exit = || Service {
-        env: vec![("STOP", "exit")],
-        ..service()
-    };
-    let go = || Service {
-        env: vec![("STOP", "default")],
-        ..service()
-    };
-    let shell = || Service {
-        command: vec!["/bin/sh", "-c", SHELL],
-        grace: 3,
-        ..graceful()
-    };
-    let short = || Service {
-        grace: 2,
-        ..graceful()
-    };
-    let forwarded = || Service {
-        command: vec!["/bin/sh", "-c", FORWARDING],
-        ..correct()
-    };
-    let undead = || Service {
-        share_pids: true,
-        ..plain()
-    };
-    let on_host = || Service {
-        controller: Controller::DaemonSet,
-        host_network: true,
-        ..exit()
-    };
-    let controller = |controller| Service {
-        controller,
-        replicas: 2,
-        ..correct()
-    };
-    let mut table = vec![
+    }
+}
+
+impl Row {
+    fn when(self, deed: Deed) -> Self {
+        Self { deed, ..self }
+    }
+
+    fn asked(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
+    }
+
+    fn idle(self) -> Self {
+        self.asked(Traffic::None)
+    }
+}
+
+/// All rows. `deploys` is how often each of the three correct services is deployed in a row.
+pub fn rows(deploys: u32) -> Vec<Row> {
+    let groups = [
+        in_a_row(deploys),
+        handlers(),
+        without_traffic(),
+        ways_to_end(),
+        controllers(),
+        probed(),
+        jobs(),
+        disturbed(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn in_a_row(deploys: u32) -> Vec<Row> {
+    let times = Deed::Deploys(deploys);
+    vec![
         right(
             "deploys-prestop",
             "graceful with preStop, deployed in a row",
             correct(),
-        ),
+        )
+        .when(times),
         right(
             "deploys-forwarded",
             "a shell that forwards, with preStop, deployed in a row",
             forwarded(),
-        ),
-        Row {
-            traffic: Traffic::None,
-            ..right(
-                "deploys-idle",
-                "graceful, no preStop, no traffic, deployed in a row",
-                graceful(),
-            )
-        },
-    ];
-    for row in &mut table {
-        row.deed = Deed::Deploys(deploys);
-    }
-    table.extend([
-        row("none", "no handler, not PID 1", undead(), &["no_handler"]),
+        )
+        .when(times),
+        right(
+            "deploys-idle",
+            "graceful, no preStop, no traffic, deployed in a row",
+            graceful(),
+        )
+        .when(times)
+        .idle(),
+    ]
+}
+
+fn handlers() -> Vec<Row> {
+    let go = Service {
+        env: vec![("STOP", "default")],
+        ..Service::default()
+    };
+    vec![
+        row("none", "no handler, not PID 1", not_pid1(), &["no_handler"]),
         row("pid1", "no handler, PID 1", plain(), &["ignored_by_pid1"]),
         row(
             "go-default",
             "no handler of its own, Go's runtime as PID 1",
-            go(),
+            go,
             &[],
         ),
         row("graceful", "graceful, no preStop", graceful(), &[]),
@@ -197,219 +246,178 @@ pub fn rows(deploys: u32) -> Vec<Row> {
             )
         },
         row("exit", "exits at once", exit(), &["exit_without_drain"]),
-        Row {
-            traffic: Traffic::Outside,
-            ..row(
-                "exit-outside",
-                "exits at once, clients disguised as the node",
-                exit(),
-                &["exit_without_drain"],
-            )
-        },
-        Row {
-            traffic: Traffic::Outside,
-            ..right(
-                "prestop-outside",
-                "graceful with preStop, clients disguised as the node",
-                correct(),
-            )
-        },
-    ]);
-    for (name, what, service) in [
-        ("idle-none", "no handler, not PID 1, no traffic", undead()),
-        ("idle-pid1", "no handler, PID 1, no traffic", plain()),
-        ("idle-shell", "a shell that does not forward, no traffic", shell()),
-        ("idle-short", "graceful, grace of 2 s, no traffic", short()),
-        ("idle-exit", "exits at once, no traffic", exit()),
-        ("idle-prestop", "graceful with preStop, no traffic", correct()),
-    ] {
-        table.push(Row {
-            traffic: Traffic::None,
-            ..right(name, what, service)
-        });
-    }
-    let deed = |deed, row: Row| Row { deed, ..row };
-    let idle = |row: Row| Row {
-        traffic: Traffic::None,
-        ..row
+        row(
+            "exit-outside",
+            "exits at once, clients disguised as the node",
+            exit(),
+            &["exit_without_drain"],
+        )
+        .asked(Traffic::Outside),
+        right(
+            "prestop-outside",
+            "graceful with preStop, clients disguised as the node",
+            correct(),
+        )
+        .asked(Traffic::Outside),
+    ]
+}
+
+fn without_traffic() -> Vec<Row> {
+    vec![
+        right("idle-none", "no handler, not PID 1, no traffic", not_pid1()).idle(),
+        right("idle-pid1", "no handler, PID 1, no traffic", plain()).idle(),
+        right("idle-shell", "a shell that does not forward, no traffic", shell()).idle(),
+        right("idle-short", "graceful, grace of 2 s, no traffic", short()).idle(),
+        right("idle-exit", "exits at once, no traffic", exit()).idle(),
+        right("idle-prestop", "graceful with preStop, no traffic", correct()).idle(),
+    ]
+}
+
+fn ways_to_end() -> Vec<Row> {
+    let crashing = Service {
+        replicas: 1,
+        env: vec![("CRASH", "2")],
+        ..Service::default()
     };
-    table.extend([
-        deed(
-            Deed::ScaleToZero,
-            row("zero", "graceful with preStop, scaled to 0", correct(), &[]),
-        ),
-        idle(deed(
-            Deed::ScaleToZero,
-            right("zero-idle", "graceful, scaled to 0, no traffic", graceful()),
-        )),
-        deed(
-            Deed::ForceDelete,
-            row("force", "graceful, deleted by force", graceful(), &[]),
-        ),
-        deed(
-            Deed::Evict,
-            right("evict", "graceful with preStop, evicted", correct()),
-        ),
-        deed(
-            Deed::Deploys(2),
-            right(
-                "statefulset",
-                "StatefulSet, graceful with preStop",
-                controller(Controller::StatefulSet),
-            ),
-        ),
-        deed(
-            Deed::Deploys(2),
-            row(
-                "daemonset",
-                "DaemonSet, graceful with preStop",
-                controller(Controller::DaemonSet),
-                &[],
-            ),
-        ),
-        deed(
-            Deed::Preempt,
-            row(
-                "preempt",
-                "preempted, graceful with preStop",
-                Service {
-                    replicas: 1,
-                    cpu: Some(1200),
-                    ..correct()
-                },
-                &[],
-            ),
-        ),
-        idle(right(
+    let failing = Service {
+        replicas: 2,
+        liveness: true,
+        env: vec![("HANG", "15")],
+        ..Service::default()
+    };
+    let greedy = Service {
+        replicas: 1,
+        cpu: Some(1200),
+        ..correct()
+    };
+    vec![
+        row("zero", "graceful with preStop, scaled to 0", correct(), &[]).when(Deed::ScaleToZero),
+        right("zero-idle", "graceful, scaled to 0, no traffic", graceful())
+            .when(Deed::ScaleToZero)
+            .idle(),
+        row("force", "graceful, deleted by force", graceful(), &[]).when(Deed::ForceDelete),
+        right("evict", "graceful with preStop, evicted", correct()).when(Deed::Evict),
+        row("preempt", "preempted, graceful with preStop", greedy, &[]).when(Deed::Preempt),
+        row("crash-loop", "exits with 1 after 2 s", crashing, &["crash"])
+            .when(Deed::Watch(45))
+            .idle(),
+        row("liveness", "its liveness probe fails after 15 s", failing, &[]).when(Deed::Watch(45)),
+        right("exec", "kubectl exec: ends, fails, is killed", correct()).when(Deed::Exec),
+    ]
+}
+
+fn controllers() -> Vec<Row> {
+    let of = |controller| Service {
+        controller,
+        replicas: 2,
+        ..correct()
+    };
+    let init = Service {
+        init: true,
+        ..correct()
+    };
+    let sidecar = Service {
+        sidecar: true,
+        ..correct()
+    };
+    vec![
+        right(
+            "statefulset",
+            "StatefulSet, graceful with preStop",
+            of(Controller::StatefulSet),
+        )
+        .when(Deed::Deploys(2)),
+        row(
+            "daemonset",
+            "DaemonSet, graceful with preStop",
+            of(Controller::DaemonSet),
+            &[],
+        )
+        .when(Deed::Deploys(2)),
+        right("init", "init containers, graceful with preStop", init),
+        right("sidecar", "behind a sidecar, both with preStop", sidecar),
+    ]
+}
+
+fn probed() -> Vec<Row> {
+    let slowly = Service {
+        env: vec![("STOP", "exit"), ("PROBE", "0.8")],
+        ..Service::default()
+    };
+    let by_connection = Service {
+        tcp_probe: true,
+        ..exit()
+    };
+    let deaf = Service {
+        liveness: true,
+        env: vec![("DEAF", "10")],
+        ..Service::default()
+    };
+    let on_host = || Service {
+        controller: Controller::DaemonSet,
+        host_network: true,
+        ..exit()
+    };
+    let served = "DaemonSet in the node's network, exits at once";
+    vec![
+        right(
             "idle-slow-probe",
             "exits at once, its probes take 0.8 s, no traffic",
-            Service {
-                env: vec![("STOP", "exit"), ("PROBE", "0.8")],
-                ..service()
-            },
-        )),
-        idle(right(
+            slowly,
+        )
+        .idle(),
+        right(
             "idle-tcp-probe",
             "exits at once, probed by connections alone, no traffic",
-            Service {
-                tcp_probe: true,
-                ..exit()
-            },
-        )),
-        idle(deed(
-            Deed::Watch(45),
-            right(
-                "idle-deaf",
-                "accepts no more after 10 s, its liveness probe fails, no traffic",
-                Service {
-                    liveness: true,
-                    env: vec![("DEAF", "10")],
-                    ..service()
-                },
-            ),
-        )),
-        deed(
-            Deed::Deploys(2),
-            row(
-                "host",
-                "DaemonSet in the node's network, exits at once",
-                on_host(),
-                &["exit_without_drain"],
-            ),
-        ),
-        idle(deed(
-            Deed::Deploys(3),
-            right("idle-host", "the same, no traffic", on_host()),
-        )),
+            by_connection,
+        )
+        .idle(),
         right(
-            "init",
-            "init containers, graceful with preStop",
-            Service {
-                init: true,
-                ..correct()
-            },
-        ),
-        right(
-            "sidecar",
-            "behind a sidecar, both with preStop",
-            Service {
-                sidecar: true,
-                ..correct()
-            },
-        ),
-        idle(deed(
-            Deed::Watch(45),
-            row(
-                "crash-loop",
-                "exits with 1 after 2 s",
-                Service {
-                    replicas: 1,
-                    env: vec![("CRASH", "2")],
-                    ..service()
-                },
-                &["crash"],
-            ),
-        )),
-        deed(
-            Deed::Watch(45),
-            row(
-                "liveness",
-                "its liveness probe fails after 15 s",
-                Service {
-                    replicas: 2,
-                    liveness: true,
-                    env: vec![("HANG", "15")],
-                    ..service()
-                },
-                &[],
-            ),
-        ),
-        deed(
-            Deed::Exec,
-            right("exec", "kubectl exec: ends, fails, is killed", correct()),
-        ),
-        idle(deed(
-            Deed::JobFinishes,
-            right("job", "a Job that finishes", service()),
-        )),
-        idle(deed(
+            "idle-deaf",
+            "accepts no more after 10 s, its liveness probe fails, no traffic",
+            deaf,
+        )
+        .when(Deed::Watch(45))
+        .idle(),
+        row("host", served, on_host(), &["exit_without_drain"]).when(Deed::Deploys(2)),
+        right("idle-host", "the same, no traffic", on_host())
+            .when(Deed::Deploys(3))
+            .idle(),
+    ]
+}
+
+fn jobs() -> Vec<Row> {
+    let of = |name, what, deed| Row {
+        service: None,
+        ..right(name, what, Service::default()).when(deed).idle()
+    };
+    vec![
+        of("job", "a Job that finishes", Deed::JobFinishes),
+        of(
+            "job-deleted",
+            "a Job that is deleted and leaves",
             Deed::JobDeleted,
-            right("job-deleted", "a Job that is deleted and leaves", service()),
-        )),
-        idle(deed(
+        ),
+        of(
+            "job-killed",
+            "a Job that is deleted and ignores it",
             Deed::JobKilled,
-            right("job-killed", "a Job that is deleted and ignores it", service()),
-        )),
-        idle(deed(
-            Deed::CronJob(130),
-            right("cronjob", "a CronJob's runs", service()),
-        )),
-        deed(
-            Deed::RestartApiServer,
-            right("apiserver", "API server restarted during a rollout", correct()),
         ),
-        deed(
-            Deed::RestartAgent,
-            right(
-                "agent",
-                "the agent's DaemonSet rolled out during a rollout",
-                correct(),
-            ),
-        ),
-        deed(
-            Deed::RestartAgent,
-            row("agent-exit", "the same, service exits at once", exit(), &[]),
-        ),
-    ]);
-    for row in &mut table {
-        if matches!(
-            row.deed,
-            Deed::JobFinishes | Deed::JobDeleted | Deed::JobKilled | Deed::CronJob(_)
-        ) {
-            row.service = None;
-        }
-    }
-    table
+        of("cronjob", "a CronJob's runs", Deed::CronJob(130)),
+    ]
+}
+
+fn disturbed() -> Vec<Row> {
+    vec![
+        right("apiserver", "API server restarted during a rollout", correct()).when(Deed::RestartApiServer),
+        right(
+            "agent",
+            "the agent's DaemonSet rolled out during a rollout",
+            correct(),
+        )
+        .when(Deed::RestartAgent),
+        row("agent-exit", "the same, service exits at once", exit(), &[]).when(Deed::RestartAgent),
+    ]
 }
 
 #[cfg(test)]

@@ -264,6 +264,10 @@ pub enum End {
 }
 
 /// A connection and the exchanges on it that this event settles.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     /// Identity: a hash of the moment of birth and both ends.

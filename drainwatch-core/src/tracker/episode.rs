@@ -65,6 +65,8 @@ struct Progress {
     gone_ns: Option<u64>,
     /// The cgroup emptied (or, of a [`Scope::Process`], its last process ended).
     emptied: bool,
+    /// There was no room for it: it was finished before its time.
+    cut_short: bool,
 }
 
 /// What is known of its pod.
@@ -104,10 +106,6 @@ pub(super) struct Episode {
     cpu: CpuUse,
     tally: Tally,
     others: Others,
-    /// A successor in the same workload took over.
-    handed_over: bool,
-    /// There was no room for it: it was finished before its time.
-    cut_short: bool,
     events_lost: u64,
     marks: Marks,
     /// When the rest of the cgroup may stop reporting.
@@ -159,8 +157,6 @@ impl Episode {
             cpu: CpuUse::default(),
             tally: Tally::new(classes),
             others: Others::default(),
-            handed_over: false,
-            cut_short: false,
             events_lost: 0,
             marks: Marks::default(),
             unmark_ns: None,
@@ -388,7 +384,7 @@ impl Episode {
 
     /// There was no room for it: what was still to come is not in it.
     pub fn cut_short(&mut self) {
-        self.cut_short = self.progress.gone_ns.is_none();
+        self.progress.cut_short = self.progress.gone_ns.is_none();
     }
 
     /// This process ends too: its requests belong here.
@@ -413,10 +409,9 @@ impl Episode {
             .last_ended()
             .and_then(Member::exit)
             .map(|ended| ended.at_ns);
-        self.others.take_all().for_each(drop);
+        self.others.hand_over();
         self.members.without_successors();
         self.scope = Scope::Worker;
-        self.handed_over = true;
         self.progress.confirmed = true;
         self.gone(gone_ns.unwrap_or(self.last_activity_ns));
     }

@@ -1,4 +1,4 @@
-//! Processes that serve a single connection and end with it, as PostgreSQL's backends, sshd's and inetd's do.
+//! Processes that serve a single connection and end with it, as `PostgreSQL`'s backends, sshd's and inetd's do.
 //!
 //! Their ends are how such a service serves, and no shutdowns, whatever code they exit with (a failed login's is 1).
 //! What one of them cuts is counted for its workload.

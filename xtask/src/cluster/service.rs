@@ -36,6 +36,10 @@ impl Controller {
 }
 
 /// A service.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of a service that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone)]
 pub struct Service {
     /// What controls its pods.

@@ -17,6 +17,7 @@ const PROCESSES: usize = 64;
 pub(in crate::tracker) struct Others {
     tallies: BTreeMap<u32, Tally>,
     newest_ns: u64,
+    successors: bool,
 }
 
 impl Others {
@@ -41,9 +42,20 @@ impl Others {
         self.tallies.remove(&pid)
     }
 
-    /// All of them, whose processes end too, or are forgotten.
+    /// All of them, whose processes end too.
     pub fn take_all(&mut self) -> impl Iterator<Item = Tally> + use<> {
         std::mem::take(&mut self.tallies).into_values()
+    }
+
+    /// They live on, and serve in place of who was told to end: what they held is none of the shutdown's business.
+    pub fn hand_over(&mut self) {
+        self.tallies.clear();
+        self.successors = true;
+    }
+
+    /// Whether they took over.
+    pub fn are_successors(&self) -> bool {
+        self.successors
     }
 
     /// Whether there are any.

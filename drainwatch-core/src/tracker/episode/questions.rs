@@ -116,12 +116,12 @@ impl Episode {
 
     /// A successor in the same workload took over.
     pub fn is_handed_over(&self) -> bool {
-        self.handed_over
+        self.others.are_successors()
     }
 
     /// It was finished before its time.
     pub fn is_cut_short(&self) -> bool {
-        self.cut_short
+        self.progress.cut_short
     }
 
     /// From when on others of the workload that serve on are successors: whoever was told to stop handled it, served,

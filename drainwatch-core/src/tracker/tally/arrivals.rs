@@ -67,10 +67,10 @@ impl Arrivals {
     /// A connection reported; `told` are the exchanges on it that were counted before.
     pub fn connection(&mut self, connection: &Connection, told: &Told, context: Context<'_>) {
         let Context { since, sieve, .. } = context;
-        if let Some(stop_ns) = since.stop_ns {
-            if let Some(at_ns) = arrival(connection, told, stop_ns, &sieve) {
-                self.after_stop(at_ns);
-            }
+        if let Some(stop_ns) = since.stop_ns
+            && let Some(at_ns) = arrival(connection, told, stop_ns, &sieve)
+        {
+            self.after_stop(at_ns);
         }
         if let Some(lag_ns) = since.lag_ns {
             self.last_ns = self.last_ns.max(arrival(connection, told, lag_ns, &sieve));

@@ -94,6 +94,8 @@ pub struct TrackerConfig {
 #[derive(Debug)]
 pub struct Tracker {
     config: TrackerConfig,
+    /// Time of the first event: nobody watched before.
+    began_ns: u64,
     /// Latest time that an event carried: events of different CPUs may be a little out of order.
     now_ns: u64,
     clock: Clock,
@@ -122,6 +124,7 @@ impl Tracker {
     pub fn new(config: TrackerConfig) -> Self {
         Self {
             config,
+            began_ns: u64::MAX,
             now_ns: 0,
             clock: Clock::default(),
             names: Names::default(),
@@ -143,6 +146,7 @@ impl Tracker {
     /// Takes in one event.
     pub fn observe(&mut self, event: &Event) -> Vec<Effect> {
         let at_ns = event.at_ns;
+        self.began_ns = self.began_ns.min(at_ns);
         self.now_ns = self.now_ns.max(at_ns);
         self.expire();
         match &event.kind {

@@ -396,8 +396,7 @@ pub enum Fate {
     Severed(&'static str),
     /// Severed, without path: the server had not read it.
     Pathless(&'static str),
-    /// Lost to a living process that no stop signal had reached: no shutdown was under way, so none can
-    /// have severed it. Known limit: nobody can tell this from a server that closes what it pleases.
+    /// Lost, and this kernel does not show it.
     Unstopped,
     /// Answered with 5xx after the stop signal.
     Failed,

@@ -51,7 +51,7 @@ impl Tracker {
             episode.describe(workload, self.names.settings(cgroup), unlisted);
         }
         if let Some((deleted_ns, last_arrival_ns)) = self.deletions.of(cgroup) {
-            episode.follows_deletion(deleted_ns, last_arrival_ns);
+            episode.follows_deletion(deleted_ns, last_arrival_ns, deleted_ns >= self.began_ns);
         }
         self.episodes.begin(episode)
     }

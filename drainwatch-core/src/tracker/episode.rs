@@ -76,6 +76,8 @@ struct InPod {
     unlisted: bool,
     /// When its deletion was asked for.
     deleted_ns: Option<u64>,
+    /// Nobody watched then: its stop signal may have come before the agent.
+    unwatched: bool,
     /// Whether it counted as ready at the first stop signal.
     ready_at_stop: Option<bool>,
 }
@@ -173,7 +175,8 @@ impl Episode {
     }
 
     /// It begins after its pod's deletion; the last arrival since, if any, was then.
-    pub fn follows_deletion(&mut self, deleted_ns: u64, last_arrival_ns: Option<u64>) {
+    pub fn follows_deletion(&mut self, deleted_ns: u64, last_arrival_ns: Option<u64>, watched: bool) {
+        self.in_pod.unwatched = !watched;
         self.in_pod.deleted_ns = Some(deleted_ns.min(self.started_ns));
         self.tally.arrived_before(last_arrival_ns);
     }

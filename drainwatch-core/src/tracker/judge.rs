@@ -75,11 +75,20 @@ pub(super) fn judge<'a>(
         .filter(|exchange| !told.is_settled(exchange.id))
         .collect();
     let last = fresh.len().saturating_sub(1);
+    let last_answered = fresh
+        .iter()
+        .rposition(|exchange| exchange.state == ExchangeState::Complete);
     let mut judged: Vec<_> = fresh
         .iter()
         .enumerate()
         .filter_map(|(index, exchange)| match connection.role {
-            Role::Server => server(connection, exchange, index == last, (since_ns, stopped_ns)),
+            Role::Server => {
+                let place = Place {
+                    last: index == last,
+                    last_answered: Some(index) == last_answered,
+                };
+                server(connection, exchange, place, (since_ns, stopped_ns))
+            }
             Role::Client => client(connection.end, exchange),
             Role::Unknown => match exchange.state {
                 ExchangeState::Complete => None,
@@ -126,10 +135,19 @@ fn opaque(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
     }
 }
 
+/// Where an exchange stands among those of its connection.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// None began after it.
+    last: bool,
+    /// None that began after it was answered completely.
+    last_answered: bool,
+}
+
 fn server<'a>(
     connection: &Connection,
     exchange: &'a Exchange,
-    last: bool,
+    Place { last, last_answered }: Place,
     (since_ns, stopped_ns): (u64, Option<u64>),
 ) -> Option<Judged<'a>> {
     use ExchangeState::{
@@ -139,7 +157,9 @@ fn server<'a>(
         (Opaque, end) => return opaque(end, exchange),
         // Bytes that were sent and only wait for an acknowledgement have left; bytes still queued
         // when the kernel threw the queue away have not. They are the end of the last response.
-        (Complete, End::Exit | End::Close) if last && connection.aborted && connection.unsent > 0 => {
+        (Complete, End::Exit | End::Close)
+            if last_answered && connection.aborted && connection.unsent > 0 =>
+        {
             Cause::Truncated
         }
         (Complete, _) if stopped_ns.is_some_and(|stop| exchange.last_ns >= stop) && is_error(exchange) => {

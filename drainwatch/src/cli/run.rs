@@ -134,7 +134,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     };
     let sinks = collector.into_iter().chain(events(settings, &whom, &owners));
     let options = agent::Options {
-        node: node(),
+        node: whom.node_name.clone().unwrap_or_else(node),
         linger: *settings.linger,
         classes: Arc::clone(&settings.classes),
         memory_reports: settings.memory_reports.get().into(),

@@ -161,6 +161,11 @@ impl Episode {
         self.tally.has_pending()
     }
 
+    /// Its stop signal may have come before the agent: its pod's deletion did.
+    pub fn may_have_been_stopped_unwatched(&self) -> bool {
+        self.in_pod.unwatched
+    }
+
     /// When its pod's deletion was asked for. Of one worker of many that says nothing.
     pub fn deleted_ns(&self) -> Option<u64> {
         self.in_pod.deleted_ns.filter(|_| self.scope != Scope::Worker)

@@ -66,7 +66,8 @@ impl Examined<'_> {
     }
 
     pub(super) fn no_grace(&self, trigger: Trigger) -> Option<Finding> {
-        if self.stop_ns.is_some() || !matches!(trigger, Trigger::Kill | Trigger::Worker) {
+        let unseen = self.episode.may_have_been_stopped_unwatched();
+        if self.stop_ns.is_some() || unseen || !matches!(trigger, Trigger::Kill | Trigger::Worker) {
             return None;
         }
         let killed = self.members().find(|member| match member.kill() {

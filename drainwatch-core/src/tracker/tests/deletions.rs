@@ -123,3 +123,16 @@ fn a_deletion_that_nothing_comes_of_is_forgotten_and_its_marks_with_it() {
         "{unmarked:?}"
     );
 }
+
+#[test]
+fn a_kill_whose_stop_signal_may_have_come_before_the_agent_is_not_said_to_have_had_no_grace() {
+    for (deleted_ms, expected) in [(-5_000, vec![]), (1_000, vec![FindingCode::NoGrace])] {
+        let mut scene = serving();
+        scene.describe(1_200, deleted(deleted_ms));
+        scene.kill(20_000, &web());
+        scene.died(20_001, &web(), 9);
+        scene.push(20_002, EventKind::CgroupEmptied { cgroup: WEB_CGROUP });
+        scene.push(20_003, EventKind::CgroupRemoved { cgroup: WEB_CGROUP });
+        assert_eq!(codes(&scene.report()), expected, "deleted at {deleted_ms}");
+    }
+}

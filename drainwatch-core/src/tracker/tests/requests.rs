@@ -637,3 +637,23 @@ fn an_answer_with_5xx_where_nobody_was_told_to_stop_is_an_answer() {
     let report = scene.report();
     assert_eq!((report.verdict, report.requests.failed), (Verdict::Clean, 0));
 }
+
+#[test]
+fn a_response_that_is_thrown_away_with_the_queue_is_lost_beside_the_request_that_nobody_read() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.send(100, 15, &web, Disposition::Default);
+    scene.died(101, &web, 15);
+    let connection = Connection {
+        aborted: true,
+        unread: 40,
+        unsent: 300_000,
+        ..scene.connection(&web, End::Exit, vec![answered(20, 90), unanswered(95)])
+    };
+    scene.push(102, EventKind::ConnectionEnded(connection));
+    scene.emptied(103);
+    assert_eq!(
+        causes(&scene.report()),
+        [(Cause::Unanswered, 1), (Cause::Truncated, 1)]
+    );
+}

@@ -104,6 +104,6 @@ fuzz_target!(|input: Input| {
         !input.lost
             || exchanges
                 .iter()
-                .all(|exchange| exchange.state == ExchangeState::Unknown)
+                .all(|exchange| exchange.state == ExchangeState::Opaque)
     );
 });

@@ -1,6 +1,6 @@
 //! HTTP/2 in clear: a walk over the frame headers of each call's bytes, which keeps who is open.
 //!
-//! It reads frame headers, the few bytes of RST_STREAM and GOAWAY that decide, and header blocks, which it
+//! It reads frame headers, the few bytes of `RST_STREAM` and GOAWAY that decide, and header blocks, which it
 //! keeps for userspace to decode. Everything else it steps over. Where it does not know any more where frames
 //! begin, it says so and stops for good.
 //!
@@ -38,7 +38,7 @@ const HEADER: u32 = 9;
 const GOAWAY_BEGINS: u32 = HEADER + 8;
 /// The code of a stream that was refused before anything was done for it (RFC 9113 section 7).
 const REFUSED_STREAM: u32 = 7;
-/// Header and code of a RST_STREAM.
+/// Header and code of a `RST_STREAM`.
 const RESET: u32 = HEADER + 4;
 
 /// Frame types (RFC 9113 section 6).
@@ -506,7 +506,7 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     let not_its_length = (length ^ (rule & rule::LENGTH)) * bit(rule, rule::EXACT);
     let not_its_place =
         (some(stream) ^ 1) & bit(rule, rule::OF_STREAM) | some(stream) & bit(rule, rule::OF_CONNECTION);
-    let not_its_turn = (some(continues) ^ goes_on) | (continues ^ stream) * goes_on;
+    let not_its_turn = (some(continues) ^ goes_on) | ((continues ^ stream) * goes_on);
     let not_its_first = (get!(flow.begun) ^ 1) & bit(rule, rule::NOT_FIRST);
     let wrong = not_its_length | not_its_place | not_its_turn | not_its_first;
     let goes_further = bit(flags, flag::END_HEADERS) ^ 1;

@@ -189,6 +189,9 @@ impl Call {
         flow.seq = position;
         // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
         let gap = progress.saturating_sub(self.returned);
+        // A FIN that was read with the data counts one.
+        let fin = !self.sending && record.flags & record_flag::PEER_FIN != 0;
+        let gap = if fin && gap == 1 { 0 } else { gap };
         let framed = frames::Moved {
             asks,
             sending: self.sending,

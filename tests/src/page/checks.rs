@@ -114,7 +114,7 @@ impl Stage {
         let asked = browser.eval("new URLSearchParams(location.search).get('q')")?;
         ensure!(asked == format!("{name} ORDERS/17"), "the address says {asked}");
 
-        browser.click(".verdicts label:nth-of-type(4)")?;
+        browser.click(".verdicts label:nth-of-type(5)")?;
         browser.until("document.querySelectorAll('tbody tr').length === 0")?;
         ensure!(
             self.text(".empty")?.contains("No shutdown matches"),

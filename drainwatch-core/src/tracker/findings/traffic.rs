@@ -8,18 +8,12 @@ use crate::{
     tracker::{SECOND, clock::human},
 };
 
-/// What comes sooner after the stop signal than this was on its way when it was sent.
-const WORTH_TELLING_NS: u64 = SECOND / 10;
-
 impl Examined<'_> {
     pub(super) fn traffic_after_stop(&self) -> Option<Finding> {
         // Of one process of many it means nothing: the others take it.
         let stop_ns = self.episode.arrivals_after()?;
         let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
         let lag_ns = last_ns.saturating_sub(stop_ns);
-        if lag_ns < WORTH_TELLING_NS {
-            return None;
-        }
         let lag = human(lag_ns);
         let ready = match self.episode.ready_at_stop() {
             Some(true) => "; it was still ready when the stop signal came",

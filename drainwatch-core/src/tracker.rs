@@ -283,8 +283,10 @@ impl Tracker {
     }
 
     fn listener_opened(&mut self, at_ns: u64, listener: &Listener) {
+        // Whoever listens serves more than one connection.
         let process = &Process {
             served: true,
+            served_more: true,
             ..listener.process.clone()
         };
         self.processes.note(process);

@@ -36,9 +36,14 @@ impl Processes {
         let known = self.living.entry(&process.pid, || process.clone());
         let same = known.started_ns == process.started_ns;
         // What a process once did it did, even if a later event was made before the kernel noted it.
-        let (served, called) = (same && known.served, same && known.called);
+        let (served, more, called) = (
+            same && known.served,
+            same && known.served_more,
+            same && known.called,
+        );
         known.clone_from(process);
         known.served |= served;
+        known.served_more |= more;
         known.called |= called;
     }
 
@@ -51,6 +56,7 @@ impl Processes {
             .filter(|k| k.started_ns == process.started_ns)
         {
             enriched.served |= known.served;
+            enriched.served_more |= known.served_more;
             enriched.called |= known.called;
         }
         enriched

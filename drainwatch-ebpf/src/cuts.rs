@@ -8,7 +8,7 @@
 //! places of their own, so that they do not push out the others.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray},
+    btf_maps::{LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use drainwatch_ebpf::{ConnectionEvent, SocketRecord, counter, event_kind, record_flag, role};
@@ -25,8 +25,6 @@ const KEPT: u32 = 16;
 const AT_ONCE_NS: u64 = 2_000_000;
 /// What was closed longer ago than this has nothing to do with the end.
 const RECENT_NS: u64 = 2_000_000_000;
-/// `BPF_F_NO_PREALLOC`.
-const NO_PREALLOC: usize = 1;
 
 /// A process's place: its id, and which of its places.
 #[repr(C)]
@@ -44,13 +42,14 @@ struct Closes {
     others: u32,
 }
 
-/// The last closes of living processes.
+/// The last closes of living processes. Newer ones push out the oldest, which is worthless by then: so many servers
+/// never fill it.
 #[btf_map]
-static CUTS: HashMap<Place, ConnectionEvent, 4096, NO_PREALLOC> = HashMap::new();
+static CUTS: LruHashMap<Place, ConnectionEvent, 2048> = LruHashMap::new();
 
 /// How many there were, by process.
 #[btf_map]
-static CLOSES: HashMap<u32, Closes, 16384, NO_PREALLOC> = HashMap::new();
+static CLOSES: LruHashMap<u32, Closes, 4096> = LruHashMap::new();
 
 /// An empty one: what a place begins as.
 #[btf_map]

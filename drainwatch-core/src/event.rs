@@ -81,6 +81,13 @@ pub enum EventKind {
         code: Option<i32>,
         /// Fatal signal, when one killed it.
         signal: Option<u32>,
+        /// How much of the time it was running or ready to run at the end, in percent; nothing where the kernel does not
+        /// say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        busy: Option<u32>,
+        /// What one of its children was called, where it still had any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<String>,
     },
     /// A process that had closed connections just before has replaced its program (`execve`); they are told after
     /// this event.
@@ -245,6 +252,26 @@ pub enum Role {
     Unknown,
 }
 
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherEnd {
+    /// Elsewhere, or not known.
+    #[default]
+    Elsewhere,
+    /// In the same cgroup.
+    SameCgroup,
+    /// In the same process.
+    SameProcess,
+}
+
+impl OtherEnd {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_elsewhere(&self) -> bool {
+        *self == Self::Elsewhere
+    }
+}
+
 /// Who ended a connection, and how, as far as the kernel's numbers show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -305,6 +332,9 @@ pub struct Connection {
     /// No byte moved on it, in neither direction, for as long as it stood.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// Where its other end is.
+    #[serde(default, skip_serializing_if = "OtherEnd::is_elsewhere")]
+    pub other_end: OtherEnd,
     /// Exchanges that this event settles, oldest first; none on a connection where no byte moved.
     pub exchanges: Vec<Exchange>,
 }

@@ -63,6 +63,8 @@ words! {
         EventsLost = "events_lost",
         /// More shutdowns were under way than are followed at once: this one was finished before its end.
         CutShort = "cut_short",
+        /// A job, which serves nobody, was ended by a signal that it did not handle: how far it had come nobody knows.
+        Job = "job",
     }
 }
 

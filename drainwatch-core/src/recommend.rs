@@ -82,7 +82,7 @@ impl Measured {
         let lag = report.endpoint_lag_ms.map(|ms| seconds(ms) + unseen);
         let traffic = report.requests.total() > 0;
         Some(Self {
-            lag: lag.or((traffic && unseen <= 0.0).then_some(0.0)),
+            lag: lag.or((traffic && unseen <= 0.0 && !report.still_arriving).then_some(0.0)),
             drain: report.drain_ms.map_or(0.0, seconds),
             ended: end_ms.filter(|_| kill.is_none()).map(since_stop),
             cut: kill.filter(|_| cut),

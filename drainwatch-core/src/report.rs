@@ -61,6 +61,10 @@ pub struct Report {
     pub drain_ms: Option<f64>,
     /// First stop signal to the last new arrival.
     pub endpoint_lag_ms: Option<f64>,
+    /// What it turned away kept coming for as long as it was watched: how long it takes until no more comes is not
+    /// known, and `endpoint_lag_ms` says nothing.
+    #[serde(default)]
+    pub still_arriving: bool,
     /// What was wrong, with advice.
     pub findings: Vec<Finding>,
     /// Events that the kernel could not deliver while this went on.

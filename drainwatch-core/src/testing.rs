@@ -37,6 +37,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         drained_requests: vec![],
         drain_ms: None,
         endpoint_lag_ms: None,
+        still_arriving: false,
         findings: vec![],
         events_lost: 0,
         configured: None,

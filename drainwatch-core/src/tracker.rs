@@ -69,7 +69,7 @@ use self::{
 };
 use crate::{
     class::Classes,
-    event::{Connection, Event, EventKind, Listener, Process, Signal},
+    event::{Connection, Event, EventKind, Listener, OtherEnd, Process, Signal},
     workload::Names,
 };
 
@@ -88,6 +88,9 @@ pub struct TrackerConfig {
     pub linger_ns: u64,
     /// Rules that put requests into classes.
     pub classes: Arc<Classes>,
+    /// Tells of processes in shared cgroups (a login's, the root) that never served, too: what somebody starts and
+    /// stops by hand.
+    pub processes: bool,
 }
 
 /// The state machine.
@@ -179,15 +182,16 @@ impl Tracker {
                 process,
                 code,
                 signal,
+                busy,
+                child,
             } => {
-                self.process_exited(
-                    process,
-                    Ended {
-                        at_ns,
-                        code: *code,
-                        signal: *signal,
-                    },
-                );
+                let ended = Ended {
+                    at_ns,
+                    code: *code,
+                    signal: *signal,
+                    busy: *busy,
+                };
+                self.process_exited(process, ended, child.as_deref());
             }
             EventKind::ProcessReplaced { process } => self.replaced(at_ns, process),
             EventKind::OomVictim { pid } => self.oom_victim(at_ns, *pid),
@@ -238,7 +242,7 @@ impl Tracker {
             episode.hand_over_due_ns().filter(|due| *due > self.now_ns)
         };
         let deadlines = |episode: &Episode| {
-            let end = episode.end_due_ns(self.config.linger_ns);
+            let end = episode.end_due_ns();
             let named = self.announcements.waits_until(episode.cgroup());
             match named.filter(|_| episode.is_reportable()) {
                 // What there is to tell waits for a name.
@@ -313,6 +317,15 @@ impl Tracker {
         }
     }
 
+    /// Both ends are in one workload: it is nobody's request.
+    fn is_with_itself(&self, cgroup: u64, connection: &Connection) -> bool {
+        match connection.other_end {
+            OtherEnd::Elsewhere => false,
+            OtherEnd::SameProcess => true,
+            OtherEnd::SameCgroup => !self.names.is_shared(cgroup),
+        }
+    }
+
     fn connection(&mut self, at_ns: u64, connection: &Connection) {
         let cgroup = match connection.cgroup {
             0 => self
@@ -321,6 +334,9 @@ impl Tracker {
                 .map_or(0, |process| process.cgroup),
             cgroup => cgroup,
         };
+        if self.is_with_itself(cgroup, connection) {
+            return;
+        }
         if connection.remembered {
             self.remembered(at_ns, cgroup, connection);
             return;

@@ -9,6 +9,7 @@ use drainwatch_ebpf::{
 };
 
 use crate::{
+    both_ends,
     kernel::{self, Ptr, load},
     maps::{self, EVENTS, count},
     states,
@@ -161,6 +162,8 @@ pub fn fill<const SIZE: usize>(
         (*event).accepted = u32::from(load::<u64>(sk, offset::SOCK_SOCKET) != 0);
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));
         (*event).remembered = 0;
+        (*event).other_end = both_ends::other_end(record);
+        (*event).reserved = 0;
         let room = SIZE - core::mem::offset_of!(ConnectionEvent, record);
         bpf_probe_read_kernel(
             (&raw mut (*event).record).cast(),

@@ -17,6 +17,12 @@ pub fn offset_of(index: usize) -> usize {
     unsafe { (&raw const OFFSETS).cast::<u32>().add(index).read_volatile() as usize }
 }
 
+/// This kernel has the member.
+#[inline(always)]
+pub fn has(index: usize) -> bool {
+    offset_of(index) != offset::NONE as usize
+}
+
 /// Value of a setting.
 #[inline(always)]
 pub fn setting(index: usize) -> u64 {

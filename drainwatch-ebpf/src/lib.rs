@@ -53,6 +53,9 @@ pub mod record_flag {
     pub const SWITCHED: u32 = 1 << 9;
     /// The record has been sent for the end of its connection.
     pub const SENT: u32 = 1 << 10;
+    /// The peer's FIN came at once with its last bytes: it has closed its sending side and waits. One that gives up does
+    /// so later.
+    pub const PEER_FIN_AT_ONCE: u32 = 1 << 12;
     /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
     /// of its own unless there was no room for one.
     pub const HTTP2: u32 = 1 << 11;
@@ -279,10 +282,17 @@ pub struct ExitEvent {
     pub process: ProcessInfo,
     /// Wait status: low 7 bits the fatal signal, bits 8 to 15 the exit code.
     pub status: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// How much of the time its threads were running or ready to run at their end, in 1024ths, by the scheduler's own
+    /// average (it halves every 32 ms); [`ExitEvent::UNKNOWN`] where the kernel keeps none.
+    pub busy: u32,
+    /// `comm` of one of its children, zero-padded; empty where it had none.
+    pub child: [u8; COMM],
 }
-const _: () = assert!(size_of::<ExitEvent>() == 72);
+impl ExitEvent {
+    /// No value.
+    pub const UNKNOWN: u32 = u32::MAX;
+}
+const _: () = assert!(size_of::<ExitEvent>() == 88);
 
 /// A listener was opened or closed.
 #[repr(C)]
@@ -306,6 +316,16 @@ pub struct ListenerEvent {
     pub address: [u8; 16],
 }
 const _: () = assert!(size_of::<ListenerEvent>() == 96);
+
+/// Where the other end of a connection is.
+pub mod other_end {
+    /// Elsewhere, or not known.
+    pub const ELSEWHERE: u32 = 0;
+    /// In the same cgroup.
+    pub const SAME_CGROUP: u32 = 1;
+    /// In the same process.
+    pub const SAME_PROCESS: u32 = 2;
+}
 
 /// A connection's record with what only its end shows.
 ///
@@ -343,6 +363,10 @@ pub struct ConnectionEvent {
     /// 1 when it is told only now, because its owner ends, or has replaced its program: at the time of the header it
     /// was alive and nobody had asked it to end.
     pub remembered: u32,
+    /// One of [`other_end`].
+    pub other_end: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// What was recorded; last, so that its heads can be left away.
     pub record: SocketRecord,
 }
@@ -350,7 +374,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 112 + 1872);
+const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1872);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {

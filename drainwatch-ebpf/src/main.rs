@@ -11,6 +11,7 @@
     reason = "BPF: one function per program, its context by value, 64-bit, the ring and records aligned to 8, map keys on the stack by reference"
 )]
 
+mod both_ends;
 mod cgroups;
 mod cuts;
 mod emit;

@@ -35,6 +35,7 @@ offsets! {
     SOCK_NET = "sock" . "__sk_common" . "skc_net" . "net";
     SOCK_SOCKET = "sock" . "sk_socket";
     SOCK_SHUTDOWN = "sock" . "sk_shutdown";
+    SOCK_CGROUP = "sock" . "sk_cgrp_data" . "cgroup";
     SOCK_ERR = "sock" . "sk_err";
     SOCK_ACK_BACKLOG = "sock" . "sk_ack_backlog";
     SOCK_PROTOCOL = "sock" . "sk_protocol";
@@ -45,6 +46,7 @@ offsets! {
     TCP_WRITE_SEQ = "tcp_sock" . "write_seq";
     TCP_SND_NXT = "tcp_sock" . "snd_nxt";
     TCP_SND_UNA = "tcp_sock" . "snd_una";
+    TCP_LAST_RECEIVED = "inet_connection_sock" . "icsk_ack" . "lrcvtime";
     NET_COOKIE = "net" . "net_cookie";
     TASK_TGID = "task_struct" . "tgid";
     TASK_FLAGS = "task_struct" . "flags";
@@ -57,6 +59,9 @@ offsets! {
     TASK_BLOCKED = "task_struct" . "blocked";
     TASK_CGROUPS = "task_struct" . "cgroups";
     TASK_THREAD_PID = "task_struct" . "thread_pid";
+    TASK_CHILDREN = "task_struct" . "children";
+    TASK_SIBLING = "task_struct" . "sibling";
+    TASK_BUSY = "task_struct" . "se" . "avg" . "runnable_avg";
     TASK_EXIT_CODE = "task_struct" . "exit_code";
     SIGNAL_LIVE = "signal_struct" . "live";
     SIGNAL_FLAGS = "signal_struct" . "flags";
@@ -78,3 +83,6 @@ offsets! {
     DEV_NET = "net_device" . "nd_net" . "net";
     SOCKET_SK = "socket" . "sk";
 }
+
+/// Members without which the programs do less, and say so: all others are required.
+pub const OPTIONAL: [usize; 3] = [SOCK_CGROUP, TCP_LAST_RECEIVED, TASK_BUSY];

@@ -1,15 +1,24 @@
 //! Ends of processes: the exit of the last thread, before its sockets close, and OOM victims.
 
-use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
-use drainwatch_ebpf::{ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
+use aya_ebpf::{
+    EbpfContext as _,
+    btf_maps::LruHashMap,
+    macros::{btf_map, btf_tracepoint},
+    programs::BtfTracePointContext,
+};
+use drainwatch_ebpf::{COMM, ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
 
 use crate::{
     cuts,
     emit::{self, now},
-    globals::setting,
-    kernel::{self, Ptr, read},
+    globals::{has, offset_of, setting},
+    kernel::{self, Ptr, read, read_at},
     maps, preemption,
 };
+
+/// How busy the threads were that have ended already, by process that ends.
+#[btf_map]
+static BUSY: LruHashMap<u32, u32, 1024> = LruHashMap::new();
 
 /// Signal part of a wait status.
 const FATAL_SIGNAL: u32 = 0x7f;
@@ -28,8 +37,22 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     };
     if group_dead {
         preemption::off(|| exited(task));
+    } else if kernel::group_exits(task) {
+        preemption::off(|| thread_exited(task));
     }
     0
+}
+
+/// Its process ends, and others of its threads live on for a moment.
+#[inline(always)]
+fn thread_exited(task: Ptr) {
+    if !has(offset::TASK_BUSY) {
+        return;
+    }
+    let tgid: u32 = read(task, offset::TASK_TGID);
+    let busy = of_threads(tgid) + of_thread(task);
+    // Counted nowhere: then its process looks less busy.
+    let _ = BUSY.insert(&tgid, &busy, 0);
 }
 
 #[inline(always)]
@@ -49,13 +72,51 @@ fn exited(task: Ptr) {
             header: emit::header(event_kind::PROCESS_EXIT, now()),
             process: *process,
             status,
-            reserved: 0,
+            busy: busy(task, process.tgid),
+            child: child(task),
         });
         emit::submit(entry);
     }
     // After the exit, which they are judged by.
     cuts::tell(process.tgid);
     maps::forget_process(process.tgid);
+}
+
+/// How busy its threads were: this is the last one, the others ended just before.
+#[inline(always)]
+fn busy(task: Ptr, tgid: u32) -> u32 {
+    if !has(offset::TASK_BUSY) {
+        return ExitEvent::UNKNOWN;
+    }
+    let others = of_threads(tgid);
+    if others > 0 {
+        let _ = BUSY.remove(&tgid);
+    }
+    others + of_thread(task)
+}
+
+#[inline(always)]
+fn of_threads(tgid: u32) -> u32 {
+    // SAFETY: a value of the map lives until the program ends.
+    BUSY.get_ptr(&tgid).map_or(0, |busy| unsafe { *busy })
+}
+
+#[inline(always)]
+fn of_thread(task: Ptr) -> u32 {
+    read::<u64>(task, offset::TASK_BUSY) as u32
+}
+
+/// What one of its children is called. They have not been given another parent yet.
+#[inline(always)]
+fn child(task: Ptr) -> [u8; COMM] {
+    let leader: Ptr = read(task, offset::TASK_GROUP_LEADER);
+    let first: Ptr = read(leader, offset::TASK_CHILDREN);
+    // The list's own head: there is none.
+    if first as usize == leader as usize + offset_of(offset::TASK_CHILDREN) {
+        return [0; COMM];
+    }
+    let child = (first as usize).wrapping_sub(offset_of(offset::TASK_SIBLING)) as Ptr;
+    read_at(child, offset_of(offset::TASK_COMM))
 }
 
 /// A process has replaced its program: what it had marked so was closed, before this.
@@ -83,7 +144,8 @@ fn replaced(task: Ptr) {
         (*event).header = emit::header(event_kind::PROCESS_EXEC, now());
         kernel::describe(task, &mut (*event).process);
         (*event).status = 0;
-        (*event).reserved = 0;
+        (*event).busy = ExitEvent::UNKNOWN;
+        (*event).child = [0; COMM];
     }
     emit::submit(entry);
 }
@@ -119,10 +181,11 @@ pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
             parent_tgid: 0,
             ns_tgid: 0,
             flags: 0,
-            comm: [0; drainwatch_ebpf::COMM],
+            comm: [0; COMM],
         },
         status: 0,
-        reserved: 0,
+        busy: ExitEvent::UNKNOWN,
+        child: [0; COMM],
     });
     emit::submit(entry);
     0

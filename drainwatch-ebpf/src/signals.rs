@@ -76,6 +76,10 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
     // The mark comes first: the shutdown's evidence is told even if this event is lost. A fatal signal has
     // set SIGNAL_GROUP_EXIT by now; only a group that was dying before it drops it.
     let dying = result == RESULT_IGNORED && described.flags & process_flag::GROUP_EXIT != 0;
+    // A main thread that had ended before, alone: this signal ends the others.
+    if !dying && described.flags & process_flag::GROUP_EXIT != 0 && !kernel::is_group_dead(target) {
+        described.flags &= !process_flag::EXITING;
+    }
     // What a process does to itself is no stop from outside; if it ends by it, its exit tells what it cut.
     let own = described.tgid == kernel::current_tgid();
     if !dying && !own {

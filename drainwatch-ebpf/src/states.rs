@@ -1,15 +1,15 @@
 //! Births and ends of connections and listeners: `inet_sock_set_state`.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{helpers::generated::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use drainwatch_ebpf::{
     ListenerEvent, PortKey, SocketRecord, event_kind, offset, process_flag, record_flag, role, setting,
     tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV, SYN_SENT},
 };
 
 use crate::{
-    cuts,
+    both_ends, cuts,
     emit::{self, Change, now},
-    globals::setting,
+    globals::{has, setting},
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
     maps,
     stand_ins::{self, Event, Hook},
@@ -99,6 +99,9 @@ fn born(sk: Ptr, role: u32) -> bool {
     let is_new = record.born_ns == 0;
     if is_new {
         fill(record, sk, tcp, role, 0);
+        if role == role::CLIENT && record.local == record.peer {
+            both_ends::note(sk, record);
+        }
     }
     is_new
 }
@@ -174,8 +177,22 @@ fn peer_left(sk: Ptr) -> bool {
     if is_new {
         record.flags |= record_flag::PEER_FIN;
         record.peer_fin_write_seq = load(tcp, offset::TCP_WRITE_SEQ);
+        if fin_came_at_once(tcp) {
+            record.flags |= record_flag::PEER_FIN_AT_ONCE;
+        }
     }
     is_new
+}
+
+/// The last bytes came with this FIN, or within two ticks of the kernel's clock before it.
+#[inline(always)]
+fn fin_came_at_once(tcp: Ptr) -> bool {
+    if !has(offset::TCP_LAST_RECEIVED) {
+        return false;
+    }
+    // SAFETY: no argument.
+    let ticks = unsafe { bpf_jiffies64() } as u32;
+    ticks.wrapping_sub(load::<u32>(tcp, offset::TCP_LAST_RECEIVED)) <= 2
 }
 
 /// Our side or the peer ended the connection. Told only when its workload is ending.

@@ -210,11 +210,12 @@ function numbers(report) {
     tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
     r.failed ? tile("is-severed", "failed", r.failed.toLocaleString("en"), "answered with 5xx after the stop signal") : null,
     refused?.attempts ? tile("is-severed", "refused", refused.attempts.toLocaleString("en"), `connection attempts of ${count(refused.clients, "client")}`) : null,
-    r.unknown ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), shown(reasons || "the evidence is not sufficient")) : null,
+    r.unknown || reasons ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), shown(reasons || "the evidence is not sufficient")) : null,
     report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: in no other number") : null,
     r.opaque ? tile("", "opaque", r.opaque.toLocaleString("en"), "connections that nobody reads: not judged") : null,
     r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
     tile("", "took", took === null ? (report.ended_at === null ? "under way" : "–") : span(took), grace === null || grace === undefined ? null : `of ${seconds(grace)} grace`),
+    report.still_arriving ? tile("is-unknown", "new traffic", "goes on", "clients still tried when nobody watched any more") : null,
     report.endpoint_lag_ms === null ? null : tile("is-unknown", "new traffic for", span(report.endpoint_lag_ms), report.deleted_at ? "after the pod's deletion" : "after the stop signal"),
   );
 }

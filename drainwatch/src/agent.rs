@@ -63,6 +63,8 @@ pub struct Options {
     pub linger: Duration,
     /// Rules that put requests into classes.
     pub classes: Arc<Classes>,
+    /// Tell of processes of shared cgroups that never served, too.
+    pub processes: bool,
     /// Most ended reports in memory.
     pub memory_reports: usize,
     /// Where all reports go.
@@ -101,6 +103,7 @@ impl<S: Source> Agent<S> {
         let Options {
             node,
             linger,
+            processes,
             classes,
             memory_reports,
             store,
@@ -121,6 +124,7 @@ impl<S: Source> Agent<S> {
                 node,
                 linger_ns,
                 classes,
+                processes,
             }),
             history: History::new(memory_reports, store),
             tape,

@@ -45,6 +45,8 @@ impl Tracker {
             clock: self.clock,
             id,
             classes: Arc::clone(&self.config.classes),
+            processes: self.config.processes,
+            linger_ns: self.config.linger_ns,
         });
         if !self.names.is_shared(cgroup) {
             let unlisted = self.names.is_unlisted(cgroup);

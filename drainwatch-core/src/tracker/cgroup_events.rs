@@ -60,7 +60,7 @@ impl Tracker {
         }
         if let Some(episode) = self.episodes.whole_workload(cgroup) {
             if let Some(quiet) = quiet {
-                episode.exited(&quiet.process, quiet.ended, quiet.main);
+                episode.exited(&quiet.process, quiet.ended, quiet.main, quiet.child.as_deref());
             }
             episode.emptied(at_ns);
         }

@@ -49,7 +49,7 @@ impl Tracker {
 
     /// Counts requests by what became of them, refused attempts and probes, outside, once it is certain that this is a shutdown.
     pub(super) fn flush(&mut self, key: u64) {
-        let flushes = |e: &&Episode| e.is_confirmed() && e.has_pending();
+        let flushes = |e: &&Episode| e.is_confirmed() && e.has_pending() && !e.is_hidden();
         let Some(cgroup) = self.episodes.get(key).filter(flushes).map(Episode::cgroup) else {
             return;
         };
@@ -122,8 +122,8 @@ impl Tracker {
             }
         }
         self.hand_over();
-        let (linger_ns, now_ns) = (self.config.linger_ns, self.now_ns);
-        for key in self.episodes.numbers(|e| e.end_due_ns(linger_ns) <= now_ns) {
+        let now_ns = self.now_ns;
+        for key in self.episodes.numbers(|e| e.end_due_ns() <= now_ns) {
             let Some(episode) = self.episodes.get(key) else {
                 continue;
             };
@@ -156,9 +156,7 @@ impl Tracker {
             return;
         };
         // The tick that ends the linger may come late; the end does not.
-        let due = episode
-            .gone_ns()
-            .map_or(at_ns, |gone| gone.saturating_add(self.config.linger_ns));
+        let due = episode.gone_ns().map_or(at_ns, |_| episode.end_due_ns());
         if episode.is_reportable() {
             let ended_ns = due.min(at_ns).max(episode.started_ns());
             let report = episode.report(&self.config.node, Some(ended_ns));

@@ -45,6 +45,17 @@ const STOP_SIGNAL_NS: u64 = HOUR;
 /// A shutdown that began but never ends (a child lives on in its cgroup) is reported as it stands after
 /// this long without anything new.
 const OVERDUE_NS: u64 = 24 * HOUR;
+/// While clients go on trying, closed ports are watched for this long after the end.
+const WATCHED_ON_NS: u64 = 60 * SECOND;
+
+/// What a job was doing when a signal ended it, as far as that shows: `SIGKILL, at work 98 % of the time, its child sleep running`.
+fn interrupted(signal: u32, busy: Option<u32>, child: Option<&str>) -> String {
+    let busy = busy.map_or(String::new(), |percent| {
+        format!(", at work {percent} % of the time")
+    });
+    let child = child.map_or(String::new(), |child| format!(", its child {child} running"));
+    format!("{}{busy}{child}", signal_name(signal))
+}
 
 /// What a shutdown is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +99,10 @@ pub(super) struct Episode {
     telling: Telling,
     clock: Clock,
     scope: Scope,
+    /// Processes that never served are told of, too.
+    processes: bool,
+    /// How long after its end late arrivals are still counted.
+    linger_ns: u64,
     /// Every process known to serve was told to stop, though the main process was not: probably the
     /// whole workload ends, and if the cgroup does not empty, it was a [`Scope::Worker`] after all.
     presumed: bool,
@@ -126,6 +141,10 @@ pub(super) struct Beginning {
     /// Of its report.
     pub id: String,
     pub classes: Arc<Classes>,
+    /// Processes of shared cgroups that never served are told of, too.
+    pub processes: bool,
+    /// How long after its end late arrivals are still counted.
+    pub linger_ns: u64,
 }
 
 impl Episode {
@@ -138,11 +157,15 @@ impl Episode {
             clock,
             id,
             classes,
+            processes,
+            linger_ns,
         } = beginning;
         Self {
             telling: Telling::new(id),
             clock,
             scope,
+            processes,
+            linger_ns,
             presumed: false,
             cgroup,
             workload,
@@ -318,11 +341,13 @@ impl Episode {
     }
 
     /// One of its processes ended: noted once, with its moment on the timeline.
-    pub fn exited(&mut self, process: &Process, ended: Ended, main: bool) {
+    /// `child`: what one of its children was called, where it still had any.
+    pub fn exited(&mut self, process: &Process, ended: Ended, main: bool, child: Option<&str>) {
         let main = main || self.wants_main();
         self.touch(ended.at_ns, Urgency::Soon);
         let detail = match (ended.code, ended.signal) {
-            (_, Some(signal)) => Some(signal_name(signal)),
+            (_, Some(signal)) if process.served => Some(signal_name(signal)),
+            (_, Some(signal)) => Some(interrupted(signal, ended.busy, child)),
             (Some(code), None) => Some(format!("code {code}")),
             (None, None) => None,
         };

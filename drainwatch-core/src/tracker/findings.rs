@@ -18,8 +18,13 @@ use crate::{
 };
 
 /// Everything that was wrong, in the order of the closed list.
-pub(super) fn find(episode: &Episode, trigger: Trigger, measured: Option<Measured>) -> Vec<Finding> {
-    let seen = Examined::new(episode, measured);
+pub(super) fn find(
+    episode: &Episode,
+    trigger: Trigger,
+    ended_ns: Option<u64>,
+    measured: Option<Measured>,
+) -> Vec<Finding> {
+    let seen = Examined::new(episode, ended_ns, measured);
     [
         seen.no_handler(),
         seen.ignored_by_pid1(),
@@ -74,11 +79,13 @@ struct Examined<'a> {
     killed: Option<(u64, u64)>,
     /// Somebody was ready to act on a stop signal.
     handled: bool,
+    /// It was watched until then, and what it turned away had not stopped coming.
+    still_until_ns: Option<u64>,
     advice: Advice<'a>,
 }
 
 impl<'a> Examined<'a> {
-    fn new(episode: &'a Episode, measured: Option<Measured>) -> Self {
+    fn new(episode: &'a Episode, ended_ns: Option<u64>, measured: Option<Measured>) -> Self {
         let stop_ns = episode.first_stop().map(|stop| stop.at_ns);
         let killed = episode.members().first_kill().and_then(|kill| {
             let grace = kill.at_ns.checked_sub(stop_ns?)?;
@@ -97,6 +104,7 @@ impl<'a> Examined<'a> {
             stop_ns,
             killed,
             handled,
+            still_until_ns: ended_ns.filter(|&ended_ns| episode.still_arrives(ended_ns)),
             advice: Advice::new(episode, measured),
         }
     }

@@ -19,6 +19,7 @@ const UNMARK_NS: u64 = super::SECOND / 4;
 pub(super) struct QuietExit {
     pub process: Process,
     pub ended: Ended,
+    pub child: Option<String>,
     pub main: bool,
 }
 
@@ -154,7 +155,8 @@ impl Tracker {
         })
     }
 
-    pub(super) fn process_exited(&mut self, process: &Process, ended: Ended) {
+    /// `child`: what one of its children was called, where it still had any.
+    pub(super) fn process_exited(&mut self, process: &Process, ended: Ended, child: Option<&str>) {
         let process = &self.processes.enrich(process);
         self.finish_last_life(ended.at_ns, process);
         let shared = self.names.is_shared(process.cgroup);
@@ -179,6 +181,7 @@ impl Tracker {
                 let quiet = QuietExit {
                     process: process.clone(),
                     ended,
+                    child: child.map(str::to_owned),
                     main,
                 };
                 // The main process's end says more than a child's that comes after it.
@@ -196,7 +199,7 @@ impl Tracker {
             if process.signalled {
                 episode.was_marked(process);
             }
-            episode.exited(process, ended, main);
+            episode.exited(process, ended, main, child);
         }
     }
 

@@ -56,6 +56,7 @@ impl Episode {
             })
             .collect();
         timeline.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        let still_arriving = ended_ns.is_some_and(|ended_ns| self.still_arrives(ended_ns));
         let mut report = Report {
             id: self.telling().id().to_owned(),
             node: node.to_owned(),
@@ -97,14 +98,16 @@ impl Episode {
                 .arrivals()
                 .last_ns
                 .zip(self.lag_from())
+                .filter(|_| !still_arriving)
                 .map(|(last, from)| ms(last.saturating_sub(from))),
+            still_arriving,
             findings: Vec::new(),
             events_lost: self.lost(),
             configured: self.settings().map(configured),
             deleted_at: self.deleted_ns().map(|at_ns| clock.rfc3339(at_ns)),
             ready_at_stop: self.ready_at_stop(),
         };
-        report.findings = findings::find(self, trigger, Measured::of(&report));
+        report.findings = findings::find(self, trigger, ended_ns, Measured::of(&report));
         report
     }
 
@@ -116,6 +119,9 @@ impl Episode {
         if self.is_cut_short() {
             reasons.insert(Doubt::CutShort, 1);
         }
+        if self.is_job() {
+            reasons.insert(Doubt::Job, 1);
+        }
         reasons
     }
 
@@ -125,7 +131,7 @@ impl Episode {
             Verdict::Severed
         } else if outcomes.failed > 0 || self.tally().refused().attempts() > 0 {
             Verdict::Refused
-        } else if outcomes.unknown > 0 || self.lost() > 0 || self.is_cut_short() {
+        } else if outcomes.unknown > 0 || self.lost() > 0 || self.is_cut_short() || self.is_job() {
             Verdict::Unknown
         } else {
             Verdict::Clean

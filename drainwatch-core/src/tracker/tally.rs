@@ -90,6 +90,7 @@ pub(super) struct Tally {
     longest_drained_ns: u64,
     arrivals: Arrivals,
     cut_by_exit: u64,
+    raced: u64,
     cut_by_kill: u64,
     idle_when_killed: u64,
     probes: u64,
@@ -116,6 +117,7 @@ impl Tally {
             longest_drained_ns: 0,
             arrivals: Arrivals::default(),
             cut_by_exit: 0,
+            raced: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
             probes: 0,
@@ -181,6 +183,11 @@ impl Tally {
     /// Severed by the process's own exit or close, in the server role.
     pub fn cut_by_exit(&self) -> u64 {
         self.cut_by_exit
+    }
+
+    /// Severed because they came while their keep-alive connection was being closed.
+    pub fn raced(&self) -> u64 {
+        self.raced
     }
 
     /// Severed when SIGKILL came.
@@ -392,6 +399,7 @@ impl Tally {
         self.longest_drained_ns = self.longest_drained_ns.max(other.longest_drained_ns);
         self.arrivals.absorb(other.arrivals);
         self.cut_by_exit += other.cut_by_exit;
+        self.raced += other.raced;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
         self.probes += other.probes;

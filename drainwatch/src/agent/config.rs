@@ -64,6 +64,9 @@ table::settings! {
         flag "DIR" of run;
     /// Payload to examine: the first bytes of requests and responses, or none at all.
     "capture" => capture: CaptureMode = "heads", flag "WHAT" of run;
+    /// Tell of processes in login sessions and other shared cgroups, too, that never served: what somebody starts and stops
+    /// by hand.
+    "processes" => processes: bool = false, flag "BOOL" of run;
     /// Record every event, for `drainwatch replay` and for bug reports.
     "record" => record: Option<NewFile> = none, flag "FILE" of run;
 

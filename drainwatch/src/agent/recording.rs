@@ -41,6 +41,13 @@ pub struct Header {
     /// Classes of the configuration that it was made with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Rule>,
+    /// Processes that never served were told of, too; as they always were before this was a setting.
+    #[serde(default = "told")]
+    pub processes: bool,
+}
+
+fn told() -> bool {
+    true
 }
 
 /// Why a recording could not be read or written.
@@ -88,13 +95,14 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     /// Begins a recording: writes its header.
-    pub fn new(out: W, node: &str, classes: &Classes) -> Result<Self, RecordingError> {
+    pub fn new(out: W, node: &str, classes: &Classes, processes: bool) -> Result<Self, RecordingError> {
         let mut writer = Self { out, line: 0 };
         writer.line(&Header {
             drainwatch_recording: VERSION,
             node: node.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             classes: classes.rules().to_vec(),
+            processes,
         })?;
         Ok(writer)
     }
@@ -241,10 +249,12 @@ pub fn replay_each<R: BufRead>(
 ) -> Result<(), RecordingError> {
     let node = reader.header().node.clone();
     let classes = Arc::new(Classes::new(reader.header().classes.clone()));
+    let processes = reader.header().processes;
     let mut tracker = Tracker::new(TrackerConfig {
         node,
         linger_ns: LINGER_NS,
         classes,
+        processes,
     });
     let mut collect = |effects: Vec<Effect>| {
         for effect in effects {
@@ -293,7 +303,7 @@ mod tests {
         let events: Vec<_> = reader.map(Result::unwrap).collect();
         let reports = replay(Reader::new(demo).unwrap()).unwrap();
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, &node, &Classes::default()).unwrap();
+        let mut writer = Writer::new(&mut out, &node, &Classes::default(), false).unwrap();
         for event in &events {
             writer.write(event).unwrap();
         }

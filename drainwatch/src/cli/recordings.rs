@@ -6,12 +6,13 @@ use std::{
     path::Path,
 };
 
-use drainwatch_core::{class::Classes, event::Event};
+use drainwatch_core::event::Event;
 
 use super::{args::ReplayArgs, colour, is_table, print, print_json, width};
 use crate::{
     agent::{
         Tape,
+        config::Settings,
         recording::{self, Reader, RecordingError, Writer},
     },
     cli::{
@@ -54,7 +55,7 @@ pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 /// Begins a recording. An existing file is not overwritten: it may be the evidence of a bug.
-pub fn create(path: &Path, classes: &Classes) -> Result<Box<dyn Tape>, Failure> {
+pub fn create(path: &Path, settings: &Settings) -> Result<Box<dyn Tape>, Failure> {
     let failed = |why: &dyn std::fmt::Display, exit| {
         let path = path.display();
         Failure::new(
@@ -69,8 +70,13 @@ pub fn create(path: &Path, classes: &Classes) -> Result<Box<dyn Tape>, Failure> 
         };
         failed(&why, exit)
     })?;
-    let writer =
-        Writer::new(BufWriter::new(file), &node(), classes).map_err(|why| failed(&why, Exit::Unavailable))?;
+    let writer = Writer::new(
+        BufWriter::new(file),
+        &node(),
+        &settings.classes,
+        settings.processes,
+    )
+    .map_err(|why| failed(&why, Exit::Unavailable))?;
     Ok(Box::new(Recording(writer)))
 }
 

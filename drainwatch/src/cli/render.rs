@@ -129,9 +129,22 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(what, ms)| ms.map(|ms| format!("{what} {}", span(ms))))
+    .chain(
+        report
+            .still_arriving
+            .then(|| "clients still tried when nobody watched any more".to_owned()),
+    )
     .collect();
     if !times.is_empty() {
         lines.push(times.join(", "));
+    }
+    if report.unknown_reasons.contains_key(&Doubt::Job) {
+        let job = "a job that serves nobody, ended by a signal that it did not handle: how far it had come nobody knows";
+        lines.extend(wrap(job, width));
+    }
+    if report.unknown_reasons.contains_key(&Doubt::CutShort) {
+        let short = "too many shutdowns were under way at once: it was finished before its end";
+        lines.extend(wrap(short, width));
     }
     if report.events_lost > 0 {
         let lost = format!("{} events were lost: counts may be too low", report.events_lost);

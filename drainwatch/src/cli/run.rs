@@ -108,7 +108,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let tape = settings
         .record
         .as_deref()
-        .map(|path| recordings::create(path, &settings.classes))
+        .map(|path| recordings::create(path, settings))
         .transpose()?;
     let collector = collector(settings)?;
     let options = KernelOptions {
@@ -137,6 +137,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         node: whom.node_name.clone().unwrap_or_else(node),
         linger: *settings.linger,
         classes: Arc::clone(&settings.classes),
+        processes: settings.processes,
         memory_reports: settings.memory_reports.get().into(),
         store,
         tape,

@@ -5,13 +5,15 @@ mod http2;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use drainwatch_core::{
-    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    event::{
+        Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
+    },
     record::{self, Fact, Recorded, Turn},
 };
 use drainwatch_ebpf::{
-    CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
-    SignalEvent, SocketRecord, TAIL, disposition, event_kind, process_flag, record_flag, reset_flag, role,
-    sender_kind,
+    COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
+    SignalEvent, SocketRecord, TAIL, disposition, event_kind, other_end, process_flag, record_flag,
+    reset_flag, role, sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -114,18 +116,13 @@ fn whole_or_short(bytes: &[u8]) -> Option<Box<ConnectionEvent>> {
 
 fn process(info: &ProcessInfo) -> Process {
     let has = |flag| info.flags & flag != 0;
-    let length = info
-        .comm
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(info.comm.len());
     Process {
         pid: info.tgid,
         parent: info.parent_tgid,
         ns_pid: info.ns_tgid,
         started_ns: info.started_ns,
         cgroup: info.cgroup,
-        comm: printable(&info.comm[..length]),
+        comm: comm(&info.comm),
         pid1: has(process_flag::PID1),
         served: has(process_flag::SERVED),
         served_more: has(process_flag::SERVED_MORE),
@@ -134,6 +131,11 @@ fn process(info: &ProcessInfo) -> Process {
         signalled: has(process_flag::SIGNALLED),
         parent_in_cgroup: has(process_flag::PARENT_IN_CGROUP),
     }
+}
+
+fn comm(bytes: &[u8; COMM]) -> String {
+    let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    printable(&bytes[..length])
 }
 
 /// Text that other processes chose: valid UTF-8, without control characters.
@@ -187,6 +189,8 @@ fn exit(event: &ExitEvent) -> EventKind {
         process: process(&event.process),
         code: (fatal == 0).then_some(code),
         signal: (fatal != 0).then_some(fatal),
+        busy: (event.busy != ExitEvent::UNKNOWN).then(|| event.busy.min(1024) * 100 / 1024),
+        child: (event.child[0] != 0).then(|| comm(&event.child)),
     }
 }
 
@@ -253,6 +257,11 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
         silent: false,
+        other_end: match event.other_end {
+            other_end::SAME_CGROUP => OtherEnd::SameCgroup,
+            other_end::SAME_PROCESS => OtherEnd::SameProcess,
+            _ => OtherEnd::Elsewhere,
+        },
         remembered: event.remembered != 0,
         exchanges: Vec::new(),
     }
@@ -288,11 +297,12 @@ fn end(event: &ConnectionEvent) -> End {
         return End::Peer;
     }
     if event.old_state == CLOSE_WAIT {
-        // The peer closed its side first. A half-close is legal, and shows by the peer's acknowledging
-        // what was written after its FIN; else it counts as having left.
+        // The peer closed its side first. A half-close is legal, and shows by the peer's acknowledging what was
+        // written after its FIN, or by a FIN that came with the request; else it counts as having left.
         let acknowledged = event.write_seq.wrapping_sub(event.unacked);
         let after_fin = acknowledged.wrapping_sub(record.peer_fin_write_seq);
-        if after_fin == 0 || after_fin > u32::MAX / 2 {
+        let at_once = record.role == role::SERVER && record.flags & record_flag::PEER_FIN_AT_ONCE != 0;
+        if !at_once && (after_fin == 0 || after_fin > u32::MAX / 2) {
             return End::Peer;
         }
     }

@@ -123,8 +123,8 @@ struct Loaded {
 fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
     let types = Types::read(Path::new(btf::VMLINUX))?;
     let offsets = types.offsets();
-    for (member, at) in offset::MEMBERS.iter().zip(offsets) {
-        if at == offset::NONE {
+    for (index, (member, at)) in offset::MEMBERS.iter().zip(offsets).enumerate() {
+        if at == offset::NONE && !offset::OPTIONAL.contains(&index) {
             return Err(KernelError::Refused(format!(
                 "this kernel's `{}` has no member `{}`, which drainwatch reads; kernels 5.15 and later are supported",
                 member.0,

@@ -44,6 +44,8 @@ pub(in crate::tracker) struct Ended {
     pub at_ns: u64,
     pub code: Option<i32>,
     pub signal: Option<u32>,
+    /// How much of the time it was running or ready to run, in percent.
+    pub busy: Option<u32>,
 }
 
 impl Ended {

@@ -2,7 +2,7 @@
 
 use super::{
     Clock, CpuUse, Episode, MILD_SIGNAL_NS, Member, Members, OVERDUE_NS, Others, OwnListeners,
-    STOP_SIGNAL_NS, Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, Workload,
+    STOP_SIGNAL_NS, Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, WATCHED_ON_NS, Workload,
 };
 use crate::tracker::{marks::Marks, successors::SETTLED_NS};
 
@@ -184,10 +184,22 @@ impl Episode {
         self.deleted_ns().or_else(|| self.arrivals_after())
     }
 
+    /// What it turned away kept coming until nobody watched any more, at `ended_ns`: how long it takes until no more
+    /// comes is not known.
+    pub fn still_arrives(&self, ended_ns: u64) -> bool {
+        let last = self.tally.refused().last_ns();
+        last.is_some_and(|last| ended_ns < last.saturating_add(self.linger_ns))
+    }
+
     /// When it ends if nothing more happens.
-    pub fn end_due_ns(&self, linger_ns: u64) -> u64 {
+    pub fn end_due_ns(&self) -> u64 {
         let (from, wait) = match (self.progress.gone_ns, self.progress.confirmed) {
-            (Some(gone), _) => (gone, linger_ns),
+            // What keeps being turned away is watched on, for a while.
+            (Some(gone), _) => {
+                let until = gone.saturating_add(WATCHED_ON_NS);
+                let attempts = self.tally.refused().last_ns().map(|last| last.min(until));
+                (attempts.map_or(gone, |last| last.max(gone)), self.linger_ns)
+            }
             (None, true) => (self.last_activity_ns, OVERDUE_NS),
             (None, false) => {
                 let wait = if self.signals.are_mild() {
@@ -201,8 +213,35 @@ impl Episode {
         from.saturating_add(wait)
     }
 
+    /// It served nobody, and a signal that it did not handle ended it: a job, which may have been half-way.
+    pub fn is_job(&self) -> bool {
+        if self.scope == Scope::Worker || self.members.any(|member| member.process().served) {
+            return false;
+        }
+        let main = self.members.main().or_else(|| self.members.last_ended());
+        let ended = main.and_then(Member::exit);
+        ended.is_some_and(|ended| ended.signal.is_some())
+    }
+
+    /// How much of the time the busiest of its processes that a signal ended was running or ready to run, in percent.
+    pub fn busy_at_end(&self) -> Option<u32> {
+        let ended = self.members.iter().filter_map(Member::exit);
+        let by_signal = ended.filter(|ended| ended.signal.is_some());
+        by_signal.filter_map(|ended| ended.busy).max()
+    }
+
+    /// It is of a process of a shared cgroup that never served: something that somebody started by hand, which is told
+    /// of only where that is wanted.
+    pub fn is_hidden(&self) -> bool {
+        let served = || self.members.any(|member| member.process().served);
+        self.scope == Scope::Process && !self.processes && !served()
+    }
+
     /// Whether a report is worth making of it.
     pub fn is_reportable(&self) -> bool {
+        if self.is_hidden() {
+            return false;
+        }
         let served = self.members.any(|member| member.process().served);
         let called = self.members.any(|member| member.process().called);
         let requests = self.tally.any();

@@ -3,8 +3,15 @@
 use super::{Examined, count, finding};
 use crate::{
     report::{Finding, FindingCode},
-    tracker::{advice::number, clock::human, episode::Member},
+    tracker::{
+        advice::number,
+        clock::human,
+        episode::{Member, signals::signal_name},
+    },
 };
+
+/// Whoever uses this much of a CPU is at work.
+const BUSY_PERCENT: u64 = 50;
 
 impl Examined<'_> {
     pub(super) fn exit_without_drain(&self) -> Option<Finding> {
@@ -124,21 +131,33 @@ impl Examined<'_> {
     }
 
     pub(super) fn busy_when_killed(&self) -> Option<Finding> {
-        let (kill_ns, grace) = self.killed?;
         // Cut by the kill itself, or by the end of the pid namespace that it brought.
         if self.episode.tally().cut_by_kill() + self.episode.tally().cut_by_exit() > 0 {
             return None;
         }
-        let percent = self.episode.cpu().percent_at(kill_ns)?;
-        if percent < 50 {
-            return None;
-        }
+        let sampled = self.killed.and_then(|(kill_ns, grace)| {
+            let percent = self.episode.cpu().percent_at(kill_ns)?;
+            let grace = human(grace);
+            Some((
+                percent,
+                format!("using {percent} % of a CPU when SIGKILL came, {grace} after the stop signal"),
+            ))
+        });
+        let at_end = || {
+            let members = self.episode.members();
+            let percent = self.episode.busy_at_end().filter(|_| self.episode.is_job())?;
+            let main = members.main().or_else(|| members.last_ended());
+            let signal = signal_name(main.and_then(Member::exit)?.signal?);
+            Some((
+                u64::from(percent),
+                format!("running or ready to run {percent} % of the time when {signal} ended it"),
+            ))
+        };
+        let busy = |(percent, _): &(u64, String)| *percent >= BUSY_PERCENT;
+        let (_, doing) = sampled.filter(busy).or_else(|| at_end().filter(busy))?;
         finding(
             FindingCode::BusyWhenKilled,
-            format!(
-                "With no request outstanding it was still using {percent} % of a CPU when SIGKILL came, {} after the stop signal: a job was interrupted.",
-                human(grace)
-            ),
+            format!("With no request outstanding it was still {doing}: a job was interrupted."),
             "Let jobs watch for the stop signal and save their progress, or give them a longer grace period.",
         )
     }

@@ -13,6 +13,9 @@ impl Examined<'_> {
         // Of one process of many it means nothing: the others take it.
         let stop_ns = self.episode.arrivals_after()?;
         let last_ns = self.episode.tally().arrivals().last_after_stop_ns?;
+        if let Some(until_ns) = self.still_until_ns {
+            return self.kept_coming(stop_ns, until_ns);
+        }
         let lag_ns = last_ns.saturating_sub(stop_ns);
         let lag = human(lag_ns);
         let ready = match self.episode.ready_at_stop() {
@@ -32,6 +35,19 @@ impl Examined<'_> {
                     "Take it out of rotation {seconds} s before the stop signal comes; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
                 )
             }),
+        )
+    }
+
+    /// How long it takes until no more comes is not known, and nothing follows from that.
+    fn kept_coming(&self, stop_ns: u64, until_ns: u64) -> Option<Finding> {
+        finding(
+            FindingCode::TrafficAfterStop,
+            format!(
+                "{} came after the stop signal, and they did not stop within {}.",
+                count(self.episode.tally().arrivals().count, "new connection"),
+                human(until_ns.saturating_sub(stop_ns))
+            ),
+            "Find out who still calls it: a client that keeps the address, or all of them, where it is a single instance that nothing balances. That one needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries).",
         )
     }
 
@@ -100,14 +116,14 @@ impl Examined<'_> {
     }
 
     pub(super) fn keepalive_race(&self) -> Option<Finding> {
-        let late = self.episode.tally().count(Cause::Late);
+        let late = self.episode.tally().count(Cause::Late) + self.episode.tally().raced();
         if late == 0 {
             return None;
         }
         finding(
             FindingCode::KeepaliveRace,
             format!(
-                "{} reached keep-alive connections that had just been closed.",
+                "{} reached keep-alive connections that were just being closed.",
                 count(late, "request")
             ),
             "Announce the close with `Connection: close` on the last response, and keep idle connections open for a moment longer.",

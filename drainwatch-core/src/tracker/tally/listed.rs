@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{Context, Tally};
 use crate::{
-    event::{Connection, Role},
-    exchange::{Evidence, Exchange, Operation, Protocol},
+    event::{Connection, End, Role},
+    exchange::{Evidence, Exchange, ExchangeId, Operation, Protocol},
     report::{Cause, DRAINED_LISTED, SEVERED_LISTED},
     tracker::judge,
 };
@@ -52,6 +52,18 @@ pub(in crate::tracker) struct Drained {
     pub peer: SocketAddr,
 }
 
+/// A request that came while its keep-alive connection was being closed: all before it were answered, and nobody read a
+/// byte of it.
+fn is_raced(connection: &Connection, cause: Cause, exchange: Option<&Exchange>) -> bool {
+    let next = |exchange: &Exchange| {
+        matches!(exchange.id, ExchangeId::Turn { index: 1.., .. }) && exchange.operation.method().is_none()
+    };
+    cause == Cause::Unanswered
+        && connection.end == End::Close
+        && connection.unread > 0
+        && exchange.is_some_and(next)
+}
+
 impl Tally {
     pub(super) fn drained(&mut self, connection: &Connection, exchange: &Exchange) {
         let age_ns = (exchange.started_ns > 0).then(|| exchange.last_ns.saturating_sub(exchange.started_ns));
@@ -96,7 +108,9 @@ impl Tally {
         exchange: Option<&Exchange>,
         context: Context<'_>,
     ) {
-        if context.killed {
+        if is_raced(connection, cause, exchange) {
+            self.raced += 1;
+        } else if context.killed {
             self.cut_by_kill += 1;
         } else if !matches!(cause, Cause::Outbound | Cause::Unsent) {
             self.cut_by_exit += 1;

@@ -338,6 +338,7 @@ fn a_rule_of_the_users_that_is_named_probe_makes_probes_of_what_never_said_a_byt
         node: Scene::NODE.to_owned(),
         linger_ns: 5_000_000_000,
         classes: Arc::new(Classes::new(vec![rule])),
+        processes: true,
     });
     scene.tick(0);
     scene.create(0, super::scene::WEB, "/web");

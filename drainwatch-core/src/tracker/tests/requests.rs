@@ -1,10 +1,12 @@
 //! What becomes of requests: outcomes and causes.
 
-use super::scene::{Scene, answered, causes, get, ns, process, unanswered};
+use std::net::SocketAddr;
+
+use super::scene::{SESSION, Scene, answered, causes, codes, get, ns, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind, Listener, Role},
+    event::{Connection, Disposition, End, EventKind, Listener, OtherEnd, Role},
     exchange::{
-        Evidence, Exchange,
+        Evidence, Exchange, ExchangeId,
         ExchangeState::{
             self, Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
         },
@@ -99,6 +101,103 @@ fn an_answer_that_ended_before_the_stop_is_an_idle_connection_and_one_after_it_i
             ..Outcomes::default()
         }
     );
+}
+
+#[test]
+fn a_connection_of_a_workload_with_itself_is_nobodys_request() {
+    for (other_end, severed) in [
+        (OtherEnd::Elsewhere, 1),
+        (OtherEnd::SameCgroup, 0),
+        (OtherEnd::SameProcess, 0),
+    ] {
+        let (outcomes, ..) = outcome_of(|connection| Connection {
+            other_end,
+            ..with(End::Exit, get(Unanswered, 50, 60))(connection)
+        });
+        assert_eq!(
+            outcomes,
+            Outcomes {
+                severed,
+                ..Outcomes::default()
+            }
+        );
+    }
+}
+
+#[test]
+fn two_processes_of_a_login_session_that_talk_are_two_workloads() {
+    for (other_end, severed) in [(OtherEnd::SameCgroup, 1), (OtherEnd::SameProcess, 0)] {
+        let mut scene = Scene::new();
+        let tool = process(100).within(SESSION).serving();
+        scene.term(100, &tool);
+        scene.exit(199, &tool, 0);
+        let connection = Connection {
+            other_end,
+            ..scene.connection(&tool, End::Exit, vec![get(Unanswered, 50, 60)])
+        };
+        scene.push(200, EventKind::ConnectionEnded(connection));
+        assert_eq!(scene.report().requests.severed, severed, "{other_end:?}");
+    }
+}
+
+#[test]
+fn a_request_that_comes_while_its_connection_is_being_closed_lost_the_keep_alive_race() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let next = Exchange {
+        id: ExchangeId::Turn { turn: 1, index: 1 },
+        operation: Operation::Http(Http::default()),
+        ..get(Unanswered, 105, 105)
+    };
+    let connection = Connection {
+        unread: 80,
+        aborted: true,
+        ..scene.connection(&web, End::Close, vec![answered(50, 60), next])
+    };
+    scene.push(110, EventKind::ConnectionEnded(connection));
+    scene.exit(199, &web, 0);
+    scene.emptied(201);
+    let report = scene.report();
+    assert_eq!(
+        (causes(&report), codes(&report)),
+        (vec![(Cause::Unanswered, 1)], vec![FindingCode::KeepaliveRace])
+    );
+}
+
+#[test]
+fn attempts_that_go_on_are_watched_on_and_recommend_nothing_where_they_do_not_stop() {
+    for (last_attempt, lag, ended) in [
+        (20_000, Some(19_900.0), "2026-01-01T00:00:25.000Z"),
+        (90_000, None, "2026-01-01T00:01:05.200Z"),
+    ] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.listen(1, &web, 80);
+        scene.term(100, &web);
+        scene.unlisten(150, &web, 80);
+        scene.exit(199, &web, 0);
+        scene.emptied(200);
+        for at in (1000..=last_attempt).step_by(1000) {
+            scene.reset(
+                at,
+                &web,
+                true,
+                0,
+                SocketAddr::from(([10, 0, 0, 7], 40_000 + u16::try_from(at / 1000).unwrap())),
+            );
+        }
+        let report = scene.report();
+        assert_eq!(report.endpoint_lag_ms, lag);
+        assert_eq!(report.still_arriving, lag.is_none());
+        assert_eq!(report.ended_at.as_deref(), Some(ended));
+        assert_eq!(
+            codes(&report),
+            [FindingCode::TrafficAfterStop, FindingCode::RefusedAfterClose]
+        );
+        let kept_coming = report.findings[0].summary.contains("did not stop within");
+        assert_eq!(kept_coming, lag.is_none(), "{}", report.findings[0].summary);
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::{
     description::{Description, Origin, Subject},
-    event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
+    event::{
+        Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
+    },
     exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     report::{Cause, FindingCode, Report},
     tracker::{Effect, Tracker, TrackerConfig, episode::signals},
@@ -142,10 +144,16 @@ impl Scene {
 
     /// A node with the cgroups `/`, `/web` and a login session.
     pub fn new() -> Self {
+        Self::hiding(false)
+    }
+
+    /// The same; processes of shared cgroups that never served are left out, or not.
+    pub fn hiding(processes: bool) -> Self {
         let config = TrackerConfig {
             node: Self::NODE.to_owned(),
             linger_ns: 5_000_000_000,
             classes: std::sync::Arc::default(),
+            processes: !processes,
         };
         let mut scene = Self {
             tracker: Tracker::new(config),
@@ -299,6 +307,8 @@ impl Scene {
                 process: process.clone(),
                 code: Some(code),
                 signal: None,
+                busy: None,
+                child: None,
             },
         );
     }
@@ -310,6 +320,8 @@ impl Scene {
                 process: process.clone(),
                 code: None,
                 signal: Some(signal),
+                busy: None,
+                child: None,
             },
         );
     }
@@ -339,6 +351,7 @@ impl Scene {
             aborted: false,
             remembered: false,
             silent: false,
+            other_end: OtherEnd::Elsewhere,
             exchanges,
         }
     }

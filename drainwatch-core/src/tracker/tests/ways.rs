@@ -1,10 +1,10 @@
 //! Ways to end that no outside stop signal begins, and those that begin nothing.
 
-use super::scene::{Scene, WEB, answered, causes, codes, get, process, unanswered};
+use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind, Process, Sender},
-    exchange::ExchangeState,
-    report::{Cause, FindingCode, Trigger, Verdict},
+    event::{Connection, Disposition, End, EventKind, Process, Role, Sender},
+    exchange::{Doubt, ExchangeState},
+    report::{Cause, FindingCode, MomentKind, Trigger, Verdict},
     tracker::{
         Effect,
         episode::signals::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
@@ -265,4 +265,86 @@ fn a_shutdown_that_is_pushed_out_by_others_is_not_called_clean() {
     let reports = scene.reports();
     assert!(!reports.is_empty());
     assert!(reports.iter().all(|report| report.verdict == Verdict::Unknown));
+}
+
+/// A job that a signal ended: how much of the time it was at work.
+fn interrupted(scene: &mut Scene, at: u64, job: &Process, signal: u32, busy: u32) {
+    scene.push(
+        at,
+        EventKind::ProcessExited {
+            process: job.clone(),
+            code: None,
+            signal: Some(signal),
+            busy: Some(busy),
+            child: Some("sleep".to_owned()),
+        },
+    );
+}
+
+#[test]
+fn a_job_that_a_signal_ended_is_never_clean_and_one_that_was_at_work_was_cut() {
+    for (busy, finding) in [(97, Some(FindingCode::BusyWhenKilled)), (3, None)] {
+        let mut scene = Scene::new();
+        let job = process(100);
+        scene.send(100, SIGTERM, &job, Disposition::Default);
+        interrupted(&mut scene, 101, &job, SIGTERM, busy);
+        scene.emptied(102);
+        let report = scene.report();
+        assert_eq!(report.verdict, Verdict::Unknown);
+        assert_eq!(
+            report.unknown_reasons.iter().collect::<Vec<_>>(),
+            [(&Doubt::Job, &1)]
+        );
+        let wanted: Vec<_> = [Some(FindingCode::NoHandler), finding]
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(codes(&report), wanted);
+        let exit = report
+            .timeline
+            .iter()
+            .find(|moment| moment.what == MomentKind::Exit)
+            .unwrap();
+        let doing = format!("SIGTERM, at work {busy} % of the time, its child sleep running");
+        assert_eq!(exit.detail.as_deref(), Some(&doing[..]));
+    }
+}
+
+#[test]
+fn a_server_that_a_signal_ended_is_no_job() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.send(100, SIGTERM, &web, Disposition::Default);
+    interrupted(&mut scene, 101, &web, SIGTERM, 97);
+    scene.emptied(102);
+    let report = scene.report();
+    assert_eq!(
+        (report.verdict, codes(&report)),
+        (Verdict::Clean, vec![FindingCode::NoHandler])
+    );
+}
+
+#[test]
+fn what_somebody_starts_and_stops_by_hand_is_told_of_only_where_that_is_wanted_unless_it_served() {
+    for (processes, serves, reports, told) in [(false, false, 0, 0), (true, false, 1, 1), (false, true, 1, 1)]
+    {
+        let mut scene = Scene::hiding(!processes);
+        let tool = Process {
+            called: true,
+            served: serves,
+            ..process(100).within(SESSION)
+        };
+        scene.term(100, &tool);
+        let call = Connection {
+            role: Role::Client,
+            ..scene.connection(&tool, End::Exit, vec![get(ExchangeState::Unanswered, 50, 60)])
+        };
+        scene.push(101, EventKind::ConnectionEnded(call));
+        scene.died(102, &tool, SIGTERM);
+        assert_eq!(scene.finish().len(), reports);
+        assert_eq!(
+            scene.count(|effect| matches!(effect, Effect::Severed { .. })),
+            told
+        );
+    }
 }

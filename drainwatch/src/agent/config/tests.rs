@@ -16,7 +16,7 @@ fn parsed(text: &str) -> Result<Layer, String> {
 #[test]
 fn given_every_key_when_read_then_each_value_arrives() {
     let layer = parsed(
-        "state-dir = \"/s\"\ncapture = \"none\"\nrecord = \"/r\"\n[web]\nlisten-address = \":1\"\n\
+        "state-dir = \"/s\"\ncapture = \"none\"\nrecord = \"/r\"\nprocesses = true\n[web]\nlisten-address = \":1\"\n\
          telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
          [otlp]\nendpoint = \"http://c:4318\"\nheaders = \"a=b\"\n\
          [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
@@ -36,6 +36,7 @@ fn given_every_key_when_read_then_each_value_arrives() {
         state_dir: Some(Directory("/s".into())),
         capture: CaptureMode::None,
         record: Some(NewFile("/r".into())),
+        processes: true,
         otlp_endpoint: Some(read_as("http://c:4318")),
         otlp_headers: read_as("a=b"),
         max_reports: 5.try_into().unwrap(),

@@ -125,7 +125,10 @@ impl Value for bool {
 
     /// The flag alone is `true`.
     fn flag(flag: Arg) -> Arg {
+        // Without a value it is switched on.
         flag.value_parser(clap::value_parser!(bool))
+            .num_args(0..=1)
+            .default_missing_value("true")
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")

@@ -1,0 +1,111 @@
+"""A server on bare sockets, a thread for each connection. Says `ready`, and `got PATH` for each request.
+
+`/hang…` is never answered, all else at once. The ways to be started:
+
+- `plain`: the default action for every signal;
+- `cpu`: burns CPU until its limit (RLIMIT_CPU) ends it;
+- `headless`: its main thread ends, the others serve on;
+- `slow`: one thread takes a request every 0.3 s; exits after the last of them when told to stop;
+- `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
+- `front`: asks a worker of its own, in the same cgroup, and wakes itself up by a connection to itself.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+PORT, WAY = int(sys.argv[1]), sys.argv[2]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SYS_EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+
+
+def say(*words):
+    os.write(1, (" ".join(words) + "\n").encode())
+
+
+def serve(connection, inner=None):
+    while data := connection.recv(65536):
+        path = data.split(b" ")[1].decode()
+        if inner:
+            inner.sendall(data)
+        say("got", path)
+        if path.startswith("/hang"):
+            time.sleep(1000)
+        connection.sendall(OK)
+
+
+def thread(target, *arguments):
+    threading.Thread(target=target, args=arguments, daemon=True).start()
+
+
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if WAY == "reuse" else socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", PORT))
+listener.listen(64)
+
+
+def accept():
+    while True:
+        connection, _ = listener.accept()
+        thread(serve, connection)
+
+
+if WAY == "slow":
+    stopping = False
+
+    def stop(*_):
+        global stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    listener.settimeout(0.05)
+    say("ready")
+    taken = 0
+    while not (stopping and taken == 4):
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            continue
+        time.sleep(0.3)
+        connection.recv(65536)
+        connection.sendall(OK)
+        taken += 1
+    sys.exit(0)
+
+if WAY == "front":
+    behind = subprocess.Popen([sys.executable, __file__, str(PORT + 1), "plain"], stdout=subprocess.PIPE)
+    behind.stdout.readline()
+    thread(lambda: [say(line.decode().strip()) for line in behind.stdout])
+    wake = socket.create_connection(("127.0.0.1", PORT))
+    woken, _ = listener.accept()
+    for _ in range(3):
+        wake.sendall(b"!")
+        woken.recv(1)
+        woken.sendall(b"?")
+        wake.recv(1)
+    wake.sendall(b"!")
+    say("ready")
+    while True:
+        connection, _ = listener.accept()
+        thread(serve, connection, socket.create_connection(("127.0.0.1", PORT + 1)))
+
+thread(accept)
+if WAY == "cpu":
+    resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+say("ready")
+if WAY == "cpu":
+    while True:
+        pass
+if WAY == "headless":
+    # ctypes lets go of the interpreter's lock: the main thread ends, and nothing else.
+    ctypes.CDLL(None).syscall(SYS_EXIT, 0)
+if WAY == "reuse":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+while True:
+    time.sleep(1000)

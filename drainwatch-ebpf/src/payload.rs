@@ -30,10 +30,18 @@ pub struct Buffers {
     pub vectors: u64,
 }
 
-/// Where the moved bytes are; all zero when that is not known. (Not an `Option`: its unset payload
-/// would be read by spills that the verifier refuses.)
+/// What a call moved, and where those bytes are; all zero when that is not known. (Not an `Option`: its unset
+/// payload would be read by spills that the verifier refuses.)
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Moved {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Bytes before them that no hook saw.
+    pub gap: u64,
+    pub now: u64,
+    /// 1 when they were sent, 0 when they were received.
+    pub sending: u64,
     /// First buffer; of no length when the call carries none.
     first: Vector,
     /// The buffer behind it; of no length when there is none.
@@ -47,39 +55,50 @@ pub struct Moved {
 }
 
 const NOTHING: Vector = Vector { base: 0, length: 0 };
-const NOWHERE: Moved = Moved {
-    first: NOTHING,
-    second: NOTHING,
-    end: 0,
-    last_length: 0,
-    before_last: NOTHING,
-};
+impl Moved {
+    /// Bytes of which it is not known yet where they are.
+    #[inline(always)]
+    pub const fn new(bytes: u64, gap: u64, sending: bool, now: u64) -> Self {
+        Self {
+            bytes,
+            gap,
+            now,
+            sending: sending as u64,
+            first: NOTHING,
+            second: NOTHING,
+            end: 0,
+            last_length: 0,
+            before_last: NOTHING,
+        }
+    }
+}
 
-/// Finds the buffers of the system call in flight that moved `moved` bytes; nowhere when it carries
-/// none (`sendfile`, `splice`, `io_uring`) or capture is off.
-#[inline(always)]
-pub fn of_current_call(moved: u64, sending: bool) -> Moved {
+/// Finds the buffers of the system call in flight that moved these bytes; nowhere when it carries
+/// none (`sendfile`, `splice`, `io_uring`) or capture is off. Returns nothing that matters: a global function
+/// returns a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn payload_find(moved: *mut Moved) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(moved) = (unsafe { moved.as_mut() }) else {
+        return 0;
+    };
     let Buffers {
         first,
         address,
         vectors,
-    } = buffers(moved, sending);
+    } = buffers(moved.bytes, moved.sending != 0);
     if vectors > 0 {
-        of_vectors(address, vectors, moved)
+        find_in_vectors(moved, address, vectors);
     } else if first.length > 0 {
-        Moved {
-            first,
-            second: NOTHING,
-            end: first.base + moved,
-            last_length: moved,
-            before_last: NOTHING,
-        }
-    } else {
-        NOWHERE
+        moved.first = first;
+        moved.end = first.base + moved.bytes;
+        moved.last_length = moved.bytes;
     }
+    0
 }
 
-/// The buffers of the system call in flight that moved `moved` bytes, as [`of_current_call`] finds them.
+/// The buffers of the system call in flight that moved `moved` bytes, as [`payload_find`] finds them.
 #[inline(always)]
 pub fn buffers(moved: u64, sending: bool) -> Buffers {
     const NONE: Buffers = Buffers {
@@ -153,11 +172,9 @@ pub fn bounded(length: usize, most: usize) -> usize {
 }
 
 #[inline(always)]
-fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
-    if count == 0 {
-        return NOWHERE;
-    }
-    let mut vectors = [Vector { base: 0, length: 0 }; VECTORS];
+fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
+    let moved = found.bytes;
+    let mut vectors = [NOTHING; VECTORS];
     let known = if count < VECTORS as u64 {
         count as usize
     } else {
@@ -167,21 +184,16 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
     // SAFETY: at most the array's size, see the mask; a fault leaves zeroes and an error.
     if unsafe { bpf_probe_read_user((&raw mut vectors).cast(), bytes as u32, address as *const _) } < 0 {
         self::count(counter::LOST_PAYLOAD);
-        return NOWHERE;
+        return;
     }
-    let mut moved_in = Moved {
-        first: vectors[0],
-        second: vectors[1],
-        end: 0,
-        last_length: 0,
-        before_last: NOTHING,
-    };
-    if moved_in.first.length > moved {
-        moved_in.first.length = moved;
+    found.first = vectors[0];
+    found.second = vectors[1];
+    if found.first.length > moved {
+        found.first.length = moved;
     }
-    let behind = moved - moved_in.first.length;
-    if moved_in.second.length > behind {
-        moved_in.second.length = behind;
+    let behind = moved - found.first.length;
+    if found.second.length > behind {
+        found.second.length = behind;
     }
     // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
     let mut before = 0;
@@ -190,9 +202,9 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
     while index < VECTORS {
         let vector = vectors[index];
         if before < moved && before + vector.length >= moved {
-            moved_in.end = vector.base + (moved - before);
-            moved_in.last_length = moved - before;
-            moved_in.before_last = previous;
+            found.end = vector.base + (moved - before);
+            found.last_length = moved - before;
+            found.before_last = previous;
         }
         if vector.length > 0 {
             previous = vector;
@@ -200,7 +212,6 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
         before += vector.length;
         index += 1;
     }
-    moved_in
 }
 
 #[inline(always)]

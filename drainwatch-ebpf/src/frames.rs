@@ -392,7 +392,7 @@ fn step<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -
 fn next_vector<const ASKS: bool>(http2: *mut Http2) {
     let flow = flow::<ASKS>(http2);
     let (address, vectors) = (get!(flow.vector), get!(flow.vectors));
-    let mut vector = Vector { base: 0, length: 0 };
+    let mut vector = Vector::none();
     if vectors == 0 {
         lose(http2, walk_lost::FAULT);
         return;

@@ -20,6 +20,18 @@ pub struct Vector {
     pub length: u64,
 }
 
+impl Vector {
+    /// None. Zeroes that the optimizer does not see: it would call `memset`, which goes byte by byte.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let zero = core::hint::black_box(0);
+        Self {
+            base: zero,
+            length: zero,
+        }
+    }
+}
+
 /// All buffers of the system call in flight; of no length and no vectors when that is not known.
 pub struct Buffers {
     /// The only one.
@@ -40,8 +52,6 @@ pub struct Moved {
     /// Bytes before them that no hook saw.
     pub gap: u64,
     pub now: u64,
-    /// 1 when they were sent, 0 when they were received.
-    pub sending: u64,
     /// First buffer; of no length when the call carries none.
     first: Vector,
     /// The buffer behind it; of no length when there is none.
@@ -54,40 +64,33 @@ pub struct Moved {
     before_last: Vector,
 }
 
-const NOTHING: Vector = Vector { base: 0, length: 0 };
 impl Moved {
     /// Bytes of which it is not known yet where they are.
     #[inline(always)]
-    pub const fn new(bytes: u64, gap: u64, sending: bool, now: u64) -> Self {
+    pub fn new(bytes: u64, gap: u64, now: u64) -> Self {
+        let none = Vector::none();
         Self {
             bytes,
             gap,
             now,
-            sending: sending as u64,
-            first: NOTHING,
-            second: NOTHING,
-            end: 0,
-            last_length: 0,
-            before_last: NOTHING,
+            first: none,
+            second: none,
+            end: none.base,
+            last_length: none.length,
+            before_last: none,
         }
     }
 }
 
 /// Finds the buffers of the system call in flight that moved these bytes; nowhere when it carries
-/// none (`sendfile`, `splice`, `io_uring`) or capture is off. Returns nothing that matters: a global function
-/// returns a number.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn payload_find(moved: *mut Moved) -> u32 {
-    // SAFETY: NULL, or the caller's.
-    let Some(moved) = (unsafe { moved.as_mut() }) else {
-        return 0;
-    };
+/// none (`sendfile`, `splice`, `io_uring`) or capture is off.
+#[inline(always)]
+pub fn find(moved: &mut Moved, sending: bool) {
     let Buffers {
         first,
         address,
         vectors,
-    } = buffers(moved.bytes, moved.sending != 0);
+    } = buffers(moved.bytes, sending);
     if vectors > 0 {
         find_in_vectors(moved, address, vectors);
     } else if first.length > 0 {
@@ -95,19 +98,19 @@ pub extern "C" fn payload_find(moved: *mut Moved) -> u32 {
         moved.end = first.base + moved.bytes;
         moved.last_length = moved.bytes;
     }
-    0
 }
 
-/// The buffers of the system call in flight that moved `moved` bytes, as [`payload_find`] finds them.
+/// The buffers of the system call in flight that moved `moved` bytes, as [`find`] finds them.
 #[inline(always)]
 pub fn buffers(moved: u64, sending: bool) -> Buffers {
-    const NONE: Buffers = Buffers {
-        first: NOTHING,
-        address: 0,
-        vectors: 0,
+    let none = Vector::none();
+    let nowhere = Buffers {
+        first: none,
+        address: none.base,
+        vectors: none.length,
     };
     if setting(setting::CAPTURE) == 0 {
-        return NONE;
+        return nowhere;
     }
     // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier
     // checks against `struct pt_regs`.
@@ -135,32 +138,32 @@ pub fn buffers(moved: u64, sending: bool) -> Buffers {
     if number == setting(plain) || number == setting(plain_socket) {
         // A worker of io_uring has zeroed registers, which look like an empty read.
         if second == 0 || third < moved {
-            return NONE;
+            return nowhere;
         }
         let first = Vector {
             base: second,
             length: moved,
         };
-        Buffers { first, ..NONE }
+        Buffers { first, ..nowhere }
     } else if number == setting(vectored) {
         Buffers {
             address: second,
             vectors: third,
-            ..NONE
+            ..nowhere
         }
     } else if number == setting(message) {
         // struct user_msghdr: msg_iov at 16, msg_iovlen at 24.
-        let mut vectors = NOTHING;
+        let mut vectors = Vector::none();
         if !read_user(second + 16, &mut vectors) {
-            return NONE;
+            return nowhere;
         }
         Buffers {
             address: vectors.base,
             vectors: vectors.length,
-            ..NONE
+            ..nowhere
         }
     } else {
-        NONE
+        nowhere
     }
 }
 
@@ -174,7 +177,7 @@ pub fn bounded(length: usize, most: usize) -> usize {
 #[inline(always)]
 fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
     let moved = found.bytes;
-    let mut vectors = [NOTHING; VECTORS];
+    let mut vectors = [Vector::none(); VECTORS];
     let known = if count < VECTORS as u64 {
         count as usize
     } else {
@@ -197,7 +200,7 @@ fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
     }
     // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
     let mut before = 0;
-    let mut previous = NOTHING;
+    let mut previous = Vector::none();
     let mut index = 0;
     while index < VECTORS {
         let vector = vectors[index];

@@ -207,8 +207,8 @@ impl Call {
             frames::moved(self.sk, self.tcp, record, &framed);
             return;
         }
-        let mut moved = Moved::new(self.returned, gap, self.sending, now);
-        payload::payload_find(&raw mut moved);
+        let mut moved = Moved::new(self.returned, gap, now);
+        payload::find(&mut moved, self.sending);
         if asks {
             catch_up_answers(record, self.tcp, self.sending, now);
             let begins_turn = record::record_begins_turn(record, &raw const moved);

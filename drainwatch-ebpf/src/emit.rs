@@ -10,7 +10,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     both_ends,
-    kernel::{self, Ptr, load},
+    kernel::{self, Ptr, load, read},
     maps::{self, EVENTS, count},
     states,
 };
@@ -159,7 +159,7 @@ pub fn fill<const SIZE: usize>(
         (*event).unacked = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA));
         (*event).write_seq = write_seq;
         (*event).error = load(sk, offset::SOCK_ERR);
-        (*event).accepted = u32::from(load::<u64>(sk, offset::SOCK_SOCKET) != 0);
+        (*event).accepted = u32::from(read::<u64>(sk, offset::SOCK_SOCKET) != 0);
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));
         (*event).remembered = 0;
         (*event).other_end = both_ends::other_end(record);

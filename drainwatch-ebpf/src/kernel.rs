@@ -35,7 +35,7 @@ pub fn read<T: Copy>(base: Ptr, member: usize) -> T {
 /// Load at an offset by helper; zero when it faults.
 #[inline(always)]
 pub fn read_at<T: Copy>(base: Ptr, at: usize) -> T {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes size_of::<T>() bytes, or zeroes them when it faults; T is plain data.
     unsafe {
         bpf_probe_read_kernel(

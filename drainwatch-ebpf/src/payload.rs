@@ -20,6 +20,18 @@ pub struct Vector {
     pub length: u64,
 }
 
+impl Vector {
+    /// None. Zeroes that the optimizer does not see: it would call `memset`, which goes byte by byte.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let zero = core::hint::black_box(0);
+        Self {
+            base: zero,
+            length: zero,
+        }
+    }
+}
+
 /// All buffers of the system call in flight; of no length and no vectors when that is not known.
 pub struct Buffers {
     /// The only one.
@@ -30,10 +42,16 @@ pub struct Buffers {
     pub vectors: u64,
 }
 
-/// Where the moved bytes are; all zero when that is not known. (Not an `Option`: its unset payload
-/// would be read by spills that the verifier refuses.)
+/// What a call moved, and where those bytes are; all zero when that is not known. (Not an `Option`: its unset
+/// payload would be read by spills that the verifier refuses.)
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Moved {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Bytes before them that no hook saw.
+    pub gap: u64,
+    pub now: u64,
     /// First buffer; of no length when the call carries none.
     first: Vector,
     /// The buffer behind it; of no length when there is none.
@@ -46,49 +64,53 @@ pub struct Moved {
     before_last: Vector,
 }
 
-const NOTHING: Vector = Vector { base: 0, length: 0 };
-const NOWHERE: Moved = Moved {
-    first: NOTHING,
-    second: NOTHING,
-    end: 0,
-    last_length: 0,
-    before_last: NOTHING,
-};
+impl Moved {
+    /// Bytes of which it is not known yet where they are.
+    #[inline(always)]
+    pub fn new(bytes: u64, gap: u64, now: u64) -> Self {
+        let none = Vector::none();
+        Self {
+            bytes,
+            gap,
+            now,
+            first: none,
+            second: none,
+            end: none.base,
+            last_length: none.length,
+            before_last: none,
+        }
+    }
+}
 
-/// Finds the buffers of the system call in flight that moved `moved` bytes; nowhere when it carries
+/// Finds the buffers of the system call in flight that moved these bytes; nowhere when it carries
 /// none (`sendfile`, `splice`, `io_uring`) or capture is off.
 #[inline(always)]
-pub fn of_current_call(moved: u64, sending: bool) -> Moved {
+pub fn find(moved: &mut Moved, sending: bool) {
     let Buffers {
         first,
         address,
         vectors,
-    } = buffers(moved, sending);
+    } = buffers(moved.bytes, sending);
     if vectors > 0 {
-        of_vectors(address, vectors, moved)
+        find_in_vectors(moved, address, vectors);
     } else if first.length > 0 {
-        Moved {
-            first,
-            second: NOTHING,
-            end: first.base + moved,
-            last_length: moved,
-            before_last: NOTHING,
-        }
-    } else {
-        NOWHERE
+        moved.first = first;
+        moved.end = first.base + moved.bytes;
+        moved.last_length = moved.bytes;
     }
 }
 
-/// The buffers of the system call in flight that moved `moved` bytes, as [`of_current_call`] finds them.
+/// The buffers of the system call in flight that moved `moved` bytes, as [`find`] finds them.
 #[inline(always)]
 pub fn buffers(moved: u64, sending: bool) -> Buffers {
-    const NONE: Buffers = Buffers {
-        first: NOTHING,
-        address: 0,
-        vectors: 0,
+    let none = Vector::none();
+    let nowhere = Buffers {
+        first: none,
+        address: none.base,
+        vectors: none.length,
     };
     if setting(setting::CAPTURE) == 0 {
-        return NONE;
+        return nowhere;
     }
     // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier
     // checks against `struct pt_regs`.
@@ -116,32 +138,32 @@ pub fn buffers(moved: u64, sending: bool) -> Buffers {
     if number == setting(plain) || number == setting(plain_socket) {
         // A worker of io_uring has zeroed registers, which look like an empty read.
         if second == 0 || third < moved {
-            return NONE;
+            return nowhere;
         }
         let first = Vector {
             base: second,
             length: moved,
         };
-        Buffers { first, ..NONE }
+        Buffers { first, ..nowhere }
     } else if number == setting(vectored) {
         Buffers {
             address: second,
             vectors: third,
-            ..NONE
+            ..nowhere
         }
     } else if number == setting(message) {
         // struct user_msghdr: msg_iov at 16, msg_iovlen at 24.
-        let mut vectors = NOTHING;
+        let mut vectors = Vector::none();
         if !read_user(second + 16, &mut vectors) {
-            return NONE;
+            return nowhere;
         }
         Buffers {
             address: vectors.base,
             vectors: vectors.length,
-            ..NONE
+            ..nowhere
         }
     } else {
-        NONE
+        nowhere
     }
 }
 
@@ -153,11 +175,9 @@ pub fn bounded(length: usize, most: usize) -> usize {
 }
 
 #[inline(always)]
-fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
-    if count == 0 {
-        return NOWHERE;
-    }
-    let mut vectors = [Vector { base: 0, length: 0 }; VECTORS];
+fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
+    let moved = found.bytes;
+    let mut vectors = [Vector::none(); VECTORS];
     let known = if count < VECTORS as u64 {
         count as usize
     } else {
@@ -167,32 +187,27 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
     // SAFETY: at most the array's size, see the mask; a fault leaves zeroes and an error.
     if unsafe { bpf_probe_read_user((&raw mut vectors).cast(), bytes as u32, address as *const _) } < 0 {
         self::count(counter::LOST_PAYLOAD);
-        return NOWHERE;
+        return;
     }
-    let mut moved_in = Moved {
-        first: vectors[0],
-        second: vectors[1],
-        end: 0,
-        last_length: 0,
-        before_last: NOTHING,
-    };
-    if moved_in.first.length > moved {
-        moved_in.first.length = moved;
+    found.first = vectors[0];
+    found.second = vectors[1];
+    if found.first.length > moved {
+        found.first.length = moved;
     }
-    let behind = moved - moved_in.first.length;
-    if moved_in.second.length > behind {
-        moved_in.second.length = behind;
+    let behind = moved - found.first.length;
+    if found.second.length > behind {
+        found.second.length = behind;
     }
     // The vector in which the moved bytes end: the first one up to which the lengths reach `moved`.
     let mut before = 0;
-    let mut previous = NOTHING;
+    let mut previous = Vector::none();
     let mut index = 0;
     while index < VECTORS {
         let vector = vectors[index];
         if before < moved && before + vector.length >= moved {
-            moved_in.end = vector.base + (moved - before);
-            moved_in.last_length = moved - before;
-            moved_in.before_last = previous;
+            found.end = vector.base + (moved - before);
+            found.last_length = moved - before;
+            found.before_last = previous;
         }
         if vector.length > 0 {
             previous = vector;
@@ -200,7 +215,6 @@ fn of_vectors(address: u64, count: u64, moved: u64) -> Moved {
         before += vector.length;
         index += 1;
     }
-    moved_in
 }
 
 #[inline(always)]

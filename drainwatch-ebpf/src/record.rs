@@ -1,12 +1,12 @@
 //! What a read or a write does to a record: turns, messages, heads, tails.
+//!
+//! In global functions, which the verifier looks at once, whatever their callers did before: followed along each
+//! of the ways that lead here, they took it a second for a program.
 
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, event_kind, offset, record_flag};
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, record_flag};
 
 use crate::{
-    emit::{self, Change},
     frames,
-    kernel::{Ptr, load},
-    maps,
     payload::{self, Moved},
 };
 
@@ -26,37 +26,33 @@ fn word<const N: usize>(head: &[u8; N]) -> u64 {
     unsafe { head.as_ptr().cast::<u64>().read() }
 }
 
-/// Bytes moved in the direction of requests. Says whether they show that the connection speaks HTTP/2.
-#[inline(always)]
-pub fn asked(
-    sk: Ptr,
-    tcp: Ptr,
-    record: &mut SocketRecord,
-    gap: u64,
-    bytes: u64,
-    moved: &Moved,
-    now: u64,
-) -> bool {
-    let before = record.ask.total + gap;
-    record.ask.total = before + bytes;
-    record.ask.last_ns = now;
+/// Whether these bytes in the direction of requests begin a turn.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_begins_turn(record: *const SocketRecord, moved: *const Moved) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let (Some(record), Some(moved)) = (unsafe { (record.as_ref(), moved.as_ref()) }) else {
+        return 0;
+    };
     let answered = record.answer.total != record.answer.turn_pos;
     let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
-    if record.turns == 0 || (answered && !goes_on && !is_rest_of_upload(record, moved)) {
-        if record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
-            // The turn that ends must not include the bytes that end it.
-            record.ask.total = before - gap;
-            let state = u32::from(load::<u8>(sk, offset::SOCK_STATE));
-            let change = Change {
-                kind: event_kind::TURN_ENDED,
-                old_state: state,
-                new_state: state,
-            };
-            emit::connection(sk, tcp, record, &change);
-            record.ask.total = before + bytes;
-        }
+    u32::from(record.turns == 0 || (answered && !goes_on && !is_rest_of_upload(record, moved)))
+}
+
+/// Bytes moved in the direction of requests. Says whether they show that the connection speaks HTTP/2.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_asked(record: *mut SocketRecord, moved: *const Moved, begins_turn: u32) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let (Some(record), Some(moved)) = (unsafe { (record.as_mut(), moved.as_ref()) }) else {
+        return 0;
+    };
+    let before = record.ask.total + moved.gap;
+    record.ask.total = before + moved.bytes;
+    record.ask.last_ns = moved.now;
+    if begins_turn != 0 {
         // Bytes that no hook saw are the rest of the turn before; on a new connection they begin its first.
-        begin_turn(record, if record.turns == 0 { 0 } else { before }, now);
+        begin_turn(record, if record.turns == 0 { 0 } else { before }, moved.now);
     }
     let since = before - record.ask.message_pos;
     if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
@@ -66,7 +62,7 @@ pub fn asked(
     if record.ask.head_len == 0 {
         record.flags |= record_flag::ASK_LOST;
     }
-    before == 0 && frames::begin(record)
+    u32::from(before == 0 && frames::begin(record))
 }
 
 /// Behind a POST, PUT or PATCH that is being answered: does this begin no request? Then it is the rest of
@@ -112,9 +108,15 @@ fn begin(flow: &mut Flow, at: u64, messages: u32) {
 }
 
 /// Bytes moved in the direction of responses.
-#[inline(always)]
-pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, now: u64) {
-    let before = record.answer.total + gap;
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let (Some(record), Some(moved)) = (unsafe { (record.as_mut(), moved.as_ref()) }) else {
+        return 0;
+    };
+    let (bytes, now) = (moved.bytes, moved.now);
+    let before = record.answer.total + moved.gap;
     record.answer.total = before + bytes;
     record.answer.last_ns = now;
     if record.answer.first_ns == 0 {
@@ -160,6 +162,7 @@ pub fn answered(record: &mut SocketRecord, gap: u64, bytes: u64, moved: &Moved, 
         record.flags &= !record_flag::TAIL_VALID;
         record.tail_len = 0;
     }
+    0
 }
 
 /// Whether the head that is held is of an interim response.

@@ -7,14 +7,17 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
-use drainwatch_ebpf::{SocketRecord, offset, process_flag, record_flag, role};
+use drainwatch_ebpf::{SocketRecord, event_kind, offset, process_flag, record_flag, role};
 
 use crate::{
-    emit::now,
+    emit::{self, Change, now},
     frames,
     kernel::{self, Ptr, load},
-    maps, payload, record,
+    maps,
+    payload::{self, Moved},
+    record,
     stand_ins::{self, Event, Hook},
+    states,
 };
 
 /// `MSG_PEEK`.
@@ -181,7 +184,7 @@ impl Call {
     #[inline(always)]
     fn record_in(self, record: &mut SocketRecord) {
         let now = now();
-        own(record);
+        socket_owned(record);
         let asks = self.sending == (record.role == role::CLIENT);
         let flow = if asks { &mut record.ask } else { &mut record.answer };
         let position = self.position();
@@ -204,14 +207,25 @@ impl Call {
             frames::moved(self.sk, self.tcp, record, &framed);
             return;
         }
-        let moved = payload::of_current_call(self.returned, self.sending);
+        let mut moved = Moved::new(self.returned, gap, now);
+        payload::find(&mut moved, self.sending);
         if asks {
             catch_up_answers(record, self.tcp, self.sending, now);
-            if record::asked(self.sk, self.tcp, record, gap, self.returned, &moved, now) {
+            let begins_turn = record::record_begins_turn(record, &raw const moved);
+            if begins_turn != 0 && record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
+                let state = states::state(self.sk);
+                let change = Change {
+                    kind: event_kind::TURN_ENDED,
+                    old_state: state,
+                    new_state: state,
+                };
+                emit::connection(self.sk, self.tcp, record, &change);
+            }
+            if record::record_asked(record, &raw const moved, begins_turn) != 0 {
                 frames::first(self.sk, record, &framed);
             }
         } else {
-            record::answered(record, gap, self.returned, &moved, now);
+            record::record_answered(record, &raw const moved);
         }
     }
 }
@@ -237,8 +251,13 @@ fn catch_up_answers(record: &mut SocketRecord, tcp: Ptr, sending: bool, now: u64
 }
 
 /// The running task owns the connection from now on.
-#[inline(always)]
-fn own(record: &mut SocketRecord) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn socket_owned(record: *mut SocketRecord) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
     let tgid = kernel::current_tgid();
     if record.tgid != tgid {
         record.tgid = tgid;
@@ -249,4 +268,5 @@ fn own(record: &mut SocketRecord) {
         }
     }
     record.cgroup = kernel::current_cgroup();
+    0
 }

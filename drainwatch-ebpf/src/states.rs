@@ -158,13 +158,7 @@ fn address(sk: Ptr, family: u16, v4: usize, v6: usize) -> [u8; 16] {
     if family == INET6 {
         return read(sk, v6);
     }
-    let mut address = [0; 16];
-    let four: [u8; 4] = read(sk, v4);
-    address[0] = four[0];
-    address[1] = four[1];
-    address[2] = four[2];
-    address[3] = four[3];
-    address
+    u128::from(read::<u32>(sk, v4)).to_ne_bytes()
 }
 
 #[inline(always)]

@@ -81,10 +81,6 @@ pub enum EventKind {
         code: Option<i32>,
         /// Fatal signal, when one killed it.
         signal: Option<u32>,
-        /// How much of the time it was running or ready to run at the end, in percent; nothing where the kernel does not
-        /// say.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        busy: Option<u32>,
         /// What one of its children was called, where it still had any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<String>,
@@ -216,6 +212,10 @@ pub struct Signal {
     pub dropped: bool,
     /// Sent to the process (true) or to one thread.
     pub group: bool,
+    /// How much of the time the target was running or ready to run when this ended it, in percent; nothing where it does
+    /// not end it, or the kernel does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<u32>,
 }
 
 impl Signal {

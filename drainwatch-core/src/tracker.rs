@@ -182,14 +182,12 @@ impl Tracker {
                 process,
                 code,
                 signal,
-                busy,
                 child,
             } => {
                 let ended = Ended {
                     at_ns,
                     code: *code,
                     signal: *signal,
-                    busy: *busy,
                 };
                 self.process_exited(process, ended, child.as_deref());
             }

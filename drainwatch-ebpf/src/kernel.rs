@@ -107,13 +107,6 @@ pub fn is_group_dead(task: Ptr) -> bool {
     read::<i32>(signal, offset::SIGNAL_LIVE) == 0
 }
 
-/// All threads of the task's process end: of a fatal signal, or because one of them said so.
-#[inline(always)]
-pub fn group_exits(task: Ptr) -> bool {
-    let signal: Ptr = read(task, offset::TASK_SIGNAL);
-    read::<u32>(signal, offset::SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0
-}
-
 /// Wait status of the task's process: a fatal signal, or what `exit_group` was given.
 #[inline(always)]
 pub fn exit_status(task: Ptr) -> u32 {

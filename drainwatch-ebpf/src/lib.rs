@@ -267,8 +267,14 @@ pub struct SignalEvent {
     pub sender_kind: u32,
     /// 1 when the signal was sent to the process, 0 when to one thread.
     pub group: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// How much of the time the busiest of the target's threads was running or ready to run, in 1024ths, by the
+    /// scheduler's own average (it halves every 32 ms); [`SignalEvent::UNKNOWN`] where the kernel keeps none, and at
+    /// delivery.
+    pub busy: u32,
+}
+impl SignalEvent {
+    /// No value.
+    pub const UNKNOWN: u32 = u32::MAX;
 }
 const _: () = assert!(size_of::<SignalEvent>() == 136);
 
@@ -282,15 +288,10 @@ pub struct ExitEvent {
     pub process: ProcessInfo,
     /// Wait status: low 7 bits the fatal signal, bits 8 to 15 the exit code.
     pub status: u32,
-    /// How much of the time its threads were running or ready to run at their end, in 1024ths, by the scheduler's own
-    /// average (it halves every 32 ms); [`ExitEvent::UNKNOWN`] where the kernel keeps none.
-    pub busy: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// `comm` of one of its children, zero-padded; empty where it had none.
     pub child: [u8; COMM],
-}
-impl ExitEvent {
-    /// No value.
-    pub const UNKNOWN: u32 = u32::MAX;
 }
 const _: () = assert!(size_of::<ExitEvent>() == 88);
 

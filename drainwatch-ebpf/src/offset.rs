@@ -59,10 +59,13 @@ offsets! {
     TASK_BLOCKED = "task_struct" . "blocked";
     TASK_CGROUPS = "task_struct" . "cgroups";
     TASK_THREAD_PID = "task_struct" . "thread_pid";
+    TASK_STATE = "task_struct" . "__state";
+    TASK_THREAD_NODE = "task_struct" . "thread_node";
     TASK_CHILDREN = "task_struct" . "children";
     TASK_SIBLING = "task_struct" . "sibling";
     TASK_BUSY = "task_struct" . "se" . "avg" . "runnable_avg";
     TASK_EXIT_CODE = "task_struct" . "exit_code";
+    SIGNAL_THREAD_HEAD = "signal_struct" . "thread_head";
     SIGNAL_LIVE = "signal_struct" . "live";
     SIGNAL_FLAGS = "signal_struct" . "flags";
     SIGNAL_GROUP_EXIT_CODE = "signal_struct" . "group_exit_code";

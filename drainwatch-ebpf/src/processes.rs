@@ -1,24 +1,15 @@
 //! Ends of processes: the exit of the last thread, before its sockets close, and OOM victims.
 
-use aya_ebpf::{
-    EbpfContext as _,
-    btf_maps::LruHashMap,
-    macros::{btf_map, btf_tracepoint},
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use drainwatch_ebpf::{COMM, ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
 
 use crate::{
     cuts,
     emit::{self, now},
-    globals::{has, offset_of, setting},
+    globals::{offset_of, setting},
     kernel::{self, Ptr, read, read_at},
     maps, preemption,
 };
-
-/// How busy the threads were that have ended already, by process that ends.
-#[btf_map]
-static BUSY: LruHashMap<u32, u32, 1024> = LruHashMap::new();
 
 /// Signal part of a wait status.
 const FATAL_SIGNAL: u32 = 0x7f;
@@ -37,22 +28,8 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     };
     if group_dead {
         preemption::off(|| exited(task));
-    } else if kernel::group_exits(task) {
-        preemption::off(|| thread_exited(task));
     }
     0
-}
-
-/// Its process ends, and others of its threads live on for a moment.
-#[inline(always)]
-fn thread_exited(task: Ptr) {
-    if !has(offset::TASK_BUSY) {
-        return;
-    }
-    let tgid: u32 = read(task, offset::TASK_TGID);
-    let busy = of_threads(tgid) + of_thread(task);
-    // Counted nowhere: then its process looks less busy.
-    let _ = BUSY.insert(&tgid, &busy, 0);
 }
 
 #[inline(always)]
@@ -72,7 +49,7 @@ fn exited(task: Ptr) {
             header: emit::header(event_kind::PROCESS_EXIT, now()),
             process: *process,
             status,
-            busy: busy(task, process.tgid),
+            reserved: 0,
             child: child(task),
         });
         emit::submit(entry);
@@ -80,30 +57,6 @@ fn exited(task: Ptr) {
     // After the exit, which they are judged by.
     cuts::tell(process.tgid);
     maps::forget_process(process.tgid);
-}
-
-/// How busy its threads were: this is the last one, the others ended just before.
-#[inline(always)]
-fn busy(task: Ptr, tgid: u32) -> u32 {
-    if !has(offset::TASK_BUSY) {
-        return ExitEvent::UNKNOWN;
-    }
-    let others = of_threads(tgid);
-    if others > 0 {
-        let _ = BUSY.remove(&tgid);
-    }
-    others + of_thread(task)
-}
-
-#[inline(always)]
-fn of_threads(tgid: u32) -> u32 {
-    // SAFETY: a value of the map lives until the program ends.
-    BUSY.get_ptr(&tgid).map_or(0, |busy| unsafe { *busy })
-}
-
-#[inline(always)]
-fn of_thread(task: Ptr) -> u32 {
-    read::<u64>(task, offset::TASK_BUSY) as u32
 }
 
 /// What one of its children is called. They have not been given another parent yet.
@@ -144,7 +97,7 @@ fn replaced(task: Ptr) {
         (*event).header = emit::header(event_kind::PROCESS_EXEC, now());
         kernel::describe(task, &mut (*event).process);
         (*event).status = 0;
-        (*event).busy = ExitEvent::UNKNOWN;
+        (*event).reserved = 0;
         (*event).child = [0; COMM];
     }
     emit::submit(entry);
@@ -184,7 +137,7 @@ pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
             comm: [0; COMM],
         },
         status: 0,
-        busy: ExitEvent::UNKNOWN,
+        reserved: 0,
         child: [0; COMM],
     });
     emit::submit(entry);

@@ -11,7 +11,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     emit::{self, now},
-    globals::{offset_of, setting},
+    globals::{has, offset_of, setting},
     kernel::{self, Ptr, read, read_at},
     maps,
 };
@@ -20,6 +20,10 @@ const SIGKILL: u32 = 9;
 /// `sizeof(struct k_sigaction)` where it has a restorer (x86, arm64); the handler comes first.
 const SIGACTION: usize = 32;
 const SIG_IGN: u64 = 1;
+/// State of a task that runs, or is ready to.
+const TASK_RUNNING: u32 = 0;
+/// Most threads that are looked at.
+const THREADS: u32 = 64;
 /// `TRACE_SIGNAL_IGNORED`, include/trace/events/signal.h.
 const RESULT_IGNORED: u32 = 1;
 
@@ -96,7 +100,8 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
         (*event).target = described;
         kernel::describe(kernel::current(), &mut (*event).sender);
         (*event).signal = signal;
-        (*event).disposition = disposition_of(target, signal);
+        let disposition = disposition_of(target, signal);
+        (*event).disposition = disposition;
         (*event).result = result;
         (*event).sender_kind = match info {
             0 => sender_kind::CGROUP_KILL,
@@ -104,10 +109,39 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
             _ => sender_kind::PROCESS,
         };
         (*event).group = group;
-        (*event).reserved = 0;
+        // What it is doing matters only where this ends it.
+        (*event).busy = if signal == SIGKILL || disposition == disposition::DEFAULT {
+            busy(target)
+        } else {
+            SignalEvent::UNKNOWN
+        };
     }
     emit::submit(entry);
     true
+}
+
+/// How busy the busiest of the first threads of a process is. The signal has woken those that slept, which brings their
+/// average up to date; or will in a moment, on another CPU: then they are not running yet.
+#[inline(never)]
+fn busy(target: Ptr) -> u32 {
+    if !has(offset::TASK_BUSY) {
+        return SignalEvent::UNKNOWN;
+    }
+    let signal: Ptr = read(target, offset::TASK_SIGNAL);
+    let head = signal as usize + offset_of(offset::SIGNAL_THREAD_HEAD);
+    let mut busiest = 0;
+    let mut node = head;
+    for _ in 0..THREADS {
+        node = read_at(node as Ptr, 0);
+        if node == head || node == 0 {
+            break;
+        }
+        let thread = node.wrapping_sub(offset_of(offset::TASK_THREAD_NODE)) as Ptr;
+        if read::<u32>(thread, offset::TASK_STATE) == TASK_RUNNING {
+            busiest = busiest.max(read::<u64>(thread, offset::TASK_BUSY) as u32);
+        }
+    }
+    busiest
 }
 
 #[inline(always)]
@@ -157,7 +191,7 @@ pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         (*event).result = 0;
         (*event).sender_kind = sender_kind::PROCESS;
         (*event).group = 0;
-        (*event).reserved = 0;
+        (*event).busy = SignalEvent::UNKNOWN;
     }
     emit::submit(entry);
     0

@@ -280,7 +280,10 @@ impl Episode {
         let name = signal_name(signal.signal);
         let detail = Some(format!("{name} to {}", signal.target.comm));
         let pid = Some(signal.target.pid);
-        let joined = self.members.join(&signal.target, main);
+        let mut joined = self.members.join(&signal.target, main);
+        if let Some(member) = joined.as_mut() {
+            member.was_busy(signal.busy);
+        }
         if signal.signal == SIGKILL {
             let Some(by) = kill else { return };
             if let Some(member) = joined {
@@ -345,9 +348,10 @@ impl Episode {
     pub fn exited(&mut self, process: &Process, ended: Ended, main: bool, child: Option<&str>) {
         let main = main || self.wants_main();
         self.touch(ended.at_ns, Urgency::Soon);
+        let busy = self.members.get(process.pid).and_then(Member::busy);
         let detail = match (ended.code, ended.signal) {
             (_, Some(signal)) if process.served => Some(signal_name(signal)),
-            (_, Some(signal)) => Some(interrupted(signal, ended.busy, child)),
+            (_, Some(signal)) => Some(interrupted(signal, busy, child)),
             (Some(code), None) => Some(format!("code {code}")),
             (None, None) => None,
         };

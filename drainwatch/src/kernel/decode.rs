@@ -170,6 +170,7 @@ fn signal(event: &SignalEvent) -> EventKind {
         disposition: disposition(event.disposition),
         dropped: ignored && !group_exits,
         group: event.group != 0,
+        busy: (event.busy != SignalEvent::UNKNOWN).then(|| event.busy.min(1024) * 100 / 1024),
     })
 }
 
@@ -189,7 +190,6 @@ fn exit(event: &ExitEvent) -> EventKind {
         process: process(&event.process),
         code: (fatal == 0).then_some(code),
         signal: (fatal != 0).then_some(fatal),
-        busy: (event.busy != ExitEvent::UNKNOWN).then(|| event.busy.min(1024) * 100 / 1024),
         child: (event.child[0] != 0).then(|| comm(&event.child)),
     }
 }
@@ -301,7 +301,9 @@ fn end(event: &ConnectionEvent) -> End {
         // written after its FIN, or by a FIN that came with the request; else it counts as having left.
         let acknowledged = event.write_seq.wrapping_sub(event.unacked);
         let after_fin = acknowledged.wrapping_sub(record.peer_fin_write_seq);
-        let at_once = record.role == role::SERVER && record.flags & record_flag::PEER_FIN_AT_ONCE != 0;
+        let asked = record.ask.total > 0 || event.unread > 1;
+        let at_once =
+            record.role == role::SERVER && record.flags & record_flag::PEER_FIN_AT_ONCE != 0 && asked;
         if !at_once && (after_fin == 0 || after_fin > u32::MAX / 2) {
             return End::Peer;
         }

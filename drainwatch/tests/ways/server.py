@@ -1,4 +1,4 @@
-"""A server on bare sockets, a thread for each connection. Says `ready`, and `got PATH` for each request.
+"""A server on bare sockets, a thread for each connection. Says `ready PORT`, and `got PATH` for each request.
 
 `/hang…` is never answered, all else at once. The ways to be started:
 
@@ -79,8 +79,8 @@ if WAY == "slow":
     sys.exit(0)
 
 if WAY == "front":
-    behind = subprocess.Popen([sys.executable, __file__, str(PORT + 1), "plain"], stdout=subprocess.PIPE)
-    behind.stdout.readline()
+    behind = subprocess.Popen([sys.executable, __file__, "0", "plain"], stdout=subprocess.PIPE)
+    inner_port = int(behind.stdout.readline().split()[1])
     thread(lambda: [say(line.decode().strip()) for line in behind.stdout])
     wake = socket.create_connection(("127.0.0.1", PORT))
     woken, _ = listener.accept()
@@ -93,12 +93,12 @@ if WAY == "front":
     say("ready")
     while True:
         connection, _ = listener.accept()
-        thread(serve, connection, socket.create_connection(("127.0.0.1", PORT + 1)))
+        thread(serve, connection, socket.create_connection(("127.0.0.1", inner_port)))
 
 thread(accept)
 if WAY == "cpu":
     resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
-say("ready")
+say("ready", str(listener.getsockname()[1]))
 if WAY == "cpu":
     while True:
         pass

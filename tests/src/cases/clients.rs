@@ -46,7 +46,12 @@ pub fn cases() -> Vec<Case> {
         .row(Ask, Hang, Eof, Severed("unanswered")),
         // Half-closed. A FIN before any byte of the answer counts as leaving; an answer that begins
         // after it shows that the connection is in use.
-        case("python/kill/half-closed-unanswered", PYTHON, KILL, killed()).row(HalfClose, Hang, Eof, Aborted),
+        case("python/kill/half-closed-unanswered", PYTHON, KILL, killed()).row(
+            HalfClose,
+            Hang,
+            Eof,
+            Severed("unanswered"),
+        ),
         case(
             "raw/kill/half-closed-answer-begun",
             Raw("default"),

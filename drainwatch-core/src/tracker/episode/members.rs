@@ -44,8 +44,6 @@ pub(in crate::tracker) struct Ended {
     pub at_ns: u64,
     pub code: Option<i32>,
     pub signal: Option<u32>,
-    /// How much of the time it was running or ready to run, in percent.
-    pub busy: Option<u32>,
 }
 
 impl Ended {
@@ -69,6 +67,7 @@ pub(in crate::tracker) struct Member {
     stops: Vec<Stop>,
     kill: Option<Kill>,
     exit: Option<Ended>,
+    busy: Option<u32>,
 }
 
 impl Member {
@@ -79,6 +78,7 @@ impl Member {
             stops: Vec::new(),
             kill: None,
             exit: None,
+            busy: None,
         }
     }
 
@@ -105,6 +105,11 @@ impl Member {
         self.exit
     }
 
+    /// How much of the time it was running or ready to run when a signal ended it, in percent.
+    pub fn busy(&self) -> Option<u32> {
+        self.busy
+    }
+
     /// It could act on a stop signal.
     pub fn handles(&self) -> bool {
         let handles = |stop: &Stop| matches!(stop.disposition, Disposition::Handled | Disposition::Blocked);
@@ -124,6 +129,11 @@ impl Member {
     /// It was told to end, in a way that was not dropped.
     fn is_ending(&self) -> bool {
         self.kill.is_some() || self.exit.is_some() || self.stops.iter().any(|stop| !stop.dropped)
+    }
+
+    /// It was that busy when a signal came that may end it.
+    pub fn was_busy(&mut self, busy: Option<u32>) {
+        self.busy = self.busy.or(busy);
     }
 
     pub fn stopped(&mut self, stop: Stop) {

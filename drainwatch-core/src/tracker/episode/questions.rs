@@ -225,9 +225,12 @@ impl Episode {
 
     /// How much of the time the busiest of its processes that a signal ended was running or ready to run, in percent.
     pub fn busy_at_end(&self) -> Option<u32> {
-        let ended = self.members.iter().filter_map(Member::exit);
-        let by_signal = ended.filter(|ended| ended.signal.is_some());
-        by_signal.filter_map(|ended| ended.busy).max()
+        let by_signal = |m: &&Member| m.exit().is_some_and(|ended| ended.signal.is_some());
+        self.members
+            .iter()
+            .filter(by_signal)
+            .filter_map(Member::busy)
+            .max()
     }
 
     /// It is of a process of a shared cgroup that never served: something that somebody started by hand, which is told

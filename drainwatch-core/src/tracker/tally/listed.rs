@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{Context, Tally};
 use crate::{
     event::{Connection, End, Role},
-    exchange::{Evidence, Exchange, ExchangeId, Operation, Protocol},
+    exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Operation, Protocol},
     report::{Cause, DRAINED_LISTED, SEVERED_LISTED},
     tracker::judge,
 };
@@ -56,7 +56,14 @@ pub(in crate::tracker) struct Drained {
 /// byte of it.
 fn is_raced(connection: &Connection, cause: Cause, exchange: Option<&Exchange>) -> bool {
     let next = |exchange: &Exchange| {
-        matches!(exchange.id, ExchangeId::Turn { index: 1.., .. }) && exchange.operation.method().is_none()
+        let unread = exchange.operation.method().is_none();
+        let mut others = connection
+            .exchanges
+            .iter()
+            .filter(|other| other.id != exchange.id);
+        matches!(exchange.id, ExchangeId::Turn { index: 1.., .. })
+            && unread
+            && others.all(|other| other.state == ExchangeState::Complete)
     };
     cause == Cause::Unanswered
         && connection.end == End::Close

@@ -143,6 +143,7 @@ fn any_signal() -> impl Strategy<Value = Signal> {
             disposition,
             dropped: dropped == 0,
             group: true,
+            busy: (dropped == 1).then_some(signal * 7),
         })
 }
 
@@ -166,7 +167,6 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         process,
         code: (signal > 9).then_some(code),
         signal: (signal <= 9).then_some(signal),
-        busy: (code == 1).then_some(signal * 7),
         child: (code == 2).then(|| "sleep".to_owned()),
     });
     let reset =

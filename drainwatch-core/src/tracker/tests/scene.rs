@@ -262,6 +262,7 @@ impl Scene {
                 disposition,
                 dropped,
                 group: true,
+                busy: None,
             }),
         )
     }
@@ -307,7 +308,6 @@ impl Scene {
                 process: process.clone(),
                 code: Some(code),
                 signal: None,
-                busy: None,
                 child: None,
             },
         );
@@ -320,7 +320,6 @@ impl Scene {
                 process: process.clone(),
                 code: None,
                 signal: Some(signal),
-                busy: None,
                 child: None,
             },
         );

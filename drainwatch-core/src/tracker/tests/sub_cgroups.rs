@@ -318,7 +318,6 @@ fn given_a_cgroup_that_was_never_announced_when_it_is_removed_before_its_end_is_
         process: process(100).within(4711),
         code: None,
         signal: Some(SIGKILL),
-        busy: None,
         child: None,
     };
     let mut effects = scene.tracker.observe(&Event { at_ns, kind: killed });

@@ -2,7 +2,7 @@
 
 use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, process, unanswered};
 use crate::{
-    event::{Connection, Disposition, End, EventKind, Process, Role, Sender},
+    event::{Connection, Disposition, End, EventKind, Process, Role, Sender, Signal},
     exchange::{Doubt, ExchangeState},
     report::{Cause, FindingCode, MomentKind, Trigger, Verdict},
     tracker::{
@@ -267,18 +267,28 @@ fn a_shutdown_that_is_pushed_out_by_others_is_not_called_clean() {
     assert!(reports.iter().all(|report| report.verdict == Verdict::Unknown));
 }
 
-/// A job that a signal ended: how much of the time it was at work.
-fn interrupted(scene: &mut Scene, at: u64, job: &Process, signal: u32, busy: u32) {
+/// SIGTERM, which it does not handle, ends this process that is so busy.
+fn interrupted(scene: &mut Scene, process: &Process, busy: u32) {
+    let signal = Signal {
+        signal: SIGTERM,
+        target: process.clone(),
+        sender: Sender::Process(super::scene::process(1)),
+        disposition: Disposition::Default,
+        dropped: false,
+        group: true,
+        busy: Some(busy),
+    };
+    scene.push(100, EventKind::Signal(signal));
     scene.push(
-        at,
+        101,
         EventKind::ProcessExited {
-            process: job.clone(),
+            process: process.clone(),
             code: None,
-            signal: Some(signal),
-            busy: Some(busy),
+            signal: Some(SIGTERM),
             child: Some("sleep".to_owned()),
         },
     );
+    scene.emptied(102);
 }
 
 #[test]
@@ -286,9 +296,7 @@ fn a_job_that_a_signal_ended_is_never_clean_and_one_that_was_at_work_was_cut() {
     for (busy, finding) in [(97, Some(FindingCode::BusyWhenKilled)), (3, None)] {
         let mut scene = Scene::new();
         let job = process(100);
-        scene.send(100, SIGTERM, &job, Disposition::Default);
-        interrupted(&mut scene, 101, &job, SIGTERM, busy);
-        scene.emptied(102);
+        interrupted(&mut scene, &job, busy);
         let report = scene.report();
         assert_eq!(report.verdict, Verdict::Unknown);
         assert_eq!(
@@ -314,9 +322,7 @@ fn a_job_that_a_signal_ended_is_never_clean_and_one_that_was_at_work_was_cut() {
 fn a_server_that_a_signal_ended_is_no_job() {
     let mut scene = Scene::new();
     let web = process(100).serving();
-    scene.send(100, SIGTERM, &web, Disposition::Default);
-    interrupted(&mut scene, 101, &web, SIGTERM, 97);
-    scene.emptied(102);
+    interrupted(&mut scene, &web, 97);
     let report = scene.report();
     assert_eq!(
         (report.verdict, codes(&report)),

@@ -75,6 +75,8 @@ pub struct StopSettings {
     pub hosts: Vec<IpAddr>,
     /// What runs.
     pub revision: Option<String>,
+    /// It is what is to run, too: not being deleted, nor the id of a single run.
+    pub revisioned: bool,
     /// Why it is stopped.
     pub why: Option<Why>,
 }
@@ -109,6 +111,7 @@ impl Found<'_> {
                 probes: pod.probes.clone(),
                 hosts: pod.hosts.clone(),
                 revision: pod.revision.clone(),
+                revisioned: pod.deleted_ms.is_none(),
                 why: of_pod(pod, *container, id).map(Why::from),
                 ..StopSettings::default()
             },
@@ -117,6 +120,7 @@ impl Found<'_> {
                 stop_signal: container.stop_signal,
                 compose: container.project.is_some() && container.service.is_some(),
                 revision: container.revision.clone(),
+                revisioned: true,
                 why: container.restarted_ms.map(|at_ms| Why {
                     reason: Reason::Restart,
                     before_ms: Some(at_ms),

@@ -320,7 +320,7 @@ async fn serve(
                 Some(_) => 200,
             };
             let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                "message": "not to be had", "reason": "Missing"});
+                "message": "not to be had", "reason": if code == 404 { "NotFound" } else { "Forbidden" }});
             let object = object.filter(|object| !object.is_null());
             answer(&mut stream, code, None, &object.unwrap_or(missing)).await
         }

@@ -9,7 +9,7 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-fn said(status: Value) -> Option<Reason> {
+fn said(status: &Value) -> Option<Reason> {
     own(&read(
         json!({"metadata": {"name": "p", "uid": "u"}, "status": status}),
     ))
@@ -53,9 +53,9 @@ fn given_a_disruption_when_a_pod_says_so_then_that_is_why_and_what_it_does_not_k
                 {"type": "Ready", "status": "True"},
                 {"type": "DisruptionTarget", "status": status, "reason": reason, "message": message}]})
         };
-        assert_eq!(said(condition("True")), expected, "{reason}: {message}");
+        assert_eq!(said(&condition("True")), expected, "{reason}: {message}");
         // It was to be, and came to nothing.
-        assert_eq!(said(condition("False")), None);
+        assert_eq!(said(&condition("False")), None);
     }
 }
 
@@ -70,7 +70,7 @@ fn given_a_status_of_the_kubelets_when_the_pod_has_failed_then_it_is_why() {
         ("Running", "Evicted", None),
     ] {
         assert_eq!(
-            said(json!({"phase": phase, "reason": reason})),
+            said(&json!({"phase": phase, "reason": reason})),
             expected,
             "{reason}"
         );
@@ -78,7 +78,7 @@ fn given_a_status_of_the_kubelets_when_the_pod_has_failed_then_it_is_why() {
 }
 
 /// Templates of a `ReplicaSet` and of its Deployment.
-fn superseded(set: Value, wanted: Value) -> bool {
+fn superseded(set: &Value, wanted: &Value) -> bool {
     let set = read(json!({"metadata": {}, "spec": {"selector": {}, "template": set}}));
     let deployment = read(json!({"metadata": {}, "spec": {"selector": {}, "template": wanted}}));
     is_superseded(&set, &deployment)
@@ -86,18 +86,15 @@ fn superseded(set: Value, wanted: Value) -> bool {
 
 #[test]
 fn given_a_replica_set_when_its_deployment_wants_another_template_then_it_is_superseded() {
-    let template = |image: &str, labels: Value| json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": image}]}});
+    let template = |image: &str, labels: &Value| json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": image}]}});
     let hashed = json!({"app": "web", "pod-template-hash": "5d4"});
     let plain = json!({"app": "web"});
-    assert!(!superseded(
-        template("a:1", hashed.clone()),
-        template("a:1", plain.clone())
-    ));
-    assert!(superseded(template("a:1", hashed), template("a:2", plain)));
+    assert!(!superseded(&template("a:1", &hashed), &template("a:1", &plain)));
+    assert!(superseded(&template("a:1", &hashed), &template("a:2", &plain)));
     // No label but the hash.
     let only = json!({"pod-template-hash": "5d4"});
     let bare = json!({"spec": {"containers": [{"name": "a", "image": "a:1"}]}, "metadata": {"creationTimestamp": null}});
-    assert!(!superseded(template("a:1", only), bare));
+    assert!(!superseded(&template("a:1", &only), &bare));
 }
 
 #[test]
@@ -265,7 +262,7 @@ fn given_events_of_a_pod_then_only_a_kill_of_that_container_in_that_run_for_its_
         ),
     ] {
         assert_eq!(
-            failed_its_probe(&[event.clone()], "app", 30, 70),
+            failed_its_probe(std::slice::from_ref(&event), "app", 30, 70),
             expected,
             "{event:?}"
         );

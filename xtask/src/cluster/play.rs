@@ -284,7 +284,7 @@ impl Stage {
                 self.rolled_out(row)?;
             }
             Deed::JobFinishes => {
-                self.node.apply(&[service::job(namespace, 5, "")])?;
+                self.node.apply(&[service::calling_job(namespace)])?;
                 thread::sleep(Duration::from_secs(10));
             }
             Deed::JobDeleted | Deed::JobKilled => {
@@ -393,7 +393,15 @@ fn misjudged(row: &Row, reports: &[Value]) -> Vec<String> {
             report["workload"]["pod"], report["trigger"], report["reason"], report["revision"]["id"]
         )
     };
-    reports.iter().filter(wrong).map(short).collect()
+    let mut misjudged: Vec<String> = reports.iter().filter(wrong).map(short).collect();
+    if let Some(reason) = row.reason()
+        && !row.alone()
+        && !reports.is_empty()
+        && reports.iter().all(|report| report["reason"] != reason)
+    {
+        misjudged.push(format!("no report says {reason}"));
+    }
+    misjudged
 }
 
 /// Connections that pods refused, as far as that is known, and no report has.

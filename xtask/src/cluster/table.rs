@@ -95,9 +95,10 @@ impl Row {
         }
     }
 
-    /// Whether a report may lack its reason: nobody could be asked, or nobody asked.
+    /// Whether a report may lack its reason: nobody could be asked, or nobody asked, or the kubelet has spent its
+    /// Events of that pod (25, and one more every 5 minutes) on probes that failed.
     pub fn may_lack_reason(&self) -> bool {
-        self.alone()
+        self.alone() || matches!(self.deed, Deed::Watch(_))
     }
 
     /// Whether it disturbs other rows.

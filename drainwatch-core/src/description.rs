@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Reason;
+
 /// Most containers of a pod that are described; far above what a pod has.
 pub const MOST_CONTAINERS: usize = 64;
 /// Most probes of a pod that are described; a container has three, and few pods have several containers.
@@ -106,6 +108,12 @@ pub struct Pod {
     pub deleted_ms: Option<i64>,
     /// Its condition `Ready`.
     pub ready: Option<bool>,
+    /// Which template it was made from: `pod-template-hash` or `controller-revision-hash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Why it is being stopped, where Kubernetes says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// Init, regular and ephemeral containers.
     pub containers: Vec<PodContainer>,
     /// How it is asked whether it is well, and for its metrics.
@@ -144,6 +152,9 @@ pub struct PodContainer {
     pub stop_signal: Option<u32>,
     /// It runs before the regular ones and ends by itself.
     pub init: bool,
+    /// Ids of its runs that the kubelet ended because a probe failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unwell: Vec<String>,
 }
 
 /// What runs before a container's stop signal: `lifecycle.preStop`.
@@ -174,6 +185,12 @@ pub struct Container {
     pub stop_signal: Option<u32>,
     /// Time from the stop signal to SIGKILL, unless the one who stops it says otherwise.
     pub grace_seconds: Option<f64>,
+    /// `com.docker.compose.config-hash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// When the runtime was last asked to restart it, in ms since the Unix epoch; it tells so once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_ms: Option<i64>,
 }
 
 /// A unit of systemd.
@@ -189,4 +206,10 @@ pub struct Unit {
     pub grace_seconds: Option<f64>,
     /// `KillMode=`.
     pub kill_mode: Option<String>,
+    /// `InvocationID`: another one for each of its runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<String>,
+    /// This run is being ended by a restart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarting: bool,
 }

@@ -4,7 +4,8 @@
 //!
 //! - **preStop**: the longest time for which new requests still came (from the deletion of the pod, or the
 //!   stop signal), rounded up to a whole second, and one second more. 0 where there was traffic and none of it
-//!   came late; nothing where there was no traffic to measure.
+//!   came late; nothing where there was no traffic to measure, or where there is no such hook, or nobody who takes over
+//!   (anything but pods, and pods by themselves). A hook with which nothing was lost is long enough.
 //! - **grace**: the preStop time (the configured one where that is longer), and for what comes after it, rounded
 //!   up, the longest of: 1.5 times the longest drain; 5 s more than the longest time in which it ended by itself;
 //!   where SIGKILL cut the drain, twice the time that it had had: it needs more, and how much is not known.
@@ -81,8 +82,16 @@ impl Measured {
         };
         let lag = report.endpoint_lag_ms.map(|ms| seconds(ms) + unseen);
         let traffic = report.requests.total() > 0;
+        let lag = lag.or((traffic && unseen <= 0.0 && !report.still_arriving).then_some(0.0));
+        let lost = report.requests.severed + report.requests.failed + report.refused.attempts;
+        let lag = match prestop {
+            Some(enough) if lost == 0 && enough > LAG_MARGIN => lag.map(|lag| lag.min(enough - LAG_MARGIN)),
+            _ => lag,
+        };
+        let workload = &report.workload;
+        let has_hook = workload.kind == "kubernetes" && workload.controller.as_deref() != Some("Pod");
         Some(Self {
-            lag: lag.or((traffic && unseen <= 0.0 && !report.still_arriving).then_some(0.0)),
+            lag: lag.filter(|_| has_hook),
             drain: report.drain_ms.map_or(0.0, seconds),
             ended: end_ms.filter(|_| kill.is_none()).map(since_stop),
             cut: kill.filter(|_| cut),
@@ -232,6 +241,8 @@ mod tests {
     #[test]
     fn a_report_is_measured_from_its_stop_signal() {
         let mut killed = report("r", "/web", Verdict::Severed);
+        killed.workload.kind = "kubernetes".into();
+        killed.deleted_at = Some(killed.started_at.clone());
         killed.trigger = Trigger::Stop;
         killed.requests.severed = 1;
         killed.endpoint_lag_ms = Some(1500.0);
@@ -277,6 +288,17 @@ mod tests {
         assert_eq!(Measured::of(&killed).and_then(|m| m.lag), Some(0.0));
         killed.requests.severed = 0;
         assert_eq!(Measured::of(&killed).and_then(|m| m.lag), None);
+        // With a hook of 5 s, what came after 5.8 s was answered.
+        killed.endpoint_lag_ms = Some(5800.0);
+        assert_eq!(Measured::of(&killed).map(|m| after(m).prestop), Some(Some(5.0)));
+        killed.refused.attempts = 1;
+        assert_eq!(Measured::of(&killed).map(|m| after(m).prestop), Some(Some(7.0)));
+        // Where nobody takes over, or there is no such hook.
+        killed.workload.controller = Some("Pod".into());
+        assert_eq!(Measured::of(&killed).and_then(|m| after(m).prestop), None);
+        killed.workload.controller = None;
+        killed.workload.kind = "systemd".into();
+        assert_eq!(Measured::of(&killed).and_then(|m| after(m).prestop), None);
         killed.drain_ms = Some(f64::NAN);
         assert_eq!(Measured::of(&killed).map(|m| m.drain), Some(0.0));
         killed.trigger = Trigger::Worker;

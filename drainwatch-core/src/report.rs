@@ -21,8 +21,14 @@ pub struct Report {
     pub node: String,
     /// What was stopped.
     pub workload: Workload,
-    /// Why.
+    /// How it ended.
     pub trigger: Trigger,
+    /// Why it was stopped, where the platform says so.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+    /// What was running.
+    #[serde(default)]
+    pub revision: Revision,
     /// How it went. `unknown` also where evidence was lost.
     pub verdict: Verdict,
     /// First stop signal, or the unannounced end. RFC 3339 with milliseconds.
@@ -134,6 +140,16 @@ pub struct Workload {
     pub image: Option<String>,
 }
 
+/// What was running.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revision {
+    /// Of a pod its `pod-template-hash` or `controller-revision-hash`; of a Compose service its configuration's hash; of
+    /// a unit the id of this run (`InvocationID`).
+    pub id: Option<String>,
+    /// Image as it was named at the start.
+    pub image: Option<String>,
+}
+
 /// How its orchestrator was told to stop it: what is known of it, each `null` where it is not.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Configured {
@@ -164,6 +180,31 @@ words! {
         Exit = "exit",
         /// One process of many ended; the workload goes on.
         Worker = "worker",
+    }
+}
+words! {
+    /// Why a workload was stopped, as the platform tells it.
+    Reason {
+        /// Another revision takes its place.
+        Rollout = "rollout",
+        /// Fewer instances are wanted.
+        ScaleDown = "scale_down",
+        /// It was evicted: by the eviction API (a drained node), by the kubelet, whose node runs out of something, or because
+        /// of a taint.
+        Eviction = "eviction",
+        /// A more important pod takes its place.
+        Preemption = "preemption",
+        /// Its node shuts down.
+        NodeShutdown = "node_shutdown",
+        /// Somebody other than its controller deleted it, or deleted what controls it. Before Kubernetes 1.26 evictions and
+        /// preemptions leave no other trace on a pod.
+        Deleted = "deleted",
+        /// Its liveness or startup probe failed: it is restarted in place.
+        Liveness = "liveness",
+        /// It was restarted: `systemctl restart`, `docker restart`.
+        Restart = "restart",
+        /// A Job's work was done.
+        Finished = "finished",
     }
 }
 words! {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Outcomes, RefusedAttempts, Report, Trigger, Verdict, Workload};
+use crate::report::{Outcomes, RefusedAttempts, Report, Revision, Trigger, Verdict, Workload};
 
 /// A report of a shutdown that ended, with nothing in it.
 pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
@@ -21,6 +21,8 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
             image: None,
         },
         trigger: Trigger::Stop,
+        reason: None,
+        revision: Revision::default(),
         verdict,
         started_at: "2026-01-01T00:00:00.000Z".into(),
         ended_at: Some("2026-01-01T00:00:01.000Z".into()),

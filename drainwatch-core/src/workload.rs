@@ -254,7 +254,8 @@ impl Names {
 
     /// How a workload was told to be stopped, where somebody says so.
     pub fn settings(&self, cgroup: u64) -> Option<StopSettings> {
-        Some(self.found(cgroup)?.settings())
+        let id = self.identity(cgroup)?.container_id.as_deref();
+        Some(self.found(cgroup)?.settings(id))
     }
 
     /// The pod that a cgroup is described to be in.
@@ -352,7 +353,7 @@ pub fn of_pod(pod: &Pod) -> impl Iterator<Item = (Workload, StopSettings)> {
     serving.map(|container| {
         let mut named = workload(Kind::Kubernetes, String::new(), None, String::new());
         in_pod(&mut named, pod, Some(container));
-        (named, Found::Pod(pod, Some(container)).settings())
+        (named, Found::Pod(pod, Some(container)).settings(None))
     })
 }
 

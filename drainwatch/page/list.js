@@ -1,7 +1,7 @@
 // Recent shutdowns: the last day at a glance, filters that live in the address, and the table.
 
 import { ago, badge, clock, count, el, icon, name, shown, span, svg } from "./dom.js";
-import { FINDINGS, TRIGGERS, VERDICTS, duration, findings, request, webhooks, workload, worded } from "./words.js";
+import { FINDINGS, REASONS, TRIGGERS, VERDICTS, duration, findings, request, webhooks, workload, worded } from "./words.js";
 
 /** Rows shown at first, and more of them each time. */
 const ROWS = 100;
@@ -24,7 +24,7 @@ function haystack(report) {
   if (text === undefined) {
     const w = report.workload;
     const words = [report.id, report.node, workload(w), w.kind, w.pod, w.container, w.cgroup, w.image];
-    words.push(report.trigger, report.verdict, ...Object.keys(report.severed));
+    words.push(report.trigger, report.reason, report.revision?.id, report.verdict, ...Object.keys(report.severed));
     for (const finding of report.findings) words.push(finding.code, worded(FINDINGS, finding.code), finding.summary);
     for (const r of report.severed_requests) words.push(request(r), r.host, r.class, r.peer);
     for (const r of report.drained_requests) words.push(request(r));
@@ -298,7 +298,7 @@ function fillSelect(select, choices, chosen) {
 }
 
 const signature = (report) =>
-  JSON.stringify([report.ended_at, report.verdict, report.trigger, report.requests, report.refused, report.findings.length, report.timeline.length, report.workload]);
+  JSON.stringify([report.ended_at, report.verdict, report.trigger, report.reason, report.requests, report.refused, report.findings.length, report.timeline.length, report.workload]);
 
 function row(report) {
   const { requests, workload: w } = report;
@@ -319,7 +319,7 @@ function row(report) {
       el("span", { class: "sub" }, whose.map((part, n) => [n ? " · " : "", name(part)])),
     ),
     cell("Verdict", "verdict", badge(report)),
-    cell("Why", "why", el("span", { title: worded(TRIGGERS, report.trigger) }, shown(report.trigger))),
+    cell("Why", "why", el("span", { title: worded(TRIGGERS, report.trigger) }, shown(report.trigger)), report.reason ? el("span", { class: "sub", title: worded(REASONS, report.reason) }, shown(report.reason.replaceAll("_", " "))) : null),
     cell("Requests", "requests", any(requests) ? share(requests) : null, el("span", { class: "sub" }, any(requests) || underWay(report) ? counts(requests) : requests.aborted ? `${requests.aborted} aborted` : report.refused?.attempts ? null : "no request"), report.refused?.attempts ? el("span", { class: "sub" }, `${report.refused.attempts} refused`) : null),
     cell(
       "Worst finding",

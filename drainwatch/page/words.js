@@ -1,6 +1,6 @@
 // What the words of a report mean, for people. A test holds this against the agent's own lists.
 
-/** Why a workload ended. */
+/** How a workload ended. */
 export const TRIGGERS = {
   stop: "stopped from outside",
   kill: "killed without a stop signal",
@@ -8,6 +8,19 @@ export const TRIGGERS = {
   crash: "crashed",
   exit: "ended by itself",
   worker: "one of several workers ended",
+};
+
+/** Why it was stopped, as the platform tells it. */
+export const REASONS = {
+  rollout: "a new revision took its place",
+  scale_down: "scaled down",
+  eviction: "evicted",
+  preemption: "preempted by a more important pod",
+  node_shutdown: "its node shut down",
+  deleted: "deleted",
+  liveness: "restarted: its probe failed",
+  restart: "restarted",
+  finished: "its work was done",
 };
 
 /** How a shutdown went. */

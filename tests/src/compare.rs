@@ -6,7 +6,7 @@ use crate::{
     agent::{Drained, RefusedAttempts, Report, Severed, Workload},
     engine::{self, Contained},
     server::canonical,
-    table::{Case, Expect, Fate, From, Hosted, Reports, Saw, Server},
+    table::{Case, Engine, Expect, Fate, From, Hosted, Reports, Saw, Server},
 };
 
 /// One request in the ledger.
@@ -150,6 +150,18 @@ pub fn names(case: &Case, hosted: &Hosted, contained: &Contained, report: &Repor
         Some(hosted.stop_signal),
     );
     differ("kill_mode", configured.kill_mode.as_deref(), hosted.kill_mode);
+    let reason = report.json["reason"].as_str();
+    if reason != hosted.reason {
+        wrong.push(format!("reason is {reason:?}, must be {:?}", hosted.reason));
+    }
+    let revision = report.json["revision"]["id"].as_str();
+    let right = match hosted.engine {
+        Engine::Systemd => revision.is_some_and(|run| run.len() == 32),
+        Engine::Docker | Engine::Podman => revision == hosted.revision,
+    };
+    if !right {
+        wrong.push(format!("revision is {revision:?}"));
+    }
 }
 
 fn same_peer(entry: &Entry, peer: &str) -> bool {

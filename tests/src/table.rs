@@ -76,6 +76,10 @@ pub struct Hosted {
     pub grace_seconds: f64,
     /// systemd's kill mode.
     pub kill_mode: Option<&'static str>,
+    /// Why it is stopped, where its engine says so.
+    pub reason: Option<&'static str>,
+    /// Compose's hash of its configuration.
+    pub revision: Option<&'static str>,
 }
 
 /// What is waited for before a case begins.

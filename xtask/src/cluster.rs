@@ -177,6 +177,7 @@ fn describe(played: &Played) -> String {
         ("invented", &comparison.invented),
         ("alarms", &comparison.alarms),
         ("unreported", &played.unreported),
+        ("with a wrong reason or revision", &played.misjudged),
     ] {
         if !list.is_empty() {
             let shown: Vec<&str> = list.iter().take(4).map(String::as_str).collect();
@@ -204,8 +205,9 @@ fn markdown(rows: &[Row], results: &Results, nameless: &[String]) -> Result<Stri
         "\nLinux {}, Kubernetes 1.20.2, containerd 1.6, runc 1.1.\n",
         kernel.trim()
     )?;
-    text += "| service | traffic | pods ended | requests | cut: clients / reports | refused: clients / reports | 5xx: clients / reports | missed | invented | false alarms | unknown | probes apart | findings |\n";
-    text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    text += "| service | traffic | pods ended | requests | cut: clients / reports | refused: clients / reports | 5xx: clients / reports | missed | invented | false alarms | unknown | probes apart | reasons | findings |\n";
+    text +=
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |\n";
     for row in rows {
         let traffic = match row.traffic {
             Traffic::None => "probes only",
@@ -215,11 +217,13 @@ fn markdown(rows: &[Row], results: &Results, nameless: &[String]) -> Result<Stri
         match results.get(row.name) {
             Some(Ok(played)) => {
                 let c = &played.comparison;
-                let findings: Vec<String> =
-                    c.findings.iter().map(|(code, n)| format!("{n} {code}")).collect();
+                let counted = |counts: &BTreeMap<String, usize>| {
+                    let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+                    counts.join(", ")
+                };
                 writeln!(
                     text,
-                    "| {} | {traffic} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} | {} | {} | {} | {} |",
+                    "| {} | {traffic} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} | {} | {} | {} | {} | {} |",
                     row.what,
                     played.ended,
                     c.requests,
@@ -234,7 +238,8 @@ fn markdown(rows: &[Row], results: &Results, nameless: &[String]) -> Result<Stri
                     c.alarms.len(),
                     c.verdicts.get("unknown").copied().unwrap_or_default(),
                     c.probes,
-                    findings.join(", "),
+                    counted(&c.reasons),
+                    counted(&c.findings),
                 )?;
             }
             Some(Err(error)) => writeln!(text, "| {} | {traffic} | not played: {error:#} |", row.what)?,
@@ -265,5 +270,6 @@ request.
   reports have, never fewer. Clients *from outside* bear the node's address, as the kubelet does: as many of them as the
   kubelet could have asked count as probes.
 - *probes apart*: health checks that met a shutdown; they are in no other number.
+- *reasons*: why reports say that they were stopped. Kubernetes 1.20 marks neither evictions nor preemptions.
 - Pods of services that nobody asks (*probes only*) must end without an alarm, whatever they do with their signal.
 ";

@@ -89,9 +89,50 @@ impl<'a> Advice<'a> {
         Some(format!("Set {change}, or limit its requests to less than {had}."))
     }
 
-    /// A longer time before the stop signal; nothing where there is no such thing.
+    /// That the time before the stop signal suffices, where there is one and `nothing_lost`: what came after it was answered.
+    pub fn prestop_suffices(&self, lag: &str, nothing_lost: bool) -> Option<String> {
+        let prestop = self.settings?.prestop.as_ref()?;
+        let sleeps = prestop.seconds.is_some_and(|seconds| seconds > 0.0);
+        (sleeps && nothing_lost).then(|| {
+            format!(
+                "Keep its preStop hook (`{}`): with the drain after it, it covers the {lag} in which new connections came, and nothing was lost.",
+                prestop.what
+            )
+        })
+    }
+
+    /// What a single instance needs, of which another cannot take the traffic; `seconds` is how long that went on.
+    pub fn single(&self, seconds: Option<u64>) -> String {
+        let ahead = match seconds {
+            Some(seconds) => format!("{seconds} s before the stop signal comes"),
+            None => "until traffic has moved away".to_owned(),
+        };
+        let Workload { name, kind, .. } = self.workload;
+        match kind.as_str() {
+            "systemd" => format!(
+                "Give {name} a socket unit, which holds its port between two runs, or start the next run with SO_REUSEPORT before this one stops, or put a proxy that retries in front; where something balances, take it out of rotation {ahead}."
+            ),
+            "kubernetes" if self.is_bare_pod() => {
+                "A single pod has nobody who takes its traffic, so that no preStop hook helps: let a Deployment have more than one, or let its callers retry."
+                    .to_owned()
+            }
+            _ if seconds.is_some() => format!(
+                "Take it out of rotation {ahead}; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
+            ),
+            _ => "Close the listener only when traffic has moved away; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
+                .to_owned(),
+        }
+    }
+
+    fn is_bare_pod(&self) -> bool {
+        self.workload.controller.as_deref() == Some("Pod")
+    }
+
+    /// A longer time before the stop signal; nothing where there is no such thing, or nobody who takes over.
     pub fn prestop(&self) -> Option<String> {
-        let settings = self.settings.filter(|_| self.workload.kind == "kubernetes")?;
+        let settings = self
+            .settings
+            .filter(|_| self.workload.kind == "kubernetes" && !self.is_bare_pod())?;
         let needed = self.recommended?.prestop.filter(|&needed| needed > 0.0)?;
         let container = self.workload.container.as_deref()?;
         let now = match &settings.prestop {

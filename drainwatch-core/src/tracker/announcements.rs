@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{Effect, bounded::Recent, episode::signals::signal_name};
 use crate::{
-    report::{Configured, Workload},
+    report::{Configured, Revision, Workload},
     workload::directory::StopSettings,
 };
 
@@ -236,9 +236,15 @@ fn seen(workload: Workload, settings: Option<&StopSettings>, effects: &mut Vec<E
 }
 
 fn configure(workload: Workload, settings: &StopSettings) -> Effect {
+    let running = Revision {
+        id: settings.revision.clone(),
+        image: workload.image.clone(),
+    };
+    let runs = settings.revisioned && running != Revision::default();
     Effect::WorkloadConfigured {
         workload,
         configured: configured(settings),
+        running: runs.then_some(running),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     description::Origin,
     event::Role,
-    report::{Cause, Configured, Report, Workload},
+    report::{Cause, Configured, Report, Revision, Workload},
 };
 
 /// What the tracker wants done.
@@ -21,6 +21,8 @@ pub enum Effect {
         workload: Workload,
         /// What is known of it.
         configured: Configured,
+        /// What runs; nothing while it is being stopped, nor of units, each run of which is another.
+        running: Option<Revision>,
     },
     /// Something had to be told of a workload before this origin had named it: its cgroup's name had to do.
     Unresolved {

@@ -33,8 +33,8 @@ use super::{
 use crate::{
     class::Classes,
     event::{Disposition, Process, Signal},
-    report::{MomentKind, Workload},
-    workload::directory::StopSettings,
+    report::{MomentKind, Reason, Workload},
+    workload::directory::{StopSettings, Why},
 };
 
 /// A stop signal that stopped nothing is given up after this: SIGINT and SIGQUIT, which some programs use
@@ -111,6 +111,10 @@ pub(super) struct Episode {
     /// How it was told to be stopped.
     settings: Option<StopSettings>,
     in_pod: InPod,
+    /// What was running.
+    revision: Option<String>,
+    /// Why it is stopped.
+    reason: Option<Reason>,
     started_ns: u64,
     last_activity_ns: u64,
     progress: Progress,
@@ -171,6 +175,8 @@ impl Episode {
             workload,
             settings: None,
             in_pod: InPod::default(),
+            revision: None,
+            reason: None,
             started_ns: at_ns,
             last_activity_ns: at_ns,
             progress: Progress::default(),
@@ -193,8 +199,28 @@ impl Episode {
         if (&self.workload, &self.settings, self.in_pod.unlisted) == (&workload, &settings, unlisted) {
             return;
         }
+        if let Some(settings) = &settings {
+            self.learn_why(settings);
+        }
         (self.workload, self.settings, self.in_pod.unlisted) = (workload, settings, unlisted);
         self.telling.raise(Urgency::Soon);
+    }
+
+    /// What ran, and why it is stopped. What was said first of the revision stays: it is that of the run that is
+    /// stopped, and after a restart another one runs under the same name.
+    fn learn_why(&mut self, settings: &StopSettings) {
+        // A unit that is described only when it is gone may be running again.
+        let may_be_next = self.workload.kind == "systemd" && self.progress.gone_ns.is_some();
+        if self.revision.is_none() && !may_be_next {
+            self.revision.clone_from(&settings.revision);
+        }
+        let before = |why: &Why| {
+            why.before_ms
+                .is_none_or(|ms| self.started_ns <= self.clock.monotonic(ms))
+        };
+        let same_run = settings.revision == self.revision;
+        let why = settings.why.as_ref().filter(|why| same_run && before(why));
+        self.reason = why.map(|why| why.reason).or(self.reason);
     }
 
     /// It begins after its pod's deletion; the last arrival since, if any, was then.
@@ -539,6 +565,8 @@ impl Episode {
         self.signals.absorb(other.signals);
         self.timeline.absorb(other.timeline);
         self.in_pod.deleted_ns = self.in_pod.deleted_ns.or(other.in_pod.deleted_ns);
+        self.revision = self.revision.take().or(other.revision);
+        self.reason = self.reason.or(other.reason);
         self.in_pod.ready_at_stop = self.in_pod.ready_at_stop.or(other.in_pod.ready_at_stop);
         self.oom |= other.oom;
         self.progress.confirmed |= other.progress.confirmed;

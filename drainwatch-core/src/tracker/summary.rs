@@ -17,8 +17,8 @@ use crate::{
     exchange::Doubt,
     recommend::Measured,
     report::{
-        DrainedRequest, Exit, Moment, ProcessSeen, RefusedAttempts, Report, SeveredRequest, SignalSeen,
-        Trigger, Verdict,
+        DrainedRequest, Exit, Moment, ProcessSeen, Reason, RefusedAttempts, Report, Revision, SeveredRequest,
+        SignalSeen, Trigger, Verdict,
     },
 };
 
@@ -62,6 +62,11 @@ impl Episode {
             node: node.to_owned(),
             workload: self.workload().clone(),
             trigger,
+            reason: self.reason(trigger),
+            revision: Revision {
+                id: self.revision().map(str::to_owned),
+                image: self.workload().image.clone(),
+            },
             verdict: self.verdict(),
             started_at: clock.rfc3339(self.started_ns()),
             ended_at: ended_ns.map(|at_ns| clock.rfc3339(at_ns)),
@@ -109,6 +114,20 @@ impl Episode {
         };
         report.findings = findings::find(self, trigger, ended_ns, Measured::of(&report));
         report
+    }
+
+    /// Why it was stopped, where that is known and fits what was seen.
+    fn reason(&self, trigger: Trigger) -> Option<Reason> {
+        let by_job = || {
+            let controller = self.workload().controller.as_deref();
+            controller.is_some_and(|kind| ["Job", "CronJob"].contains(&kind))
+        };
+        match trigger {
+            // What ended by itself was not ended by what became of its pod later.
+            Trigger::Exit => by_job().then_some(Reason::Finished),
+            Trigger::Stop | Trigger::Kill => self.told_reason(),
+            Trigger::Oom | Trigger::Crash | Trigger::Worker => None,
+        }
     }
 
     fn unknown_reasons(&self) -> BTreeMap<Doubt, u64> {

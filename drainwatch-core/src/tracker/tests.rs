@@ -6,6 +6,7 @@ mod findings;
 mod naming;
 mod probes;
 mod properties;
+mod reasons;
 mod requests;
 pub(crate) mod scene;
 mod shutdowns;

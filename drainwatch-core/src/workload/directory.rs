@@ -13,6 +13,7 @@ use crate::description::{
     Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe, Subject,
     Unit,
 };
+use crate::report::Reason;
 
 /// Most descriptions of what lives on the node; far above what a node runs.
 const LIVING: usize = 16_384;
@@ -72,11 +73,35 @@ pub struct StopSettings {
     pub probes: Vec<Probe>,
     /// Addresses of its node, which the kubelet's probes come from.
     pub hosts: Vec<IpAddr>,
+    /// What runs.
+    pub revision: Option<String>,
+    /// It is what is to run, too: not being deleted, nor the id of a single run.
+    pub revisioned: bool,
+    /// Why it is stopped.
+    pub why: Option<Why>,
+}
+
+/// Why a workload is stopped, as its origin tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    /// The reason.
+    pub reason: Reason,
+    /// It is of what was stopped before that time, in ms since the Unix epoch.
+    pub before_ms: Option<i64>,
+}
+
+impl From<Reason> for Why {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            before_ms: None,
+        }
+    }
 }
 
 impl Found<'_> {
-    /// How it was told to be stopped.
-    pub fn settings(&self) -> StopSettings {
+    /// How it, as the container of this id, was told to be stopped, and why it is.
+    pub fn settings(&self, id: Option<&str>) -> StopSettings {
         match self {
             Self::Pod(pod, container) => StopSettings {
                 grace_seconds: pod.grace_seconds,
@@ -85,18 +110,29 @@ impl Found<'_> {
                 prestop_known: container.is_some(),
                 probes: pod.probes.clone(),
                 hosts: pod.hosts.clone(),
+                revision: pod.revision.clone(),
+                revisioned: pod.deleted_ms.is_none(),
+                why: of_pod(pod, *container, id).map(Why::from),
                 ..StopSettings::default()
             },
             Self::Container(container) => StopSettings {
                 grace_seconds: container.grace_seconds,
                 stop_signal: container.stop_signal,
                 compose: container.project.is_some() && container.service.is_some(),
+                revision: container.revision.clone(),
+                revisioned: true,
+                why: container.restarted_ms.map(|at_ms| Why {
+                    reason: Reason::Restart,
+                    before_ms: Some(at_ms),
+                }),
                 ..StopSettings::default()
             },
             Self::Unit(unit) => StopSettings {
                 grace_seconds: unit.grace_seconds,
                 stop_signal: unit.stop_signal,
                 kill_mode: unit.kill_mode.clone(),
+                revision: unit.invocation.clone(),
+                why: unit.restarting.then_some(Why::from(Reason::Restart)),
                 ..StopSettings::default()
             },
         }
@@ -122,6 +158,7 @@ impl Directory {
             };
             for container in &mut pod.containers {
                 keep_ids(container, known);
+                container.unwell.truncate(RUNS);
             }
         }
         for id in container_ids(&description) {
@@ -227,6 +264,15 @@ impl Directory {
         );
         (self.expected.contains(&origin) && !wholly).then_some(origin)
     }
+}
+
+/// Why this run of a pod's container is ended: its own probe, or what becomes of the pod.
+fn of_pod(pod: &Pod, container: Option<&PodContainer>, id: Option<&str>) -> Option<Reason> {
+    let unwell = |container: &PodContainer| container.unwell.iter().any(|run| Some(&**run) == id);
+    if container.is_some_and(unwell) {
+        return Some(Reason::Liveness);
+    }
+    pod.reason
 }
 
 /// The ids of earlier runs stay the container's: the API tells of the last two only.

@@ -17,7 +17,7 @@ use crate::{
     kernel::Diagnosis,
     names::Probed,
     outlets::{
-        brief::{duration, findings, severed_counts, turned_away, verdict_ink, when, workload},
+        brief::{duration, findings, severed_counts, turned_away, verdict_ink, when, why, workload},
         text::{Colour, Ink, span, wrap},
     },
 };
@@ -71,7 +71,7 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     lines.push(format!(
         "{} · {verdict} · {}",
         colour.paint(Ink::Strong, &name),
-        report.trigger
+        why(report)
     ));
     let mut facts = vec![format!(
         "{} on {}",
@@ -81,7 +81,7 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     facts.push(duration(report));
     facts.push(format!("id {}", clean(&report.id)));
     lines.extend(wrap(&facts.join(", "), width));
-    for more in [belongs_to(&report.workload), told(report)] {
+    for more in [belongs_to(report), told(report)] {
         if !more.is_empty() {
             lines.extend(wrap(&more.join(", "), width));
         }
@@ -158,17 +158,23 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
 }
 
 /// What the name alone does not say.
-fn belongs_to(workload: &Workload) -> Vec<String> {
+fn belongs_to(report: &Report) -> Vec<String> {
     let Workload {
         pod,
         controller,
         image,
         ..
-    } = workload;
-    [("", controller), ("pod ", pod), ("image ", image)]
-        .into_iter()
-        .filter_map(|(what, name)| Some(format!("{what}{}", clean(name.as_deref()?))))
-        .collect()
+    } = &report.workload;
+    let revision = &report.revision.id;
+    [
+        ("", controller),
+        ("pod ", pod),
+        ("revision ", revision),
+        ("image ", image),
+    ]
+    .into_iter()
+    .filter_map(|(what, name)| Some(format!("{what}{}", clean(name.as_deref()?))))
+    .collect()
 }
 
 /// How its orchestrator was told to stop it, and what that looked like.

@@ -51,8 +51,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 const OVERLAP: Duration = Duration::from_secs(2);
 
 /// Events that change what is known. Podman has names of its own for two of them.
-const ACTIONS: [&str; 8] = [
-    "create", "start", "die", "died", "destroy", "remove", "rename", "update",
+const ACTIONS: [&str; 9] = [
+    "create", "start", "die", "died", "destroy", "remove", "rename", "restart", "update",
 ];
 /// States in which a container has processes, or may have them at any moment. Both runtimes know these.
 const STATES: [&str; 3] = ["created", "running", "paused"];
@@ -312,11 +312,14 @@ impl Follower {
         };
         match action {
             "destroy" | "remove" => self.gone(&id).await,
-            "create" | "start" | "die" | "died" | "rename" | "update" => {
+            "create" | "start" | "die" | "died" | "rename" | "update" | "restart" => {
                 let known = self.known.get(&id);
                 let inspected = known.is_some_and(|known| known.inspected);
                 let container = of_event(self.options.origin, actor, known.map(|k| &k.container));
-                if let Some(container) = container {
+                if let Some(mut container) = container {
+                    if action == "restart" {
+                        container.restarted_ms = event.time_nano.map(|ns| ns / 1_000_000);
+                    }
                     self.described(container, inspected).await;
                 }
                 // Where an event does not say the new name, an inspection does.

@@ -7,14 +7,18 @@
 //! | `watch` | list and watch, whatever the server does; what changed is told |
 //! | `pod` | a pod to its description. Pure, total |
 //! | `whence` | where the kubelet's probes come from, as the agent's own network shows it |
+//! | `why` | why a pod is stopped, from what it and its controller say. Pure, total |
+//! | `inquiries` | asks what controls a pod, a few questions at a time |
 //! | `owners` | which object controls a pod, for Events |
 
 mod client;
 mod guard;
+mod inquiries;
 mod owners;
 mod pod;
 mod watch;
 mod whence;
+mod why;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};

@@ -219,6 +219,9 @@ async fn connect(options: &Options) -> Result<Connection, Failed> {
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
+/// Name of the unit that a job restarts, if it does.
+type Job = Option<String>;
+
 /// What a look at a unit found: name, and the unit; `None` where it has no cgroup.
 type Looked = (String, Result<Option<Unit>, Failed>);
 
@@ -249,6 +252,15 @@ impl Follower {
         // Beside the signals: nobody else takes them out of the connection while an answer is awaited.
         let mut listed = Some(Box::pin(manager.units()));
         let mut errands = Errands::<Looked>::new();
+        let mut jobs = Errands::<Job>::new();
+        let restarts = |about: String| {
+            let manager = manager.clone();
+            async move {
+                let (job, name) = about.split_once(' ')?;
+                let restarts = manager.restarts(job, name).await.unwrap_or(false);
+                restarts.then(|| name.to_owned())
+            }
+        };
         let look = |name: String| {
             let manager = manager.clone();
             async move {
@@ -259,7 +271,7 @@ impl Follower {
         loop {
             tokio::select! {
                 signal = signals.next() => {
-                    self.signal(&signal.ok_or(Failed::Closed)??, &mut errands).await;
+                    self.signal(&signal.ok_or(Failed::Closed)??, &mut errands, &mut jobs).await;
                 }
                 _ = owners.next() => return Err(Failed::Left),
                 answer = super::ready(&mut listed) => {
@@ -268,12 +280,17 @@ impl Follower {
                     self.was_up = true;
                     self.teller.up().await;
                 }
+                restarted = jobs.next(restarts) => {
+                    if let Some(name) = restarted {
+                        self.restarting(name).await;
+                    }
+                }
                 (name, looked) = errands.next(look) => self.looked(name, looked).await,
             }
         }
     }
 
-    async fn signal(&mut self, signal: &Message, errands: &mut Errands<Looked>) {
+    async fn signal(&mut self, signal: &Message, errands: &mut Errands<Looked>, jobs: &mut Errands<Job>) {
         let header = signal.header();
         let Some(member) = header.member() else {
             return;
@@ -282,7 +299,10 @@ impl Follower {
         match member.as_str() {
             // A job begins: what its unit was told before it runs. It is done: where it runs.
             "JobNew" => {
-                if let Ok((_, _, name)) = body.deserialize::<(u32, ObjectPath<'_>, &str)>() {
+                if let Ok((_, job, name)) = body.deserialize::<(u32, ObjectPath<'_>, &str)>() {
+                    if self.known.contains_key(name) {
+                        jobs.push(format!("{job} {name}"));
+                    }
                     push(name, errands);
                 }
             }
@@ -325,10 +345,26 @@ impl Follower {
 
     async fn looked(&mut self, name: String, looked: Result<Option<Unit>, Failed>) {
         match looked {
-            Ok(Some(unit)) => self.described(name, unit).await,
+            Ok(Some(mut unit)) => {
+                let known = self.known.get(&name);
+                unit.restarting =
+                    known.is_some_and(|known| known.restarting && known.invocation == unit.invocation);
+                self.described(name, unit).await;
+            }
             // It has stopped, or has not started yet: what was said of it stays true.
             Ok(None) => {}
             Err(error) => tracing::debug!(name, %error, "a unit could not be read"),
+        }
+    }
+
+    /// The run of a unit that is known is being ended by a restart.
+    async fn restarting(&mut self, name: String) {
+        if let Some(unit) = self.known.get(&name) {
+            let unit = Unit {
+                restarting: true,
+                ..unit.clone()
+            };
+            self.described(name, unit).await;
         }
     }
 

@@ -16,7 +16,7 @@ pub fn line(report: &Report, colour: Colour) -> String {
         "{}  {}  {}  {verdict}  {}, {} drained{}  {}",
         when(&report.started_at),
         workload(&report.workload),
-        report.trigger,
+        why(report),
         severed_counts(report),
         report.requests.drained,
         turned_away(report).map_or_else(String::new, |counts| format!(", {counts}")),
@@ -27,6 +27,14 @@ pub fn line(report: &Report, colour: Colour) -> String {
         line.push_str(&findings(report));
     }
     line
+}
+
+/// How it ended, and why where that is known: `stop (rollout)`.
+pub fn why(report: &Report) -> String {
+    match report.reason {
+        Some(reason) => format!("{} ({})", report.trigger, reason.as_str().replace('_', " ")),
+        None => report.trigger.to_string(),
+    }
 }
 
 /// A workload's name with what it needs to be told apart.
@@ -57,15 +65,21 @@ pub fn severed_counts(report: &Report) -> String {
 
 /// Who was turned away: requests answered with 5xx after the stop signal, refused connections.
 pub fn turned_away(report: &Report) -> Option<String> {
-    let failed = match report.requests.failed {
-        0 => None,
-        failed => Some(format!("{failed} failed")),
+    let clients = match report.refused.clients {
+        1 => "1 client".to_owned(),
+        clients => format!("{clients} clients"),
     };
-    let refused = match (report.refused.attempts, report.refused.clients) {
-        (0, _) => None,
-        (attempts, 1) => Some(format!("{attempts} refused (1 client)")),
-        (attempts, clients) => Some(format!("{attempts} refused ({clients} clients)")),
-    };
+    turned_away_counts(
+        report.requests.failed,
+        report.refused.attempts,
+        &format!(" ({clients})"),
+    )
+}
+
+/// The same of several shutdowns; `of_whom` is said of the refused connections.
+pub fn turned_away_counts(failed: u64, refused: u64, of_whom: &str) -> Option<String> {
+    let failed = (failed > 0).then(|| format!("{failed} failed"));
+    let refused = (refused > 0).then(|| format!("{refused} refused{of_whom}"));
     let counts: Vec<_> = failed.into_iter().chain(refused).collect();
     (!counts.is_empty()).then(|| counts.join(", "))
 }

@@ -17,7 +17,7 @@ use drainwatch_core::{
     event::{Event, EventKind},
     exchange::Doubt,
     recommend::{self, Measured},
-    report::{Configured, Report, Trigger, Workload},
+    report::{Configured, Report, Revision, Trigger, Workload},
     tracker::Effect,
 };
 use prometheus::{Encoder, TextEncoder};
@@ -201,7 +201,11 @@ impl Metrics {
             Effect::Refused { workload, count } => self.known(workload, now_ns).series.refused += count,
             Effect::Probed { workload, count } => self.known(workload, now_ns).series.probes += count,
             Effect::Finished(report) => self.finished(report, now_ns),
-            Effect::WorkloadConfigured { workload, configured } => self.configured(workload, configured),
+            Effect::WorkloadConfigured {
+                workload,
+                configured,
+                running,
+            } => self.configured(workload, configured, running.as_ref()),
             Effect::Unresolved { origin } => *self.unresolved.entry(*origin).or_default() += 1,
             Effect::WatchStopSignal { .. }
             | Effect::Updated(_)
@@ -212,10 +216,13 @@ impl Metrics {
         }
     }
 
-    fn configured(&mut self, workload: &Workload, configured: &Configured) {
+    fn configured(&mut self, workload: &Workload, configured: &Configured, running: Option<&Revision>) {
         if let Some(known) = self.workloads.get_mut(&Labels::from(workload)) {
             known.series.configured_grace = configured.grace_seconds;
             known.series.configured_prestop = configured.prestop_seconds;
+            if let Some(running) = running {
+                known.series.running = Some(running.clone());
+            }
         }
     }
 

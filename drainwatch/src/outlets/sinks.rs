@@ -27,6 +27,7 @@ pub struct Sink {
     reports: mpsc::Sender<Arc<Report>>,
     results: Arc<Results>,
     task: JoinHandle<()>,
+    wants: fn(&Report) -> bool,
 }
 
 /// A sink's reports, as its task has them.
@@ -73,7 +74,14 @@ impl Sink {
             reports: sender,
             results,
             task: tokio::spawn(work(inbox)),
+            wants: |_| true,
         }
+    }
+
+    /// The sink, given only such reports: others take no room in its queue.
+    #[must_use]
+    pub fn only(self, wants: fn(&Report) -> bool) -> Self {
+        Self { wants, ..self }
     }
 
     /// As metrics spell it.
@@ -81,8 +89,11 @@ impl Sink {
         self.name
     }
 
-    /// Takes a finished report, or counts it when there is no room. Never waits.
+    /// Takes a finished report that it wants, or counts it when there is no room. Never waits.
     pub fn give(&self, report: &Arc<Report>) {
+        if !(self.wants)(report) {
+            return;
+        }
         let result = match self.reports.try_send(Arc::clone(report)) {
             Ok(()) => &self.results.given,
             Err(_) => &self.results.dropped,
@@ -112,6 +123,7 @@ impl Sink {
             reports,
             results,
             mut task,
+            wants: _,
         } = self;
         drop(reports);
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
@@ -222,6 +234,23 @@ mod tests {
         let begun = Instant::now();
         close(vec![sink], Duration::from_millis(300)).await;
         assert_eq!(begun.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test]
+    async fn given_a_sink_that_wants_some_reports_when_given_others_then_they_take_no_room() {
+        let sink = Sink::start("choosy", 2, |inbox| async move {
+            std::future::pending::<()>().await;
+            drop(inbox);
+        })
+        .only(|report| report.verdict == Verdict::Severed);
+        for _ in 0..50 {
+            sink.give(&Arc::new(report("r", "/svc", Verdict::Clean)));
+        }
+        sink.give(&some_report());
+        assert_eq!(
+            (sink.count(), sink.results.given.load(Relaxed)),
+            (Count::default(), 1)
+        );
     }
 
     #[tokio::test]

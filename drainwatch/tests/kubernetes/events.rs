@@ -16,12 +16,16 @@ use super::{
 
 /// A report on a container of this pod, which severed so many requests and has so many findings.
 fn report(pod: &str, severed: u64, findings: usize) -> Arc<Report> {
+    of_revision("8c7f6f865", pod, severed, findings)
+}
+
+fn of_revision(revision: &str, pod: &str, severed: u64, findings: usize) -> Arc<Report> {
     let finding = json!({"code": "no_handler", "summary": "Died at once.", "advice": "Handle SIGTERM."});
     let report = json!({
         "id": "01h", "node": "node1",
         "workload": {"kind": "kubernetes", "namespace": "shop", "name": "web", "pod": pod, "container": "web",
             "container_id": null, "cgroup": "/kubepods/besteffort/podx/y", "controller": "Deployment"},
-        "trigger": "stop", "verdict": if severed > 0 { "severed" } else { "clean" },
+        "trigger": "stop", "reason": "rollout", "revision": {"id": revision, "image": "web:1"}, "verdict": if severed > 0 { "severed" } else { "clean" },
         "started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.000Z", "exit": null, "signals": [],
         "requests": {"drained": 1, "severed": severed, "aborted": 0, "unknown": 0},
         "severed": if severed > 0 { json!({"unanswered": severed}) } else { json!({}) },
@@ -99,9 +103,9 @@ async fn given_a_deployments_pod_when_requests_were_severed_then_the_event_is_th
     scene.until(1, 0).await;
     let events = scene.server.events();
     let (request, event) = &events[0];
-    assert_eq!(request, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
+    assert_eq!(request, "POST /api/v1/namespaces/shop/events");
     assert_eq!(
-        event["regarding"],
+        event["involvedObject"],
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web", "uid": "deployment-uid"})
     );
     assert_eq!(event["related"]["name"], POD);
@@ -110,12 +114,12 @@ async fn given_a_deployments_pod_when_requests_were_severed_then_the_event_is_th
         (&event["type"], &event["reason"]),
         (&json!("Warning"), &json!("RequestsSevered"))
     );
-    assert_eq!(event["reportingController"], "drainwatch");
+    assert_eq!(event["reportingComponent"], "drainwatch");
     assert_eq!(event["reportingInstance"], "node1");
-    let note = event["note"].as_str().unwrap();
+    let note = event["message"].as_str().unwrap();
     assert!(
         note.starts_with(&format!(
-            "{POD} [web]: 3 requests severed (3 unanswered), 1 drained"
+            "1 shutdown of revision 8c7f6f865 (rollout) on node1: 3 requests severed (3 unanswered), 1 drained; last {POD} [web]"
         )),
         "{note}"
     );
@@ -126,19 +130,41 @@ async fn given_a_deployments_pod_when_requests_were_severed_then_the_event_is_th
 }
 
 #[tokio::test]
-async fn given_the_same_again_when_written_then_the_event_counts_up_and_the_owner_is_looked_up_once() {
+async fn given_a_rollout_of_many_pods_when_written_then_it_is_one_event_that_counts_and_the_owner_is_looked_up_once()
+ {
     let scene = Scene::set().await.with_deployment();
-    for _ in 0..3 {
-        scene.sink.give(&report(POD, 3, 1));
+    let begun = tokio::time::Instant::now();
+    let pods = [POD, "web-8c7f6f865-psmxm", "web-8c7f6f865-zsscw"];
+    for pod in pods {
+        scene.sink.give(&report(pod, 3, 1));
     }
     scene.until(3, 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    scene.sink.give(&report(POD, 1, 0));
+    scene.until(4, 0).await;
     let events = scene.server.events();
-    let methods: Vec<_> = events
-        .iter()
-        .map(|(request, _)| request.split(' ').next().unwrap())
-        .collect();
-    assert_eq!(methods, ["POST", "PATCH", "PATCH"]);
-    assert_eq!(events[2].1["series"]["count"], 3);
+    let (created, changed) = events.split_first().unwrap();
+    assert!(created.0.starts_with("POST "), "{}", created.0);
+    let name = created.1["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("web."), "{name}");
+    // What comes within a second is written at once.
+    assert!((1..=3).contains(&changed.len()), "{changed:#?}");
+    let path = format!("PATCH /api/v1/namespaces/shop/events/{name}");
+    assert!(
+        changed.iter().all(|(request, _)| *request == path),
+        "{changed:#?}"
+    );
+    let last = &changed.last().unwrap().1;
+    assert_eq!(last["count"], 4);
+    assert!(last["lastTimestamp"].is_string(), "{last:#}");
+    let note = last["message"].as_str().unwrap();
+    assert!(
+        note.starts_with(
+            "4 shutdowns of revision 8c7f6f865 (rollout) on node1: 10 requests severed (10 unanswered)"
+        ),
+        "{note}"
+    );
+    assert!(note.contains("no_handler (3 of 4): "), "{note}");
     let lookups = scene.server.requests();
     assert_eq!(
         lookups
@@ -150,6 +176,27 @@ async fn given_the_same_again_when_written_then_the_event_counts_up_and_the_owne
 }
 
 #[tokio::test]
+async fn given_another_revision_or_an_event_that_has_expired_when_written_then_it_is_another_event() {
+    let scene = Scene::set().await.with_deployment();
+    scene.sink.give(&report(POD, 1, 0));
+    scene.until(1, 0).await;
+    scene.sink.give(&of_revision("next", POD, 1, 0));
+    scene.until(2, 0).await;
+    let posted = |scene: &Scene| {
+        let events = scene.server.events();
+        events
+            .iter()
+            .filter(|(request, _)| request.starts_with("POST "))
+            .count()
+    };
+    assert_eq!(posted(&scene), 2);
+    scene.server.fault(Fault::Status(404, None));
+    scene.sink.give(&of_revision("next", POD, 1, 0));
+    scene.until(3, 0).await;
+    assert_eq!(posted(&scene), 3);
+}
+
+#[tokio::test]
 async fn given_an_owner_that_is_not_to_be_had_or_another_by_now_when_written_then_the_event_is_the_pods() {
     let scene = Scene::set().await;
     scene.sink.give(&report(POD, 1, 0));
@@ -157,10 +204,13 @@ async fn given_an_owner_that_is_not_to_be_had_or_another_by_now_when_written_the
     let list: Value = serde_json::from_str(super::server::LIST).unwrap();
     let pod = |event: &Value| {
         assert_eq!(
-            (&event["regarding"]["kind"], &event["regarding"]["name"]),
+            (&event["involvedObject"]["kind"], &event["involvedObject"]["name"]),
             (&json!("Pod"), &json!(POD))
         );
-        assert_eq!(event["regarding"]["uid"], list["items"][4]["metadata"]["uid"]);
+        assert_eq!(
+            event["involvedObject"]["uid"],
+            list["items"][4]["metadata"]["uid"]
+        );
         assert_eq!(event["related"], Value::Null);
     };
     pod(&scene.server.events()[0].1);
@@ -173,7 +223,7 @@ async fn given_an_owner_that_is_not_to_be_had_or_another_by_now_when_written_the
         &format!("/apis/apps/v1/namespaces/shop/replicasets/{name}"),
         other,
     );
-    scene.sink.give(&report(POD, 1, 0));
+    scene.sink.give(&of_revision("next", POD, 1, 0));
     scene.until(2, 0).await;
     pod(&scene.server.events()[1].1);
 }
@@ -188,7 +238,7 @@ async fn given_pods_of_other_controllers_when_written_then_the_event_is_that_con
     let short = |event: &Value| {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (
-            text(&event["regarding"]["kind"]),
+            text(&event["involvedObject"]["kind"]),
             text(&event["reason"]),
             text(&event["type"]),
         )
@@ -224,9 +274,9 @@ async fn given_refusals_when_written_then_what_passes_is_tried_again_and_the_res
     scene.sink.give(&report("db-0", 1, 0));
     scene.until(1, 0).await;
     // What does not: permission, a namespace that is gone.
-    for (n, code) in [(1, 403), (2, 404), (3, 422)] {
+    for (n, code, pod) in [(1, 403, "db-0"), (2, 422, "db-0"), (3, 404, "agent-wjkrt")] {
         scene.server.fault(Fault::Status(code, None));
-        scene.sink.give(&report("db-0", 1, 0));
+        scene.sink.give(&report(pod, 1, 0));
         scene.until(1, n).await;
     }
     // What passes too late.

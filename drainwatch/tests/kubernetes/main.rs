@@ -5,6 +5,7 @@ mod agent;
 mod doctor;
 mod events;
 mod in_cluster;
+mod reasons;
 mod server;
 mod watching;
 

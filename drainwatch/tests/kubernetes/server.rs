@@ -207,7 +207,7 @@ impl Server {
         self.state.lock().unwrap().paged = true;
     }
 
-    /// An object to be found at this path.
+    /// An object to be found at this path; nothing, where it is known to be gone.
     pub fn object(&self, path: &str, object: Value) {
         self.state.lock().unwrap().objects.insert(path.into(), object);
     }
@@ -268,7 +268,7 @@ async fn serve(
             name.eq_ignore_ascii_case("authorization")
                 .then(|| value.to_owned())
         });
-        let of_request = state.faults.front().is_some_and(Fault::of_request);
+        let of_request = state.faults.front().is_some_and(Fault::of_request) && !is_aside(&line);
         of_request.then(|| state.faults.pop_front()).flatten()
     };
     match fault {
@@ -313,12 +313,23 @@ async fn serve(
         "/api/v1/nodes/node1" => answer(&mut stream, 200, None, &serde_json::from_str(NODE).unwrap()).await,
         _ => {
             let object = state.lock().unwrap().objects.get(path).cloned();
-            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
-                "message": "not found", "reason": "NotFound"});
-            let code = if object.is_some() { 200 } else { 404 };
+            // What nobody put there may not be asked for; what is gone was put there as nothing.
+            let code = match &object {
+                None if is_aside(&line) => 403,
+                None | Some(Value::Null) => 404,
+                Some(_) => 200,
+            };
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "message": "not to be had", "reason": if code == 404 { "NotFound" } else { "Forbidden" }});
+            let object = object.filter(|object| !object.is_null());
             answer(&mut stream, code, None, &object.unwrap_or(missing)).await
         }
     }
+}
+
+/// A question beside the watch: what goes wrong is not meant for it.
+fn is_aside(line: &str) -> bool {
+    line.starts_with("GET /apis/") || line.starts_with("GET /api/v1/namespaces/")
 }
 
 fn node_of(query: &BTreeMap<&str, &str>) -> String {

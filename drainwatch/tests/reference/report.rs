@@ -12,6 +12,7 @@ const OBJECTS: &[&str] = &[
     "SignalSeen",
     "ProcessSeen",
     "Outcomes",
+    "Revision",
     "SeveredRequest",
     "DrainedRequest",
     "Configured",
@@ -20,6 +21,7 @@ const OBJECTS: &[&str] = &[
 ];
 const LISTS: &[&str] = &[
     "Trigger",
+    "Reason",
     "Verdict",
     "Cause",
     "FindingCode",

@@ -37,6 +37,15 @@ const RESTART: &[Step] = &[
     Step::Told,
 ];
 
+/// The same to a unit.
+const RESTART_UNIT: &[Step] = &[
+    Step::Tell(&["restart"]),
+    Step::Stopping,
+    Step::Release,
+    Step::MainGone,
+    Step::Told,
+];
+
 /// Containers and units.
 pub fn cases() -> Vec<Case> {
     [
@@ -57,6 +66,8 @@ fn container(engine: Engine, options: &'static [&'static str]) -> Hosted {
         stop_signal: "SIGTERM",
         grace_seconds: 10.0,
         kill_mode: None,
+        reason: None,
+        revision: None,
     }
 }
 
@@ -121,11 +132,13 @@ fn containers(engine: Engine) -> Vec<Case> {
         .hosted(Hosted {
             namespace: Some("shop"),
             workload: "{}-web",
+            revision: Some("5d4f8c7b"),
             ..container(
                 engine,
                 &[
                     "--label=com.docker.compose.project=shop",
                     "--label=com.docker.compose.service={}-web",
+                    "--label=com.docker.compose.config-hash=5d4f8c7b",
                 ],
             )
         })
@@ -140,7 +153,10 @@ fn containers(engine: Engine) -> Vec<Case> {
             RESTART,
             drained(),
         )
-        .hosted(container(engine, &[]))
+        .hosted(Hosted {
+            reason: Some("restart"),
+            ..container(engine, &[])
+        })
         .row(Ask, Hang, Complete(200), Drained)
         .times(2),
         case(
@@ -196,10 +212,19 @@ fn units() -> Vec<Case> {
         stop_signal,
         grace_seconds,
         kill_mode: Some(kill_mode),
+        reason: None,
+        revision: None,
     };
     vec![
         case("systemd/stop-drains", Hyper("drain"), STOP, drained())
             .hosted(unit(&[], "SIGTERM", 90.0, "control-group"))
+            .row(Ask, Hang, Complete(200), Drained)
+            .times(2),
+        case("systemd/restart", Hyper("drain"), RESTART_UNIT, drained())
+            .hosted(Hosted {
+                reason: Some("restart"),
+                ..unit(&[], "SIGTERM", 90.0, "control-group")
+            })
             .row(Ask, Hang, Complete(200), Drained)
             .times(2),
         lost(case(

@@ -37,6 +37,8 @@ pub struct Comparison {
     pub findings: BTreeMap<String, usize>,
     /// Probes that were counted apart.
     pub probes: u64,
+    /// Reasons, as reports give them.
+    pub reasons: BTreeMap<String, usize>,
 }
 
 /// Compares.
@@ -63,6 +65,8 @@ pub fn compare(entries: &[Entry], reports: &[Value]) -> Comparison {
             let code = finding["code"].as_str().unwrap_or_default().to_owned();
             *result.findings.entry(code).or_default() += 1;
         }
+        let reason = report["reason"].as_str().unwrap_or("none");
+        *result.reasons.entry(reason.to_owned()).or_default() += 1;
         result.probes += report["probes"].as_u64().unwrap_or_default();
         let mut refused = report["refused"]["attempts"].as_u64().unwrap_or_default();
         let errors = report["requests"]["failed"].as_u64().unwrap_or_default();

@@ -46,6 +46,8 @@ pub struct Played {
     pub unseen_refused: u64,
     /// Findings that were expected and not there.
     pub lacking: Vec<&'static str>,
+    /// Reports with another reason than the one for which it was stopped, or without what ran.
+    pub misjudged: Vec<String>,
 }
 
 impl Played {
@@ -59,6 +61,7 @@ impl Played {
             && self.unreported.is_empty()
             && self.unseen_refused == 0
             && self.lacking.is_empty()
+            && self.misjudged.is_empty()
             && right
     }
 }
@@ -183,6 +186,7 @@ impl Stage {
                 .filter(|&&code| !comparison.findings.contains_key(code))
                 .copied()
                 .collect(),
+            misjudged: misjudged(row, &reports),
             ended: ended.len(),
             unseen_refused: unseen(row, &comparison),
             comparison,
@@ -225,17 +229,13 @@ impl Stage {
                     "--replicas=0",
                 ])?;
             }
-            Deed::ForceDelete => {
+            Deed::Delete | Deed::ForceDelete => {
                 ended.extend(self.pods(namespace)?);
-                self.node.ask(&[
-                    "delete",
-                    "pods",
-                    "--namespace",
-                    namespace,
-                    "--all",
-                    "--grace-period=0",
-                    "--force",
-                ])?;
+                let mut command = vec!["delete", "pods", "--namespace", namespace, "--all"];
+                if row.deed == Deed::ForceDelete {
+                    command.extend(["--grace-period=0", "--force"]);
+                }
+                self.node.ask(&command)?;
                 self.rolled_out(row)?;
             }
             Deed::Evict => {
@@ -284,7 +284,7 @@ impl Stage {
                 self.rolled_out(row)?;
             }
             Deed::JobFinishes => {
-                self.node.apply(&[service::job(namespace, 5, "")])?;
+                self.node.apply(&[service::calling_job(namespace)])?;
                 thread::sleep(Duration::from_secs(10));
             }
             Deed::JobDeleted | Deed::JobKilled => {
@@ -370,6 +370,38 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Reports that give another reason than what was done, or do not say what ran.
+fn misjudged(row: &Row, reports: &[Value]) -> Vec<String> {
+    let wrong = |report: &&Value| {
+        let trigger = report["trigger"].as_str().unwrap_or_default();
+        // Only of Jobs it is known why what ends by itself does.
+        let expected = match trigger {
+            "stop" | "kill" => row.reason().filter(|&reason| reason != "finished"),
+            "exit" => row.reason().filter(|&reason| reason == "finished"),
+            _ => None,
+        };
+        let reason = report["reason"].as_str();
+        let right = reason == expected || (reason.is_none() && row.may_lack_reason());
+        let unrevised = row.service.is_some() && report["revision"]["id"].is_null() && !row.may_lack_reason();
+        !right || unrevised || report["revision"]["image"].is_null()
+    };
+    let short = |report: &Value| {
+        format!(
+            "{} {} {} {}",
+            report["workload"]["pod"], report["trigger"], report["reason"], report["revision"]["id"]
+        )
+    };
+    let mut misjudged: Vec<String> = reports.iter().filter(wrong).map(short).collect();
+    if let Some(reason) = row.reason()
+        && !row.alone()
+        && !reports.is_empty()
+        && reports.iter().all(|report| report["reason"] != reason)
+    {
+        misjudged.push(format!("no report says {reason}"));
+    }
+    misjudged
 }
 
 /// Connections that pods refused, as far as that is known, and no report has.

@@ -200,6 +200,14 @@ pub fn job(namespace: &str, seconds: u32, stop: &str) -> Value {
            "spec": job_spec(seconds, stop)})
 }
 
+/// A Job that works for some seconds, calls the API server as its last deed, and finishes.
+pub fn calling_job(namespace: &str) -> Value {
+    let mut job = job(namespace, 0, "");
+    let script = "sleep 5; exec /bin/busybox nc -w 3 $KUBERNETES_SERVICE_HOST 443 < /dev/null";
+    job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c", script]);
+    job
+}
+
 /// A `CronJob` that runs one every minute.
 pub fn cron_job(namespace: &str) -> Value {
     json!({"apiVersion": "batch/v1beta1", "kind": "CronJob", "metadata": {"namespace": namespace, "name": "cron"},

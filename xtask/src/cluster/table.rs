@@ -20,6 +20,8 @@ pub enum Deed {
     Deploys(u32),
     /// Scaled to nothing.
     ScaleToZero,
+    /// Its pods are deleted by hand.
+    Delete,
     /// Its pods are deleted without a grace period.
     ForceDelete,
     /// Its pods are evicted, one after the other.
@@ -70,6 +72,33 @@ impl Row {
     pub fn always_served(&self) -> bool {
         let surges = |service: &Service| service.controller == Controller::Deployment;
         self.service.as_ref().is_some_and(surges) && matches!(self.deed, Deed::Deploys(_) | Deed::Evict)
+    }
+
+    /// The reason that reports of what was stopped must give, if any.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self.deed {
+            Deed::Deploys(_) | Deed::RestartApiServer | Deed::RestartAgent => Some("rollout"),
+            Deed::ScaleToZero => Some("scale_down"),
+            // Kubernetes 1.20 does not mark what it evicts or preempts.
+            Deed::Delete
+            | Deed::ForceDelete
+            | Deed::Evict
+            | Deed::Preempt
+            | Deed::JobDeleted
+            | Deed::JobKilled => Some("deleted"),
+            Deed::Watch(_) => self
+                .service
+                .as_ref()
+                .and_then(|service| service.liveness.then_some("liveness")),
+            Deed::JobFinishes | Deed::CronJob(_) => Some("finished"),
+            Deed::Exec => None,
+        }
+    }
+
+    /// Whether a report may lack its reason: nobody could be asked, or nobody asked, or the kubelet has spent its
+    /// Events of that pod (25, and one more every 5 minutes) on probes that failed.
+    pub fn may_lack_reason(&self) -> bool {
+        self.alone() || matches!(self.deed, Deed::Watch(_))
     }
 
     /// Whether it disturbs other rows.
@@ -295,6 +324,7 @@ fn ways_to_end() -> Vec<Row> {
         right("zero-idle", "graceful, scaled to 0, no traffic", graceful())
             .when(Deed::ScaleToZero)
             .idle(),
+        row("delete", "graceful, deleted by hand", graceful(), &[]).when(Deed::Delete),
         row("force", "graceful, deleted by force", graceful(), &[]).when(Deed::ForceDelete),
         right("evict", "graceful with preStop, evicted", correct()).when(Deed::Evict),
         row("preempt", "preempted, graceful with preStop", greedy, &[]).when(Deed::Preempt),

@@ -19,9 +19,18 @@ use crate::shell;
 
 /// What the agent may ask the API server for: verbs by group and resource.
 const ALWAYS: &[(&str, &str, &[&str])] = &[("", "pods", &["list", "watch"]), ("", "nodes", &["get"])];
+/// And to say why a pod was stopped.
+const FOR_REASONS: &[(&str, &str, &[&str])] = &[
+    ("apps", "replicasets", &["get"]),
+    ("apps", "deployments", &["get"]),
+    ("apps", "statefulsets", &["get"]),
+    ("apps", "daemonsets", &["get"]),
+    ("batch", "jobs", &["get"]),
+    ("", "events", &["list"]),
+];
 /// And with Events.
 const FOR_EVENTS: &[(&str, &str, &[&str])] = &[
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("", "events", &["create", "patch"]),
     ("apps", "replicasets", &["get"]),
     ("batch", "jobs", &["get"]),
 ];
@@ -61,10 +70,11 @@ pub fn check(renderer: &Renderer, set: &Set) -> Result<()> {
     for object in &objects {
         match object["kind"].as_str().unwrap_or_default() {
             "DaemonSet" => daemonset(object)?,
-            "ClusterRole" => role(
-                object,
-                at(&values, &["kubernetes", "events", "enabled"]) == Some(&Value::Bool(true)),
-            )?,
+            "ClusterRole" => {
+                let on =
+                    |what: &str| at(&values, &["kubernetes", what, "enabled"]) == Some(&Value::Bool(true));
+                role(object, on("reasons"), on("events"))?;
+            }
             "ConfigMap" => config(object)?,
             "PrometheusRule" => alerts(object)?,
             _ => {}
@@ -211,12 +221,13 @@ fn agent() -> Command {
 }
 
 /// The right things and no others; above all no secrets.
-fn role(object: &Value, events: bool) -> Result<()> {
+fn role(object: &Value, reasons: bool, events: bool) -> Result<()> {
     let role: ClusterRole = serde_json::from_value(object.clone())?;
     ensure!(role.aggregation_rule.is_none(), "takes the rights of others");
     let given: BTreeSet<String> = role.rules.unwrap_or_default().iter().flat_map(spelled).collect();
     let expected: BTreeSet<String> = ALWAYS
         .iter()
+        .chain(if reasons { FOR_REASONS } else { &[] })
         .chain(if events { FOR_EVENTS } else { &[] })
         .flat_map(|(group, resource, verbs)| {
             verbs.iter().map(move |verb| format!("{verb} {group}/{resource}"))

@@ -43,6 +43,10 @@ pub const SETS: &[Set] = &[
         }"#,
     },
     Set {
+        name: "Events without reasons",
+        changes: r#"{"kubernetes": {"reasons": {"enabled": false}, "events": {"enabled": true}}}"#,
+    },
+    Set {
         name: "as little as possible",
         changes: r#"{
             "serviceAccount": {"create": false, "name": "there-already"},

@@ -4,7 +4,10 @@ use super::{
     Clock, CpuUse, Episode, MILD_SIGNAL_NS, Member, Members, OVERDUE_NS, Others, OwnListeners,
     STOP_SIGNAL_NS, Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, WATCHED_ON_NS, Workload,
 };
-use crate::tracker::{marks::Marks, successors::SETTLED_NS};
+use crate::{
+    report::Reason,
+    tracker::{marks::Marks, successors::SETTLED_NS},
+};
 
 impl Episode {
     pub fn scope(&self) -> Scope {
@@ -56,6 +59,26 @@ impl Episode {
     /// Whether its pod counted as ready at the first stop signal.
     pub fn ready_at_stop(&self) -> Option<bool> {
         self.in_pod.ready_at_stop
+    }
+
+    /// What was running.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// Why it was stopped, as its origin told it. What becomes of a pod once it is deleted says nothing of what was
+    /// stopped before.
+    pub fn told_reason(&self) -> Option<Reason> {
+        self.reason.filter(|reason| match reason {
+            Reason::Rollout | Reason::ScaleDown | Reason::Preemption | Reason::Deleted => {
+                self.deleted_ns().is_some()
+            }
+            Reason::Eviction
+            | Reason::NodeShutdown
+            | Reason::Liveness
+            | Reason::Restart
+            | Reason::Finished => self.scope != Scope::Worker,
+        })
     }
 
     pub fn members(&self) -> &Members {

@@ -29,12 +29,10 @@ impl Examined<'_> {
                 count(self.episode.tally().arrivals().count, "new connection"),
                 self.after_deletion(Some(last_ns))
             ),
-            self.advice.prestop().unwrap_or_else(|| {
-                let seconds = lag_ns.div_ceil(SECOND) + 1;
-                format!(
-                    "Take it out of rotation {seconds} s before the stop signal comes; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
-                )
-            }),
+            self.advice
+                .prestop_suffices(&self.whole_lag(last_ns), self.is_nothing_lost())
+                .or_else(|| self.advice.prestop())
+                .unwrap_or_else(|| self.advice.single(Some(lag_ns.div_ceil(SECOND) + 1))),
         )
     }
 
@@ -49,6 +47,18 @@ impl Examined<'_> {
             ),
             "Find out who still calls it: a client that keeps the address, or all of them, where it is a single instance that nothing balances. That one needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries).",
         )
+    }
+
+    /// From the deletion, where that is known, to the last new arrival.
+    fn whole_lag(&self, last_ns: u64) -> String {
+        let from_ns = self.episode.lag_from().unwrap_or(last_ns);
+        human(last_ns.saturating_sub(from_ns))
+    }
+
+    fn is_nothing_lost(&self) -> bool {
+        let tally = self.episode.tally();
+        let outcomes = tally.outcomes();
+        outcomes.severed + outcomes.failed + tally.refused().attempts() == 0
     }
 
     pub(super) fn refused_after_close(&self) -> Option<Finding> {
@@ -71,10 +81,7 @@ impl Examined<'_> {
                 count(refused.clients(), "client")
             ),
             if self.stop_ns.is_some() {
-                self.advice.prestop().unwrap_or_else(|| {
-                    "Close the listener only when traffic has moved away; a single instance that nothing balances needs something that holds its port meanwhile (socket activation, SO_REUSEPORT, a proxy that retries)."
-                        .to_owned()
-                })
+                self.advice.prestop().unwrap_or_else(|| self.advice.single(None))
             } else {
                 "It ended without notice while traffic still came: have more than one instance, and retries at the caller."
                     .to_owned()

@@ -67,6 +67,8 @@ fn container(origin: Origin, service: Option<&str>) -> Scene {
             service: service.map(Into::into),
             stop_signal: None,
             grace_seconds: Some(10.0),
+            revision: None,
+            restarted_ms: None,
         }),
     );
     scene
@@ -83,6 +85,8 @@ fn unit(kill_mode: &str) -> Scene {
             stop_signal: Some(15),
             grace_seconds: Some(30.0),
             kill_mode: Some(kill_mode.into()),
+            invocation: None,
+            restarting: false,
         }),
     );
     scene
@@ -168,6 +172,7 @@ fn traffic_after_the_stop_signal_names_the_prestop_hook_and_what_it_is_now() {
         scene.describe(1200, Description::Pod(before));
         scene.term(6200, &web());
         scene.arrived(8300, 8400, &web(), answered(8300, 8400));
+        scene.ended(8999, &web(), End::Exit, vec![unanswered(900)]);
         scene.exit(9000, &web(), 0);
         let report = gone(&mut scene, 9001, &web());
         let (summary, advice) = finding(&report, FindingCode::TrafficAfterStop);
@@ -186,11 +191,54 @@ fn traffic_after_the_stop_signal_names_the_prestop_hook_and_what_it_is_now() {
 }
 
 #[test]
+fn a_prestop_hook_with_which_nothing_was_lost_is_kept_and_a_single_instance_gets_none() {
+    let late = |mut scene: Scene, process: &Process| {
+        scene.term(6200, process);
+        scene.arrived(6400, 6500, process, answered(6400, 6500));
+        scene.exit(9000, process, 0);
+        gone(&mut scene, 9001, process)
+    };
+    let of_pod = |controller: &str, prestop: bool| {
+        let mut scene = pod_scene();
+        let mut before = pod();
+        before.controller = controller.into();
+        if !prestop {
+            before.containers[0].prestop = None;
+        }
+        scene.describe(5, Description::Pod(before.clone()));
+        before.deleted_ms = Some(WALL_MS + 1000);
+        scene.describe(1200, Description::Pod(before));
+        late(scene, &web())
+    };
+    for (report, expected) in [
+        (
+            of_pod("Deployment", true),
+            "Keep its preStop hook (`sleep 5`): with the drain after it, it covers the 5.2 s in which new connections came, and nothing was lost.",
+        ),
+        (
+            of_pod("Deployment", false),
+            "Give container server of Deployment shop/web a preStop hook that sleeps 7 s (now: none): lifecycle.preStop.sleep from Kubernetes 1.30 on, exec of `sleep 7` before.",
+        ),
+        (
+            of_pod("Pod", false),
+            "A single pod has nobody who takes its traffic, so that no preStop hook helps: let a Deployment have more than one, or let its callers retry.",
+        ),
+        (
+            late(unit("control-group"), &process(300).within(50).serving()),
+            "Give web.service a socket unit, which holds its port between two runs, or start the next run with SO_REUSEPORT before this one stops, or put a proxy that retries in front; where something balances, take it out of rotation 2 s before the stop signal comes.",
+        ),
+    ] {
+        assert_eq!(finding(&report, FindingCode::TrafficAfterStop).1, expected);
+    }
+}
+
+#[test]
 fn a_lag_whose_deletion_was_not_heard_of_has_the_hook_before_it() {
     let mut scene = pod_scene();
     scene.describe(5, Description::Pod(pod()));
     scene.term(6200, &web());
     scene.arrived(8300, 8400, &web(), answered(8300, 8400));
+    scene.ended(8999, &web(), End::Exit, vec![unanswered(900)]);
     scene.exit(9000, &web(), 0);
     let report = gone(&mut scene, 9001, &web());
     let (_, advice) = finding(&report, FindingCode::TrafficAfterStop);

@@ -14,7 +14,7 @@ pub const UID: &str = "6cf8b6d2-1f2c-4b52-9e0c-3d4a5b6c7d8e";
 pub const POD_CGROUP: u64 = 30;
 pub const SANDBOX: u64 = 31;
 pub const WEB_CGROUP: u64 = 32;
-const DOCKER_CGROUP: u64 = 40;
+pub const DOCKER_CGROUP: u64 = 40;
 const NAME_WITHIN_MS: u64 = NAME_WITHIN_NS / 1_000_000;
 
 pub fn id(n: u64) -> String {
@@ -64,7 +64,9 @@ pub fn pod() -> Pod {
             }),
             stop_signal: None,
             init: false,
+            unwell: vec![],
         }],
+        revision: Some("5d4f".into()),
         ..Pod::default()
     }
 }
@@ -73,7 +75,7 @@ pub fn web() -> Process {
     process(100).within(WEB_CGROUP).pid1().serving()
 }
 
-fn container(n: u64, name: &str) -> Container {
+pub fn container(n: u64, name: &str) -> Container {
     Container {
         origin: Origin::Docker,
         id: id(n),
@@ -83,6 +85,8 @@ fn container(n: u64, name: &str) -> Container {
         service: None,
         stop_signal: None,
         grace_seconds: Some(10.0),
+        revision: None,
+        restarted_ms: None,
     }
 }
 
@@ -90,7 +94,7 @@ fn docker_path() -> String {
     format!("/system.slice/docker-{}.scope", id(DOCKER_CGROUP))
 }
 
-fn docker_scene() -> (Scene, Process) {
+pub fn docker_scene() -> (Scene, Process) {
     let mut scene = Scene::new();
     scene.expect(0, Origin::Docker);
     scene.create(1, DOCKER_CGROUP, &docker_path());
@@ -356,6 +360,8 @@ fn a_units_settings_are_reported_and_nothing_waits_for_them() {
         stop_signal: Some(15),
         grace_seconds: Some(90.0),
         kill_mode: Some("mixed".into()),
+        invocation: None,
+        restarting: false,
     };
     scene.describe(2, Description::Unit(unit));
     stop(&mut scene, 100, &process(300).within(50).serving());

@@ -15,7 +15,7 @@ use crate::{
         Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
     },
     exchange::{Exchange, ExchangeState, Operation},
-    report::{Cause, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
+    report::{Cause, Reason, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
     tracker::{Effect, Tracker, TrackerConfig, deletions::Deletions, naming::NAME_WITHIN_NS},
 };
 
@@ -235,6 +235,8 @@ fn any_description() -> impl Strategy<Value = Description> {
                 service: composed.then(|| name.into()),
                 stop_signal,
                 grace_seconds,
+                revision: composed.then(|| "5d41".into()),
+                restarted_ms: stop_signal.map(|ms| WALL_MS + i64::from(ms) * 1000),
             })
         });
     let listed = prop::collection::vec((id, name(), any::<bool>(), signal(), seconds()), 0..3);
@@ -258,12 +260,14 @@ fn any_description() -> impl Strategy<Value = Description> {
                     }),
                     stop_signal,
                     init,
+                    unwell: vec![],
                 });
             Description::Pod(Pod {
                 uid: if other { "0".repeat(32) } else { naming::UID.into() },
                 deleted_ms: deleted.map(|ms| WALL_MS + ms),
                 grace_seconds,
                 ready,
+                reason: deleted.map(|_| Reason::Rollout),
                 containers: containers.collect(),
                 ..naming::pod()
             })
@@ -275,6 +279,8 @@ fn any_description() -> impl Strategy<Value = Description> {
             stop_signal,
             grace_seconds,
             kill_mode: None,
+            invocation: Some(name.into()),
+            restarting: stop_signal.is_some(),
         })
     });
     prop_oneof![3 => container, 3 => pod, 1 => unit]

@@ -20,6 +20,9 @@ const FOREVER: i64 = 366 * 86_400;
 const PROJECT: [&str; 2] = ["com.docker.compose.project", "io.podman.compose.project"];
 const SERVICE: [&str; 2] = ["com.docker.compose.service", "io.podman.compose.service"];
 
+/// Compose's hash of a service's configuration.
+const CONFIG_HASH: &str = "com.docker.compose.config-hash";
+
 /// A container's whole id, as it stands in the path of a cgroup.
 pub(super) fn is_id(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -37,6 +40,8 @@ pub fn of_event(origin: Origin, actor: &EventActor, known: Option<&Container>) -
         container.image = container.image.or_else(|| known.image.clone());
         container.project = container.project.or_else(|| known.project.clone());
         container.service = container.service.or_else(|| known.service.clone());
+        container.revision = container.revision.or_else(|| known.revision.clone());
+        container.restarted_ms = known.restarted_ms;
         container.stop_signal = known.stop_signal;
         container.grace_seconds = known.grace_seconds;
     }
@@ -106,6 +111,11 @@ fn named(
         service: label(SERVICE),
         stop_signal: None,
         grace_seconds: None,
+        revision: labels
+            .and_then(|labels| labels.get(CONFIG_HASH))
+            .filter(|hash| !hash.is_empty())
+            .map(|hash| shown_name(hash)),
+        restarted_ms: None,
     })
 }
 

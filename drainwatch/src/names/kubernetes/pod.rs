@@ -14,6 +14,7 @@ use k8s_openapi::{
     },
 };
 
+use super::why;
 use crate::names::signal;
 
 mod probes;
@@ -50,6 +51,8 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
     // Once every container has ended, the kubelet shortens the grace period to 0 to have the pod removed:
     // that is not what the containers had.
     let had = deletion_grace.filter(|seconds| *seconds > 0 || any_running(pod));
+    // A mirror is deleted with whatever grace period; what the kubelet runs is the static pod, with its own.
+    let had = had.filter(|_| !is_static(metadata));
     let grace = had
         .map(seconds)
         .or_else(|| before.filter(|before| before.deleted_ms.is_some())?.grace_seconds)
@@ -69,6 +72,8 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
             at.0.as_millisecond().saturating_sub(grace_ms)
         }),
         ready: ready(pod),
+        revision: why::revision(metadata).map(shown_name),
+        reason: why::own(pod).or_else(|| before?.reason),
         containers: containers(pod, before),
         probes: probes::described(pod),
         hosts: probes::hosts(pod),
@@ -105,7 +110,7 @@ pub fn controlling(metadata: &ObjectMeta) -> Option<&OwnerReference> {
 }
 
 /// What controls the pod, told without asking the API: through `ReplicaSet` and Job.
-fn controller(pod: &ApiPod) -> Controller {
+pub(super) fn controller(pod: &ApiPod) -> Controller {
     let metadata = &pod.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     let of = |kind: &str, name: &str| Controller {
@@ -219,6 +224,7 @@ fn carry(before: &PodContainer, now: &mut PodContainer) {
         }
     }
     now.stop_signal = now.stop_signal.or(before.stop_signal);
+    now.unwell.clone_from(&before.unwell);
 }
 
 /// What regular and ephemeral containers have in common.
@@ -261,11 +267,12 @@ impl<'a> Spec<'a> {
             prestop: self.lifecycle.and_then(prestop),
             stop_signal,
             init: self.init,
+            unwell: vec![],
         }
     }
 }
 
-fn statuses(pod: &ApiPod) -> impl Iterator<Item = &ContainerStatus> {
+pub(super) fn statuses(pod: &ApiPod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.iter().flat_map(|status| {
         let init = status.init_container_statuses.iter().flatten();
         let regular = status.container_statuses.iter().flatten();
@@ -280,14 +287,20 @@ fn ids(status: &ContainerStatus) -> Vec<String> {
         .into_iter()
         .filter_map(|state| state.as_ref()?.terminated.as_ref()?.container_id.as_deref());
     let mut ids: Vec<String> = vec![];
-    for id in status.container_id.as_deref().into_iter().chain(terminated) {
-        let id = id.split_once("://").map_or(id, |(_, id)| id);
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if !id.is_empty() && id.len() <= ID && id.bytes().all(plain) && !ids.iter().any(|known| known == id) {
-            ids.push(id.into());
+    let all = status.container_id.as_deref().into_iter().chain(terminated);
+    for id in all.filter_map(run_id) {
+        if !ids.contains(&id) {
+            ids.push(id);
         }
     }
     ids
+}
+
+/// The id of a container's run, without the runtime; `None` of what is none.
+pub(super) fn run_id(id: &str) -> Option<String> {
+    let id = id.split_once("://").map_or(id, |(_, id)| id);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!id.is_empty() && id.len() <= ID && id.bytes().all(plain)).then(|| id.to_owned())
 }
 
 fn prestop(lifecycle: &Lifecycle) -> Option<PreStop> {

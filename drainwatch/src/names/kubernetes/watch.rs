@@ -20,6 +20,7 @@ use kube::{
 use super::{
     client::{Connection, Options},
     guard::Unbelievable,
+    inquiries::{Asked, Found, Inquiries, Question, ended_runs},
     owners::Owners,
     pod,
     whence::Whence,
@@ -32,6 +33,8 @@ const PAGE: u32 = 100;
 const MOST_PODS: usize = 4096;
 /// How often a node that does not exist is looked for again.
 const LOOK_FOR_NODE: Duration = Duration::from_mins(1);
+/// Most runs of a container that are known to have been ended for a failed probe.
+const MOST_UNWELL: usize = 8;
 /// The permission that the watch takes.
 pub const NEEDS: &str = "list and watch pods (a ClusterRole)";
 
@@ -54,6 +57,9 @@ pub async fn tell(options: Options, teller: Teller, owners: Owners) {
 /// Lists and watches until the server does not know us any more.
 async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, backoff: &mut DefaultBackoff) {
     let mut events = begin(options, connection);
+    let mut inquiries = Inquiries::new(connection.client.clone());
+    // Answers to earlier questions do not come any more.
+    pods.asked.retain(|_, why| matches!(why, Why::Answered));
     let mut node_missing = false;
     loop {
         let look_for_node = async {
@@ -65,6 +71,10 @@ async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, bac
         };
         let event = tokio::select! {
             event = events.next() => event,
+            (uid, found) = inquiries.next() => {
+                pods.found(&uid, &found).await;
+                continue;
+            }
             () = connection.heard.watching() => {
                 backoff.reset();
                 if !node_missing {
@@ -83,7 +93,7 @@ async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, bac
         match event {
             Some(Ok(event)) => {
                 let listed = matches!(event, Event::InitDone);
-                pods.take(event).await;
+                pods.take(event, &mut inquiries).await;
                 if listed {
                     give_memory_back();
                     node_missing = pods.told.is_empty() && is_missing(options, connection).await;
@@ -192,6 +202,16 @@ fn is_lost(error: &watcher::Error) -> bool {
     }
 }
 
+/// How far the question has come why a pod is being deleted.
+enum Why {
+    /// It was asked.
+    Asked,
+    /// And the pod has left: this is what was known of it.
+    Left(Box<Pod>),
+    /// There is an answer, or none to be had.
+    Answered,
+}
+
 /// The pods that were told of.
 struct Pods {
     teller: Teller,
@@ -199,6 +219,9 @@ struct Pods {
     /// As it was when it last had to be read.
     whence: Whence,
     told: HashMap<String, Pod>,
+    /// Pods that are being deleted, of which it was asked why.
+    asked: HashMap<String, Why>,
+    runs: Asked,
     /// Uids of the list that is coming in.
     listed: Option<HashSet<String>>,
     overflowed: bool,
@@ -211,16 +234,18 @@ impl Pods {
             owners,
             whence: Whence::default(),
             told: HashMap::new(),
+            asked: HashMap::new(),
+            runs: Asked::default(),
             listed: None,
             overflowed: false,
         }
     }
 
-    async fn take(&mut self, event: Event<ApiPod>) {
+    async fn take(&mut self, event: Event<ApiPod>, inquiries: &mut Inquiries) {
         match event {
             Event::Init => self.listed = Some(HashSet::new()),
             Event::InitApply(pod) => {
-                let uid = self.apply(&pod).await;
+                let uid = self.apply(&pod, inquiries).await;
                 if let (Some(listed), Some(uid)) = (&mut self.listed, uid) {
                     listed.insert(uid);
                 }
@@ -237,10 +262,10 @@ impl Pods {
                     self.forget(uid).await;
                 }
             }
-            Event::Apply(pod) => drop(self.apply(&pod).await),
+            Event::Apply(pod) => drop(self.apply(&pod, inquiries).await),
             Event::Delete(pod) => {
                 // Its last state may be the only one that says that it is being deleted.
-                if let Some(uid) = self.apply(&pod).await {
+                if let Some(uid) = self.apply(&pod, inquiries).await {
                     self.forget(uid).await;
                 }
             }
@@ -248,7 +273,7 @@ impl Pods {
     }
 
     /// Tells of a pod where it is another than before; its uid, if it is told of.
-    async fn apply(&mut self, api: &ApiPod) -> Option<String> {
+    async fn apply(&mut self, api: &ApiPod, inquiries: &mut Inquiries) -> Option<String> {
         // The uid alone finds what is known of it.
         let uid = pod::describe(api, None)?.uid;
         let before = self.told.get(&uid);
@@ -263,7 +288,9 @@ impl Pods {
         if before == Some(&pod) {
             return Some(uid);
         }
-        if before.is_none() && self.told.len() >= MOST_PODS {
+        let known = before.is_some();
+        self.inquire(api, &pod, known, inquiries);
+        if !known && self.told.len() >= MOST_PODS {
             if !self.overflowed {
                 self.overflowed = true;
                 let why =
@@ -278,9 +305,68 @@ impl Pods {
         Some(uid)
     }
 
-    async fn forget(&mut self, uid: String) {
-        if self.told.remove(&uid).is_some() {
-            self.teller.undescribed(Subject::Pod(uid)).await;
+    /// Asks what the pod itself does not say: why it is being deleted, why a container of it was ended. Of runs that
+    /// ended before the pod was known there is no report that goes on.
+    fn inquire(&mut self, api: &ApiPod, pod: &Pod, known: bool, inquiries: &mut Inquiries) {
+        if let Some(deleted_ms) = pod.deleted_ms {
+            let new = pod.reason.is_none() && !self.asked.contains_key(&pod.uid);
+            let question = Question::deleted(api, deleted_ms).filter(|_| new);
+            if question.is_some_and(|question| inquiries.ask(pod.uid.clone(), question)) {
+                self.asked.insert(pod.uid.clone(), Why::Asked);
+            }
+            return;
         }
+        for run in ended_runs(api) {
+            if self.runs.note(&pod.uid, &run.id) && known {
+                inquiries.ask(pod.uid.clone(), Question::Ended(run));
+            }
+        }
+    }
+
+    /// What was found out of a pod, which may have left meanwhile.
+    async fn found(&mut self, uid: &str, found: &Found) {
+        let mut left = None;
+        if let Found::Pod(_) = found {
+            // It is not asked again while it is here.
+            let before = self.asked.insert(uid.to_owned(), Why::Answered);
+            if let Some(Why::Left(pod)) = before {
+                self.asked.remove(uid);
+                left = Some(*pod);
+            }
+        }
+        let has_left = left.is_some();
+        let Some(mut pod) = left.or_else(|| self.told.get(uid).cloned()) else {
+            return;
+        };
+        match found {
+            Found::Pod(Some(reason)) => pod.reason = Some(*reason),
+            Found::Unwell { container, id } => {
+                let Some(container) = pod.containers.iter_mut().find(|known| known.name == *container) else {
+                    return;
+                };
+                container.unwell.insert(0, id.clone());
+                container.unwell.truncate(MOST_UNWELL);
+            }
+            Found::Pod(None) | Found::Well => return,
+        }
+        if !has_left {
+            self.told.insert(uid.to_owned(), pod.clone());
+        }
+        self.teller.described(Description::Pod(pod)).await;
+        if has_left {
+            self.teller.undescribed(Subject::Pod(uid.to_owned())).await;
+        }
+    }
+
+    async fn forget(&mut self, uid: String) {
+        let Some(pod) = self.told.remove(&uid) else {
+            return;
+        };
+        self.runs.forget(&uid);
+        match self.asked.get_mut(&uid) {
+            Some(why @ Why::Asked) => *why = Why::Left(Box::new(pod)),
+            _ => drop(self.asked.remove(&uid)),
+        }
+        self.teller.undescribed(Subject::Pod(uid)).await;
     }
 }

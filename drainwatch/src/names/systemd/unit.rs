@@ -16,6 +16,8 @@ use super::{Failed, MANAGER, MOST, SYSTEMD};
 
 /// The manager's object.
 const OBJECT: &str = "/org/freedesktop/systemd1";
+/// What all units have in common.
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// States of units that may have processes.
 const STATES: [&str; 4] = ["active", "reloading", "activating", "deactivating"];
 /// A unit in a listing: id, description, load, active and sub state, followed unit, object, job's number,
@@ -127,13 +129,32 @@ impl Manager {
         let signal: i32 = self.property(&object, interface, "KillSignal").await?;
         let grace: u64 = self.property(&object, interface, "TimeoutStopUSec").await?;
         let mode: String = self.property(&object, interface, "KillMode").await?;
+        let invocation: Vec<u8> = self.property(&object, UNIT, "InvocationID").await?;
         Ok(Some(Unit {
             cgroup: shown_path(&format!("{}{cgroup}", self.root)),
             name: shown_name(&unescape(name)),
             stop_signal: u32::try_from(signal).ok().filter(|n| (1..=64).contains(n)),
             grace_seconds: seconds(grace),
             kill_mode: Some(shown_name(&mode)),
+            invocation: hexadecimal(&invocation),
+            restarting: false,
         }))
+    }
+
+    /// Whether this job, which has just been queued, restarts a unit that runs. A unit that systemd starts again by
+    /// itself (`Restart=`) is not running then.
+    pub(super) async fn restarts(&self, job: &str, name: &str) -> Result<bool, Failed> {
+        let job = ObjectPath::try_from(job)?;
+        let state = async {
+            let unit = self.call(OBJECT, MANAGER, "GetUnit", &name).await?;
+            let unit = unit.body().deserialize::<OwnedObjectPath>()?;
+            self.property::<String>(&unit.as_ref(), UNIT, "ActiveState").await
+        };
+        // At the same time: what is stopped quickly has another state soon.
+        let type_ = self.property::<String>(&job, "org.freedesktop.systemd1.Job", "JobType");
+        let (type_, state) = futures_util::future::try_join(type_, state).await?;
+        Ok(["restart", "try-restart"].contains(&type_.as_str())
+            && ["active", "reloading", "refreshing", "deactivating"].contains(&state.as_str()))
     }
 
     /// One property by itself: all of them would have systemd read the unit's accounting files.
@@ -148,6 +169,12 @@ impl Manager {
         let value: OwnedVariant = answer.body().deserialize()?;
         Ok(T::try_from(value)?)
     }
+}
+
+/// An id as systemd writes it; it has none of a unit that never ran.
+fn hexadecimal(id: &[u8]) -> Option<String> {
+    let digits = |byte: &u8| format!("{byte:02x}");
+    (id.len() == 16 && id.iter().any(|byte| *byte != 0)).then(|| id.iter().map(digits).collect())
 }
 
 /// systemd's `USEC_INFINITY` is for ever.
@@ -216,6 +243,17 @@ mod tests {
         assert_eq!(seconds(u64::MAX), None);
         assert_eq!(seconds(1_500_000), Some(1.5));
         assert_eq!(seconds(0), Some(0.0));
+    }
+
+    #[test]
+    fn given_an_invocations_id_then_it_is_written_as_systemd_writes_it() {
+        let id: Vec<u8> = (0..16).collect();
+        assert_eq!(
+            hexadecimal(&id).as_deref(),
+            Some("000102030405060708090a0b0c0d0e0f")
+        );
+        assert_eq!(hexadecimal(&[0; 16]), None);
+        assert_eq!(hexadecimal(&[]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use drainwatch_core::{
     description::Origin,
     exchange::Doubt,
-    report::{Cause, FindingCode, Trigger, Verdict},
+    report::{Cause, FindingCode, Revision, Trigger, Verdict},
 };
 use prometheus::{
     Gauge, GaugeVec, IntGauge, Opts, Registry,
@@ -119,8 +119,22 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
         },
     },
     WorkloadFamily {
+        name: "drainwatch_workload_info",
+        help: "1, with the revision that runs (pod-template-hash, controller-revision-hash, Compose's config hash) and its image, as told last. Absent where neither is known, and of units.",
+        kind: MetricType::GAUGE,
+        add: |out, series| {
+            if let Some(Revision { id, image }) = &series.running {
+                let (revision, image) = (id.as_deref(), image.as_deref());
+                out.info(&[
+                    ("image", image.unwrap_or_default()),
+                    ("revision", revision.unwrap_or_default()),
+                ]);
+            }
+        },
+    },
+    WorkloadFamily {
         name: "drainwatch_recommended_prestop_seconds",
-        help: "preStop time that the last 20 stops call for: the longest lag of new requests, rounded up, plus 1 s; 0 if none came late. Absent if no traffic was measured.",
+        help: "preStop time that the last 20 stops call for: the longest lag of new requests, rounded up, plus 1 s; 0 if none came late; no more than the configured one where nothing was lost with it. Absent if no traffic was measured, and of anything but pods of a controller.",
         kind: MetricType::GAUGE,
         add: |out, series| out.gauge(series.recommended.and_then(|recommended| recommended.prestop)),
     },
@@ -216,9 +230,18 @@ impl Adder<'_> {
         self.metrics.push(metric);
     }
 
+    fn info(&mut self, labels: &[(&str, &str)]) {
+        self.labelled_gauge(labels, 1.0);
+    }
+
     fn gauge(&mut self, value: Option<f64>) {
-        let Some(value) = value else { return };
-        let mut metric = self.metric(&[]);
+        if let Some(value) = value {
+            self.labelled_gauge(&[], value);
+        }
+    }
+
+    fn labelled_gauge(&mut self, labels: &[(&str, &str)], value: f64) {
+        let mut metric = self.metric(labels);
         let mut gauge = prometheus::proto::Gauge::default();
         gauge.set_value(value);
         metric.set_gauge(gauge);

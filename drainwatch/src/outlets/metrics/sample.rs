@@ -5,7 +5,7 @@ use drainwatch_core::{
     description::Origin,
     event::{Event, EventKind},
     recommend::Measured,
-    report::{Configured, Workload},
+    report::{Configured, Revision, Workload},
     tracker::Effect,
 };
 
@@ -39,7 +39,16 @@ pub fn sample() -> Result<String, prometheus::Error> {
         prestop_seconds: Some(0.0),
         ..Configured::default()
     };
-    metrics.apply(&Effect::WorkloadConfigured { workload, configured }, 0);
+    let running = Revision {
+        id: Some("5d4f8c7b9".into()),
+        image: Some("shop/web:1".into()),
+    };
+    let configured = Effect::WorkloadConfigured {
+        workload,
+        configured,
+        running: Some(running),
+    };
+    metrics.apply(&configured, 0);
     metrics.measure(
         &labels,
         Measured {

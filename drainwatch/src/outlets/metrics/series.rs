@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use drainwatch_core::{
     recommend::Recommended,
-    report::{Cause, FindingCode, Trigger, Verdict},
+    report::{Cause, FindingCode, Revision, Trigger, Verdict},
 };
 
 /// Most classes of one workload; more are counted under [`OTHER_CLASS`].
@@ -89,6 +89,8 @@ pub struct Series {
     pub configured_prestop: Option<f64>,
     /// What is configured, in seconds.
     pub configured_grace: Option<f64>,
+    /// What runs, as it was told last.
+    pub running: Option<Revision>,
     /// What its last shutdowns call for.
     pub recommended: Option<Recommended>,
 }
@@ -113,6 +115,7 @@ impl Series {
             resets: Default::default(),
             configured_prestop: None,
             configured_grace: None,
+            running: None,
             recommended: None,
         }
     }

@@ -1,6 +1,6 @@
 use drainwatch_core::{
     event::Role,
-    report::{Cause, Finding, FindingCode, Moment, MomentKind, Verdict},
+    report::{Cause, Finding, FindingCode, Moment, MomentKind, Revision, Trigger, Verdict},
     testing::report,
 };
 
@@ -239,6 +239,8 @@ fn given_a_hostile_name_when_scraped_then_it_stays_inside_its_label() {
 fn given_stops_when_scraped_then_what_they_call_for_stands_beside_what_is_configured() {
     let mut metrics = Metrics::new(&Classes::default()).unwrap();
     let mut before = report("r", "/a", Verdict::Clean);
+    before.workload.kind = "kubernetes".into();
+    before.deleted_at = Some(before.started_at.clone());
     before.trigger = Trigger::Stop;
     before.requests.drained = 1;
     before.drain_ms = Some(8000.0);
@@ -249,7 +251,8 @@ fn given_stops_when_scraped_then_what_they_call_for_stands_beside_what_is_config
     assert!(absent(&expose(&mut metrics, 1, &[])));
     metrics.apply(&Effect::WorkloadSeen(workload("/b")), 0);
     assert!(absent(&expose(&mut metrics, 1, &[])));
-    metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
+    let pods = before.workload.clone();
+    metrics.apply(&Effect::WorkloadSeen(pods.clone()), 0);
     let configured = Configured {
         grace_seconds: Some(30.0),
         prestop_seconds: Some(0.0),
@@ -257,8 +260,12 @@ fn given_stops_when_scraped_then_what_they_call_for_stands_beside_what_is_config
     };
     metrics.apply(
         &Effect::WorkloadConfigured {
-            workload: workload("/a"),
+            workload: pods,
             configured,
+            running: Some(Revision {
+                id: Some("5d4f".into()),
+                image: Some("shop/web:1".into()),
+            }),
         },
         0,
     );
@@ -273,6 +280,14 @@ fn given_stops_when_scraped_then_what_they_call_for_stands_beside_what_is_config
         assert_eq!(value(&text, &name, "workload=\"/a\""), Some(expected), "{name}");
         assert_eq!(value(&text, &name, "workload=\"/b\""), None, "{name}");
     }
+    assert_eq!(
+        value(&text, "drainwatch_workload_info{", "revision=\"5d4f\""),
+        Some(1.0)
+    );
+    assert!(
+        text.contains("image=\"shop/web:1\",namespace=\"\",revision=\"5d4f\""),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,188 +1,222 @@
-//! Reports as Kubernetes Events on what controls the pod, so that `kubectl describe` shows them.
+//! Reports as Kubernetes Events on what controls the pod, so that `kubectl describe` shows them: one for each
+//! rollout, which is updated with every further shutdown.
 //!
 //! `kubectl describe` finds Events by the uid of the object. A pod names its `ReplicaSet` or Job with uid, not the
 //! Deployment or `CronJob` behind it: those two are looked up, once each. Where that is not allowed, the Event
-//! is the pod's.
+//! is the pod's. Events are of core/v1: those of events.k8s.io never change their note.
 
-use std::{fmt::Write as _, time::Duration};
+mod series;
 
-use drainwatch_core::report::{Report, Verdict};
+use std::time::Duration;
+
+use drainwatch_core::report::Report;
 use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::ObjectReference},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    api::{
+        apps::v1::ReplicaSet,
+        batch::v1::Job,
+        core::v1::{Event, ObjectReference},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{
     Api, Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    api::{Patch, PatchParams, PostParams},
 };
+use serde_json::json;
 use tokio::time::Instant;
 
+use self::series::{Key, Series, bounded, is_wanted};
 use super::{Inbox, Sink};
-use crate::{
-    names::kubernetes::{Connection, Options, Owned, Owners, controlling, of_owner},
-    outlets::brief,
-};
+use crate::names::kubernetes::{Connection, Options, Owned, Owners, controlling, of_owner};
 
 /// Name of the sink.
 const NAME: &str = "kubernetes";
 /// Reports that may wait.
 const ROOM: usize = 256;
-/// Longest note that the API takes.
-const LONGEST_NOTE: usize = 1024;
-/// Events that may be written at once, and how often one more after that: a node that is drained stops
-/// hundreds of pods.
-const BURST: u32 = 25;
-const ONE_PER: Duration = Duration::from_secs(5);
+/// Events that may be written at once, and how often one more after that: as many as a node has pods.
+const BURST: u32 = 250;
+const ONE_PER: Duration = Duration::from_secs(1);
+/// Least time between two updates of one Event: what comes meanwhile is written with the next.
+const UPDATES: Duration = Duration::from_secs(1);
+/// After so long without a further shutdown it is another rollout, and another Event.
+const OVER: Duration = Duration::from_mins(10);
 /// How often one Event is tried.
 const TRIES: u32 = 4;
 /// Most owners that were looked up and are remembered.
 const MOST_OWNERS: usize = 256;
+/// Most rollouts that are remembered.
+const MOST_ROLLOUTS: usize = 256;
 /// The permissions that it takes.
-const NEEDS: &str = "create and patch events of events.k8s.io (a ClusterRole)";
+const NEEDS: &str = "create and patch events (a ClusterRole)";
 
 /// The sink.
 pub fn sink(options: Options, owners: Owners) -> Sink {
-    Sink::start(NAME, ROOM, |inbox| work(options, owners, inbox))
+    Sink::start(NAME, ROOM, |inbox| work(options, owners, inbox)).only(is_wanted)
+}
+
+/// A rollout whose Event is, or is to be, written.
+struct Rollout {
+    key: Key,
+    series: Series,
+    /// Of the last shutdown.
+    owned: Owned,
+    target: ObjectReference,
+    /// Name of its Event, once that was written.
+    event: Option<String>,
+    /// Id of the report that began it.
+    id: String,
+    first: Time,
+    touched: Instant,
+    /// When it may be written next.
+    due: Instant,
+    /// Reports that are not written yet.
+    pending: u32,
 }
 
 async fn work(options: Options, owners: Owners, mut inbox: Inbox) {
     let mut writer = Writer {
-        reporter: Reporter {
-            controller: "drainwatch".into(),
-            instance: Some(bounded(&options.node, 128)),
-        },
+        instance: bounded(&options.node, 128),
         options,
-        link: None,
+        connection: None,
         looked_up: vec![],
     };
+    let mut rollouts: Vec<Rollout> = vec![];
     let mut limit = Limit::new(Instant::now());
     let mut failing: Option<String> = None;
-    while let Some(report) = inbox.next().await {
-        let Some((owned, event)) = wanted(&report, &owners) else {
-            inbox.passed();
-            continue;
+    let mut open = true;
+    while open || rollouts.iter().any(|rollout| rollout.pending > 0) {
+        let next = rollouts
+            .iter()
+            .enumerate()
+            .filter(|(_, rollout)| rollout.pending > 0)
+            .min_by_key(|(_, rollout)| rollout.due);
+        let next = next.map(|(at, rollout)| (at, if open { rollout.due } else { Instant::now() }));
+        let due = async {
+            match next {
+                Some((at, due)) => {
+                    tokio::time::sleep_until(due).await;
+                    at
+                }
+                None => std::future::pending().await,
+            }
         };
-        if !inbox.is_closing() {
-            tokio::time::sleep(limit.wait(Instant::now())).await;
-        }
-        match writer.write(&owned, event, &inbox).await {
-            Ok(()) => {
-                inbox.sent();
-                if failing.take().is_some() {
-                    tracing::info!("Kubernetes Events are written again");
+        tokio::select! {
+            biased;
+            report = inbox.next(), if open => match report {
+                Some(report) => writer.take(&report, &owners, &inbox, &mut rollouts).await,
+                None => open = false,
+            },
+            at = due => {
+                if open {
+                    tokio::time::sleep(limit.wait(Instant::now())).await;
+                }
+                let Some(rollout) = rollouts.get_mut(at) else { continue };
+                let written = writer.write(rollout, &inbox).await;
+                let reports = std::mem::take(&mut rollout.pending);
+                rollout.due = Instant::now() + UPDATES;
+                for _ in 0..reports {
+                    if written.is_ok() { inbox.sent() } else { inbox.failed() }
+                }
+                match written {
+                    Ok(()) if failing.take().is_some() => tracing::info!("Kubernetes Events are written again"),
+                    Ok(()) => {}
+                    Err(why) => {
+                        if failing.as_ref() != Some(&why) {
+                            tracing::warn!(why, "a Kubernetes Event was not written");
+                        }
+                        failing = Some(why);
+                    }
                 }
             }
-            Err(why) => {
-                inbox.failed();
-                if failing.as_ref() != Some(&why) {
-                    tracing::warn!(why, "a Kubernetes Event was not written");
-                }
-                failing = Some(why);
-            }
         }
     }
-}
-
-/// The Event of a report, and whose it is; `None` where nothing went wrong, or the pod is not known.
-fn wanted(report: &Report, owners: &Owners) -> Option<(Owned, Event)> {
-    let wronged = matches!(report.verdict, Verdict::Severed | Verdict::Refused);
-    if !wronged && report.findings.is_empty() {
-        return None;
-    }
-    let workload = &report.workload;
-    let (namespace, pod) = (workload.namespace.as_deref()?, workload.pod.as_deref()?);
-    let mut owned = owners.of(namespace, pod, &workload.cgroup)?;
-    if let Some(container) = &workload.container {
-        owned.pod.field_path = Some(format!("spec.containers{{{container}}}"));
-    }
-    let (reason, type_) = match report.verdict {
-        Verdict::Severed => ("RequestsSevered", EventType::Warning),
-        Verdict::Refused => ("RequestsRefused", EventType::Warning),
-        _ => ("ShutdownFlawed", EventType::Normal),
-    };
-    let event = Event {
-        type_,
-        reason: reason.into(),
-        note: Some(note(report)),
-        action: "Shutdown".into(),
-        secondary: None,
-    };
-    Some((owned, event))
-}
-
-/// What happened and what to do, as long as there is room.
-fn note(report: &Report) -> String {
-    let workload = &report.workload;
-    let mut text = String::new();
-    if let (Some(pod), Some(container)) = (&workload.pod, &workload.container) {
-        let _ = write!(text, "{pod} [{container}]: ");
-    }
-    let severed = report.requests.severed;
-    let _ = write!(
-        text,
-        "{severed} {} severed",
-        if severed == 1 { "request" } else { "requests" }
-    );
-    let causes: Vec<_> = report
-        .severed
-        .iter()
-        .map(|(cause, count)| format!("{count} {cause}"))
-        .collect();
-    if !causes.is_empty() {
-        let _ = write!(text, " ({})", causes.join(", "));
-    }
-    if let Some(turned_away) = brief::turned_away(report) {
-        let _ = write!(text, ", {turned_away}");
-    }
-    let _ = write!(
-        text,
-        ", {} drained; trigger {}, shutdown {} on {}.",
-        report.requests.drained, report.trigger, report.id, report.node
-    );
-    for finding in &report.findings {
-        let _ = write!(
-            text,
-            " {}: {} {}",
-            finding.code.as_str(),
-            finding.summary,
-            finding.advice
-        );
-    }
-    bounded(&text, LONGEST_NOTE)
-}
-
-fn bounded(text: &str, most: usize) -> String {
-    const CUT: &str = "…";
-    if text.len() <= most {
-        return text.into();
-    }
-    format!("{}{CUT}", &text[..text.floor_char_boundary(most - CUT.len())])
 }
 
 struct Writer {
     options: Options,
-    reporter: Reporter,
-    link: Option<(Connection, Recorder)>,
+    instance: String,
+    connection: Option<Connection>,
     /// Uid of what controls a pod, and what controls that.
     looked_up: Vec<(String, ObjectReference)>,
 }
 
 impl Writer {
-    async fn write(&mut self, owned: &Owned, mut event: Event, inbox: &Inbox) -> Result<(), String> {
+    /// Adds a report to its rollout.
+    async fn take(&mut self, report: &Report, owners: &Owners, inbox: &Inbox, rollouts: &mut Vec<Rollout>) {
+        let workload = &report.workload;
+        let owned = workload
+            .namespace
+            .as_deref()
+            .zip(workload.pod.as_deref())
+            .and_then(|(namespace, pod)| owners.of(namespace, pod, &workload.cgroup));
+        let Some(mut owned) = owned else {
+            inbox.passed();
+            return;
+        };
+        if let Some(container) = &workload.container {
+            owned.pod.field_path = Some(format!("spec.containers{{{container}}}"));
+        }
+        let target = self.target(&owned).await;
+        let key = Key {
+            owner: target.uid.clone().unwrap_or_default(),
+            revision: (report.revision.id.clone(), report.revision.image.clone()),
+        };
+        let now = Instant::now();
+        rollouts.retain(|rollout| rollout.pending > 0 || now < rollout.touched + OVER);
+        let known = rollouts.iter().position(|rollout| rollout.key == key);
+        let at = known.unwrap_or_else(|| {
+            if rollouts.len() >= MOST_ROLLOUTS
+                && let Some(written) = rollouts.iter().position(|rollout| rollout.pending == 0)
+            {
+                rollouts.remove(written);
+            }
+            rollouts.push(Rollout {
+                key,
+                series: Series::default(),
+                owned: owned.clone(),
+                target,
+                event: None,
+                id: report.id.clone(),
+                first: Time(jiff::Timestamp::now()),
+                touched: now,
+                due: now,
+                pending: 0,
+            });
+            rollouts.len() - 1
+        });
+        if let Some(rollout) = rollouts.get_mut(at) {
+            rollout.series.add(report);
+            rollout.owned = owned;
+            rollout.touched = now;
+            rollout.pending += 1;
+        }
+    }
+
+    async fn target(&mut self, owned: &Owned) -> ObjectReference {
+        match self.connected().await {
+            Ok(client) => target(&client, owned, &mut self.looked_up).await,
+            Err(_) => owned.controller.clone().unwrap_or_else(|| owned.pod.clone()),
+        }
+    }
+
+    async fn connected(&mut self) -> Result<Client, String> {
+        if self.connection.is_none() {
+            self.connection = Some(self.options.connect().await?);
+        }
+        let connection = self.connection.as_ref().ok_or("no client")?;
+        Ok(connection.client.clone())
+    }
+
+    /// Writes a rollout's Event as it stands: a new one, or over the one that it has.
+    async fn write(&mut self, rollout: &mut Rollout, inbox: &Inbox) -> Result<(), String> {
         let mut tries = 0;
         loop {
-            if self.link.is_none() {
-                let connection = self.options.connect().await?;
-                let recorder = Recorder::new(connection.client.clone(), self.reporter.clone());
-                self.link = Some((connection, recorder));
-            }
-            let Some((connection, recorder)) = &self.link else {
-                return Err("no client".into());
-            };
-            let target = target(&connection.client, owned, &mut self.looked_up).await;
-            event.secondary = (target.uid != owned.pod.uid).then(|| owned.pod.clone());
-            let Err(error) = recorder.publish(&event, &target).await else {
+            let client = self.connected().await?;
+            let Err(error) = self.put(client, rollout).await else {
                 return Ok(());
+            };
+            let Some(connection) = &self.connection else {
+                return Err("no client".into());
             };
             let why = connection.sentence(&error, NEEDS);
             let wait = connection
@@ -191,9 +225,13 @@ impl Writer {
                 .max(Duration::from_secs(1 << tries));
             tries += 1;
             if let kube::Error::Api(status) = &error {
+                if status.code == 404 && rollout.event.take().is_some() {
+                    // It has expired.
+                    continue;
+                }
                 if status.code == 401 {
                     // The token or the file may have been renewed.
-                    self.link = None;
+                    self.connection = None;
                 } else if status.code != 429 && status.code < 500 {
                     return Err(why);
                 }
@@ -204,6 +242,60 @@ impl Writer {
             tokio::time::sleep(wait).await;
         }
     }
+
+    async fn put(&self, client: Client, rollout: &mut Rollout) -> Result<(), kube::Error> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let target = &rollout.target;
+        let api: Api<Event> = Api::namespaced(client, &text(&target.namespace));
+        let (reason, type_) = rollout.series.reason();
+        let note = rollout.series.note();
+        let now = Time(jiff::Timestamp::now());
+        let related = (target.uid != rollout.owned.pod.uid).then(|| rollout.owned.pod.clone());
+        if let Some(name) = &rollout.event {
+            let change = json!({"message": note, "reason": reason, "type": type_, "count": rollout.series.count,
+                "lastTimestamp": now, "related": related});
+            api.patch(name, &PatchParams::default(), &Patch::Merge(change))
+                .await?;
+            return Ok(());
+        }
+        let name = format!("{}.{}", bounded_name(&text(&target.name)), rollout.id);
+        let event = Event {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: target.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            involved_object: target.clone(),
+            related,
+            reason: Some(reason.into()),
+            type_: Some(type_.into()),
+            message: Some(note),
+            action: Some("Shutdown".into()),
+            count: Some(rollout.series.count),
+            first_timestamp: Some(rollout.first.clone()),
+            last_timestamp: Some(now),
+            source: Some(k8s_openapi::api::core::v1::EventSource {
+                component: Some("drainwatch".into()),
+                host: Some(self.instance.clone()),
+            }),
+            reporting_component: Some("drainwatch".into()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
+        };
+        match api.create(&PostParams::default(), &event).await {
+            // An attempt before whose answer was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            created => drop(created?),
+        }
+        rollout.event = Some(name);
+        Ok(())
+    }
+}
+
+/// As much of an object's name as leaves room for a report's id.
+fn bounded_name(name: &str) -> &str {
+    let cut = &name[..name.floor_char_boundary(200)];
+    cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
 }
 
 /// Whose Event it is: the controller's controller, the controller's, else the pod's.
@@ -291,48 +383,21 @@ impl Limit {
 
 #[cfg(test)]
 mod tests {
-    use drainwatch_core::{
-        report::{Finding, FindingCode},
-        testing::report,
-    };
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_burst_when_limited_then_25_go_at_once_and_one_every_5_seconds() {
+    async fn given_a_burst_when_limited_then_250_go_at_once_and_one_every_second() {
         let begun = Instant::now();
         let mut limit = Limit::new(begun);
         let mut at = vec![];
-        for _ in 0..28 {
+        for _ in 0..253 {
             tokio::time::sleep(limit.wait(Instant::now())).await;
             at.push(begun.elapsed().as_secs());
         }
-        assert_eq!(at[24..], [0, 5, 10, 15]);
+        assert_eq!(at[249..], [0, 1, 2, 3]);
         // A long silence fills it again, and no more than that.
         tokio::time::sleep(Duration::from_hours(1)).await;
-        let free = (0..40).filter(|_| limit.wait(Instant::now()).is_zero()).count();
-        assert_eq!(free, 25);
-    }
-
-    #[test]
-    fn given_a_report_with_long_findings_when_noted_then_it_fits_and_says_what_counts_first() {
-        let mut severed = report("r1", "/svc", Verdict::Severed);
-        severed.requests.severed = 3;
-        severed.workload.pod = Some("web-1".into());
-        severed.workload.container = Some("app".into());
-        severed.findings = (0..50)
-            .map(|_| Finding {
-                code: FindingCode::NoHandler,
-                summary: "é".repeat(100),
-                advice: "é".repeat(100),
-            })
-            .collect();
-        let note = note(&severed);
-        assert!(note.starts_with("web-1 [app]: 3 requests severed"), "{note}");
-        assert!(
-            note.len() <= LONGEST_NOTE && note.ends_with('…'),
-            "{}",
-            note.len()
-        );
+        let free = (0..300).filter(|_| limit.wait(Instant::now()).is_zero()).count();
+        assert_eq!(free, 250);
     }
 }

@@ -30,6 +30,8 @@ pub fn log(report: &Report) {
                 pod,
                 container,
                 trigger,
+                reason,
+                revision,
                 verdict,
                 started_at,
                 ended_at,

@@ -28,8 +28,14 @@ pub struct Summary {
     /// Container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Why it ended.
+    /// How it ended.
     pub trigger: String,
+    /// Why it was stopped, where the platform says so: `rollout`, `scale_down` and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was running: a hash of its configuration, or of a unit the id of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// How it went.
     pub verdict: String,
     /// First stop signal, or the unannounced end. RFC 3339.
@@ -147,6 +153,8 @@ impl From<&Report> for Summary {
             pod: workload.pod.clone(),
             container: workload.container.clone(),
             trigger: report.trigger.to_string(),
+            reason: report.reason.map(|reason| reason.to_string()),
+            revision: report.revision.id.clone(),
             verdict: report.verdict.to_string(),
             started_at: report.started_at.clone(),
             ended_at: report.ended_at.clone(),

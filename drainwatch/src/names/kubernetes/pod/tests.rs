@@ -242,6 +242,23 @@ fn given_a_bare_or_static_pod_when_described_then_it_is_its_own_workload() {
 }
 
 #[test]
+fn given_a_static_pod_when_its_mirror_is_deleted_without_a_grace_period_then_its_own_stays() {
+    let mirror = |annotations: Value| {
+        json!({"metadata": {"name": "etcd-node1", "namespace": "kube-system", "uid": "mirror", "annotations": annotations,
+            "deletionTimestamp": "1970-01-01T00:01:00Z", "deletionGracePeriodSeconds": 0},
+        "spec": {"nodeName": "node1", "containers": [{"name": "etcd"}], "terminationGracePeriodSeconds": 20},
+        "status": {"containerStatuses": [{"name": "etcd", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                                          "state": {"running": {}}}]}})
+    };
+    let static_pod = described(mirror(
+        json!({"kubernetes.io/config.mirror": "2b04", "kubernetes.io/config.hash": "2b04"}),
+    ));
+    assert_eq!(static_pod.grace_seconds, Some(20.0));
+    let of_the_api = described(mirror(json!({})));
+    assert_eq!(of_the_api.grace_seconds, Some(0.0));
+}
+
+#[test]
 fn given_containers_of_every_sort_when_described_then_each_has_the_ids_of_its_runs() {
     let status = |name: &str, now: &str, before: &str| {
         json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 1, "containerID": now,

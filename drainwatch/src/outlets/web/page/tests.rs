@@ -2,7 +2,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use drainwatch_core::report::{Cause, FindingCode, Trigger, Verdict};
+use drainwatch_core::report::{Cause, FindingCode, Reason, Trigger, Verdict};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
@@ -121,6 +121,7 @@ fn given_the_closed_lists_then_the_page_has_words_for_each() {
     let (_, _, words) = FILES.into_iter().find(|(name, ..)| *name == "words.js").unwrap();
     let lists = [
         Trigger::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
+        Reason::ALL.iter().map(|word| word.as_str()).collect(),
         Verdict::ALL.iter().map(|word| word.as_str()).collect(),
         Cause::ALL.iter().map(|word| word.as_str()).collect(),
         FindingCode::ALL.iter().map(|word| word.as_str()).collect(),

@@ -6,9 +6,11 @@
 //!
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 
+mod calls;
 mod headers;
 mod http1;
 mod http2;
+mod postgresql;
 mod preface;
 mod probes;
 mod senders;
@@ -84,7 +86,7 @@ type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
 /// The protocols that can be read in clear, the most particular first. What none of them knows is
 /// judged by turn-taking ([`wire`]).
-const READERS: &[Reader] = &[http2::read, http1::read];
+const READERS: &[Reader] = &[http2::read, postgresql::read, http1::read];
 
 /// The event that a fact is, with the exchanges of its connection.
 ///

@@ -93,6 +93,7 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
         record.opening = word(&record.ask_head).to_le_bytes();
     }
     record.turns += 1;
+    record.before_last = [0; 8];
     record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);

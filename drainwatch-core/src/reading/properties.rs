@@ -112,6 +112,7 @@ proptest! {
         let turn = Turn {
             opening: [numbers.4.to_le_bytes()[0]; 8],
             number: numbers.4 % 6,
+            before_last: [0, 0, b'Z', 0, 0, 0, 5, b'T'],
             interims: numbers.4 % 3,
             ask: ask[..ask.len().min(ASK_HEAD)].into(),
             ask_bytes,

@@ -92,6 +92,7 @@ pub(super) struct Tally {
     cut_by_exit: u64,
     cut_by_kill: u64,
     idle_when_killed: u64,
+    transactions_open: u64,
     probes: u64,
     touched: bool,
     pending: Pending,
@@ -118,6 +119,7 @@ impl Tally {
             cut_by_exit: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
+            transactions_open: 0,
             probes: 0,
             touched: false,
             pending: Pending::default(),
@@ -193,6 +195,11 @@ impl Tally {
         self.idle_when_killed
     }
 
+    /// Connections that were ended with a transaction open on them.
+    pub fn transactions_open(&self) -> u64 {
+        self.transactions_open
+    }
+
     /// Health checks and scrapes, whatever became of them; they are in nothing else here.
     pub fn probes(&self) -> u64 {
         self.probes
@@ -259,7 +266,12 @@ impl Tally {
         }
         self.arrivals.connection(connection, &told, context);
 
-        let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
+        let transaction = judge::leaves_transaction_open(connection);
+        self.transactions_open += u64::from(transaction);
+        let idle = connection.role == Role::Server
+            && connection.end == End::Exit
+            && judged.is_empty()
+            && !transaction;
         if idle && context.killed {
             self.idle_when_killed += 1;
         }
@@ -285,7 +297,7 @@ impl Tally {
                 Judged::Opaque(_) => self.outcomes.opaque += 1,
             }
         }
-        silent || !judged.is_empty()
+        silent || transaction || !judged.is_empty()
     }
 
     /// Takes in a connection that its process had closed before anybody asked it to end: what was cut on it. Says
@@ -394,6 +406,7 @@ impl Tally {
         self.cut_by_exit += other.cut_by_exit;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
+        self.transactions_open += other.transactions_open;
         self.probes += other.probes;
         self.touched |= other.touched;
         for (key, count) in other.pending.severed {

@@ -34,7 +34,8 @@ pub(in crate::tracker) fn arrival(
         return None;
     }
     let counts = |exchange: &&Exchange| {
-        exchange.state != ExchangeState::Opaque && !sieve.holds(connection, Some(exchange))
+        !matches!(exchange.state, ExchangeState::Opaque | ExchangeState::Transaction)
+            && !sieve.holds(connection, Some(exchange))
     };
     let nobodys = || match &connection.exchanges[..] {
         [] => came_and_went(connection) || sieve.holds(connection, None),

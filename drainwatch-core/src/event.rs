@@ -305,6 +305,9 @@ pub struct Connection {
     /// No byte moved on it, in neither direction, for as long as it stood.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// All that was said on it in its last turn was a goodbye, or a request to cancel something: nothing was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goodbye: bool,
     /// Exchanges that this event settles, oldest first; none on a connection where no byte moved.
     pub exchanges: Vec<Exchange>,
 }

@@ -205,13 +205,21 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Whether what its client says next can only be a request: HTTP/1, read in clear, and no other
-    /// protocol since.
-    pub fn asks_in_clear(&self) -> bool {
-        self.evidence == Evidence::Exact
-            && matches!(self.protocol, Protocol::Http10 | Protocol::Http11)
-            && self.state == ExchangeState::Complete
-            && !self.uploading
+    /// Longest goodbye of its protocol, where it was read in clear and has ended: what its client says next, and is
+    /// longer, can only be a request.
+    pub fn longest_goodbye(&self) -> Option<u32> {
+        let ended = matches!(self.state, ExchangeState::Complete | ExchangeState::Transaction);
+        if self.evidence != Evidence::Exact || !ended || self.uploading {
+            return None;
+        }
+        match self.protocol {
+            Protocol::Http10 | Protocol::Http11 => Some(0),
+            // Terminate; COM_QUIT.
+            Protocol::PostgreSql | Protocol::MySql => Some(5),
+            // QUIT, in any spelling.
+            Protocol::Redis => Some(14),
+            Protocol::WebSocket | Protocol::Http2 | Protocol::Amqp | Protocol::Tls | Protocol::Tcp => None,
+        }
     }
 }
 

@@ -10,9 +10,11 @@ mod calls;
 mod headers;
 mod http1;
 mod http2;
+mod mysql;
 mod postgresql;
 mod preface;
 mod probes;
+mod redis;
 mod senders;
 mod text;
 mod websocket;
@@ -86,7 +88,13 @@ type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
 /// The protocols that can be read in clear, the most particular first. What none of them knows is
 /// judged by turn-taking ([`wire`]).
-const READERS: &[Reader] = &[http2::read, postgresql::read, http1::read];
+const READERS: &[Reader] = &[
+    http2::read,
+    postgresql::read,
+    mysql::read,
+    redis::read,
+    http1::read,
+];
 
 /// The event that a fact is, with the exchanges of its connection.
 ///
@@ -102,13 +110,11 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
         Fact::Connection(recorded) => *recorded,
     };
     let turn = preface::without(turn.joined());
-    let Reading {
-        exchanges,
-        session: _,
-    } = read(&turn, &Context::of(&connection, &turn, rules));
+    let Reading { exchanges, session } = read(&turn, &Context::of(&connection, &turn, rules));
     let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0;
     let connection = Connection {
         silent: !moved && !connection.seeded,
+        goodbye: session.goodbye && exchanges.is_empty(),
         exchanges,
         ..connection
     };

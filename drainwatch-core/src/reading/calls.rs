@@ -27,6 +27,8 @@ pub(super) struct Calls {
     pub transaction: bool,
     /// The client has said that it leaves.
     pub goodbye: bool,
+    /// The last bytes were of no answer: when the last one ended is not known, only when it had begun.
+    pub asides: bool,
 }
 
 impl Calls {
@@ -72,6 +74,7 @@ impl Calls {
             uploading: false,
             started_ns: turn.ask_first_ns,
             last_ns: match call.state {
+                Complete | Transaction if self.asides => turn.message_first_ns,
                 Complete | Transaction => turn.answer_last_ns,
                 Unanswered => turn.ask_last_ns,
                 _ => turn.last_ns(),

@@ -13,11 +13,12 @@ use crate::{
 };
 
 /// Length of Terminate: what the server has not read may be one.
-const TERMINATE: u64 = 5;
+pub(super) const TERMINATE: u64 = 5;
 /// Longest startup packet, `MAX_STARTUP_PACKET_LENGTH`.
 const STARTUP: u32 = 10_000;
 /// Requests for a cancellation, TLS, and GSS encryption.
-const SPECIAL: [u32; 3] = [80_877_102, 80_877_103, 80_877_104];
+const SPECIAL: [u32; 3] = [CANCEL, 80_877_103, 80_877_104];
+const CANCEL: u32 = 80_877_102;
 /// Longest message that is believed of a connection whose beginning was not seen: some 1 GB.
 const LONGEST: u32 = 1 << 30;
 /// `ReadyForQuery` without its status.
@@ -31,8 +32,12 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     let first = turn.number <= 1;
     let begins = is_startup(if first { &turn.ask } else { &turn.opening });
     if is_startup(&turn.ask) {
-        // Nobody waits for an answer to a question of theirs yet.
-        return Some(Calls::default().reading(turn, context, Protocol::PostgreSql, u64::MAX));
+        // Nobody waits for an answer to a question of theirs yet; who cancels a query asks for nothing at all.
+        let calls = Calls {
+            goodbye: be32(&turn.ask, 4) == Some(CANCEL),
+            ..Calls::default()
+        };
+        return Some(calls.reading(turn, context, Protocol::PostgreSql, u64::MAX));
     }
     if turn.ask.is_empty() {
         let state = ExchangeState::Unknown;
@@ -72,6 +77,8 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 const ASKS: &[u8] = b"BCDEFHPQSXcdfp";
 /// What a server says.
 const ANSWERS: &[u8] = b"123ACDEGHIKNRSTVWZcdnstv";
+/// Of those, what may come long before anything else does.
+const DESCRIBES: &[u8] = b"123Tnt";
 /// What a server says whenever it likes.
 const ASIDES: &[u8] = b"ANS";
 
@@ -205,8 +212,10 @@ struct Answered {
     ready: Vec<u8>,
     /// All of it was looked at.
     whole: bool,
-    /// Something beside asides and a last word came after the last of them.
+    /// Something of an answer came after the last of them: beside asides and last words, and what only describes it.
     begun: bool,
+    /// An aside came after the last of them.
+    asides: bool,
     /// Answers to parts of an extended query after the last of them.
     parts: u64,
     /// One of those was an error: the rest is not answered before a Sync.
@@ -246,7 +255,7 @@ impl Answered {
                 break; // its status was not kept
             }
             if end > total {
-                answered.begun |= !is_aside(kind, body);
+                answered.begun |= !is_aside(kind, body) && !DESCRIBES.contains(&kind);
                 answered.whole = true;
                 break;
             }
@@ -255,8 +264,12 @@ impl Answered {
             at = usize::try_from(end).ok()?;
         }
         if !answered.whole {
-            answered.last = at_end(turn.tail.as_deref().unwrap_or_default());
+            let tail = turn.tail.as_deref().unwrap_or_default();
+            answered.last = at_end(tail);
             answered.before = ready(&turn.before_last[2..]);
+            answered.asides = !answered
+                .last
+                .is_some_and(|_| ready(&tail[tail.len() - 6..]).is_some());
             answered.lost = turn.tail.is_none();
         }
         Some(answered)
@@ -267,15 +280,17 @@ impl Answered {
         match kind {
             b'Z' => {
                 self.ready.push(body.first().copied().unwrap_or(b'I'));
-                (self.begun, self.parts, self.failed) = (false, 0, false);
+                (self.begun, self.asides, self.parts, self.failed) = (false, false, 0, false);
             }
             b'W' => self.feeds = true,
-            _ if is_aside(kind, body) => {}
+            _ if is_aside(kind, body) => self.asides = true,
             b'E' => (self.begun, self.failed) = (true, true),
-            b'1' | b'2' | b'3' | b'C' | b'I' | b'T' | b'n' | b's' => {
+            b'1' | b'2' | b'3' | b'T' | b'n' => self.parts += 1,
+            b'C' | b'I' | b's' => {
                 self.parts += 1;
                 self.begun = true;
             }
+            b't' => {}
             _ => self.begun = true,
         }
     }
@@ -379,6 +394,7 @@ fn judge(asked: &Asked, answered: &Answered, turn: &Turn, role: Role) -> Calls {
         calls,
         transaction: matches!(status, Some(b'T' | b'E')) && done == units.len(),
         goodbye: asked.goodbye,
+        asides: answered.asides,
     }
 }
 

@@ -42,9 +42,9 @@ struct Remembered {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
-    /// HTTP/1 in clear was the last that was spoken on it: what comes then is a request. Elsewhere it may be
-    /// a goodbye, whatever its length.
-    asks_in_clear: bool,
+    /// What comes then and is longer than this is a request: a protocol that is read was the last that was spoken on
+    /// it. Elsewhere it may be a goodbye, whatever its length.
+    goodbye: Option<u32>,
     /// It counts as opaque already.
     counted_opaque: bool,
     /// All that was asked on it were probes; `None`: nothing was seen to be asked.
@@ -253,7 +253,7 @@ impl Tally {
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
         if let Some(last) = connection.exchanges.last() {
-            seen.asks_in_clear = last.asks_in_clear();
+            seen.goodbye = last.longest_goodbye();
         }
         seen.ended = ends;
         seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
@@ -346,7 +346,7 @@ impl Tally {
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, sieve: &Sieve<'_>) -> bool {
+    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, payload: u32, sieve: &Sieve<'_>) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };
@@ -364,7 +364,9 @@ impl Tally {
             .unwrap_or_else(|| sieve.silent(local, peer, 0, None));
         if probe {
             self.probed();
-        } else if seen.asks_in_clear {
+        } else if seen.goodbye.is_some_and(|goodbye| payload <= goodbye) {
+            return false;
+        } else if seen.goodbye.is_some() {
             self.record(&Cut {
                 at_ns,
                 cause: Cause::Late,

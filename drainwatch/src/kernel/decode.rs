@@ -253,6 +253,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unacked: event.unacked,
         aborted: event.new_state == CLOSE && end != End::Peer,
         silent: false,
+        goodbye: false,
         remembered: event.remembered != 0,
         exchanges: Vec::new(),
     }

@@ -184,7 +184,8 @@ fn given_a_question_longer_than_what_is_kept_then_its_answer_decides() {
     ];
     let parts = pg().read(parts.concat());
     check(&parts, &[Unanswered]);
-    check(&parts.clone().write(message(b'1', b"")), &[ResponseIncomplete]);
+    check(&parts.clone().write(message(b'1', b"")), &[Unanswered]);
+    check(&parts.clone().write(row(3)), &[ResponseIncomplete]);
     check(
         &parts.write([message(b'1', b""), ready(b'I')].concat()),
         &[Complete],

@@ -38,7 +38,13 @@ pub(in crate::tracker) fn arrival(
             && !sieve.holds(connection, Some(exchange))
     };
     let nobodys = || match &connection.exchanges[..] {
-        [] => came_and_went(connection) || sieve.holds(connection, None),
+        // On the way in, or a request to cancel something: its end tells which.
+        [] => {
+            connection.end == End::Open
+                || connection.goodbye
+                || came_and_went(connection)
+                || sieve.holds(connection, None)
+        }
         asked => !asked.iter().any(|one| counts(&one)),
     };
     let new = told.is_empty() && connection.born_ns > from && !connection.seeded && !nobodys();

@@ -103,6 +103,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 unacked,
                 aborted,
                 remembered: false,
+                goodbye: false,
                 silent: exchanges.is_empty() && !aborted,
                 exchanges,
             },

@@ -338,6 +338,7 @@ impl Scene {
             unacked: 0,
             aborted: false,
             remembered: false,
+            goodbye: false,
             silent: false,
             exchanges,
         }

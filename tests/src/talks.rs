@@ -12,10 +12,11 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
-use testkit::{Cgroup, Port, Process, cgroup::first_process};
+use testkit::{Cgroup, Clock, Port, Process, cgroup::first_process};
 
 use crate::{
     agent::{Agent, Report, Severed},
+    prepare::Artefacts,
     scene::World,
     server::runnable,
 };
@@ -105,14 +106,16 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
     let [served, asking] = &homes;
     let clock = world.clock;
     let server = talk.backend.start(served, &port, directory, clock)?;
-    let mut command = asking.command(&world.artefacts.venv.join("bin/python").display().to_string());
-    command
-        .arg(world.artefacts.servers.join("talk.py"))
-        .arg(talk.backend.word())
-        .arg(port.number.to_string())
-        .args(talk.lines.iter().map(|line| line.mode));
-    let clients = Process::start_logging(command, &directory.join("clients.log"), clock)?;
-    clients.line("ready").context("the clients did not get ready")?;
+    let modes: Vec<_> = talk.lines.iter().map(|line| line.mode).collect();
+    let clients = clients(
+        &world.artefacts,
+        talk.backend,
+        &port,
+        asking,
+        &modes,
+        directory,
+        clock,
+    )?;
 
     let ending = if talk.ended == Ended::Server {
         served
@@ -141,6 +144,27 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
     };
     saw(talk, &seen)?;
     judge(world, agent, talk, ending, &seen, directory)
+}
+
+/// Starts the clients, each connection with its mode; they are at their points then.
+pub fn clients(
+    artefacts: &Artefacts,
+    backend: Backend,
+    port: &Port,
+    cgroup: &Cgroup,
+    modes: &[&str],
+    directory: &Path,
+    clock: Clock,
+) -> anyhow::Result<Process> {
+    let mut command = cgroup.command(&artefacts.venv.join("bin/python").display().to_string());
+    command
+        .arg(artefacts.servers.join("talk.py"))
+        .arg(backend.word())
+        .arg(port.number.to_string())
+        .args(modes);
+    let clients = Process::start_logging(command, &directory.join("clients.log"), clock)?;
+    clients.line("ready").context("the clients did not get ready")?;
+    Ok(clients)
 }
 
 /// A connection as its client tells of it.

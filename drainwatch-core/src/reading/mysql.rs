@@ -293,6 +293,9 @@ impl<'a> Packets<'a> {
     fn rows(&mut self, deprecated: bool) -> Result<Option<u16>, Progress> {
         loop {
             let packet = self.next()?;
+            if packet.is_last_word() {
+                return Err(Progress::Begun);
+            }
             if packet.is_error() {
                 return Ok(None);
             }

@@ -6,6 +6,7 @@
 //!
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 
+mod amqp;
 mod calls;
 mod headers;
 mod http1;
@@ -92,6 +93,7 @@ const READERS: &[Reader] = &[
     http2::read,
     postgresql::read,
     mysql::read,
+    amqp::read,
     redis::read,
     http1::read,
 ];

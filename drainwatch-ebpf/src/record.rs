@@ -15,6 +15,9 @@ const HTTP1: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
 const SEVEN_BYTES: u64 = 0x00ff_ffff_ffff_ffff;
 /// `CONNECT ` as a little-endian word.
 const CONNECT: u64 = u64::from_le_bytes(*b"CONNECT ");
+/// What a client of AMQP 0-9-1 says first, and its heartbeat.
+const AMQP: u64 = u64::from_le_bytes(*b"AMQP\0\0\x09\x01");
+const AMQP_HEARTBEAT: u64 = u64::from_le_bytes(*b"\x08\0\0\0\0\0\0\xce");
 /// An interim response longer than this is left in the head for userspace to walk over:
 /// it may have been written together with the final one.
 const INTERIM_MOST: u64 = 64;
@@ -42,7 +45,9 @@ pub fn asked(
     record.ask.last_ns = now;
     let answered = record.answer.total != record.answer.turn_pos;
     let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
-    if record.turns == 0 || (answered && !goes_on && !is_rest_of_upload(record, moved)) {
+    if record.turns == 0
+        || (answered && !goes_on && !is_rest_of_upload(record, moved) && !is_heartbeat(record, bytes, moved))
+    {
         if record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
             // The turn that ends must not include the bytes that end it.
             record.ask.total = before - gap;
@@ -85,6 +90,14 @@ fn is_rest_of_upload(record: &SocketRecord, moved: &Moved) -> bool {
     let method = letter(bytes[0]) && (length < 3 || letter(bytes[1]) && letter(bytes[2]));
     let blank = bytes[0] == b'\r' || bytes[0] == b'\n';
     !(method || blank && length > 2)
+}
+
+/// A heartbeat of AMQP asks for nothing: the deliveries before it are still waiting for their acknowledgement.
+#[inline(always)]
+fn is_heartbeat(record: &SocketRecord, bytes: u64, moved: &Moved) -> bool {
+    u64::from_le_bytes(record.opening) == AMQP
+        && bytes == size_of::<u64>() as u64
+        && payload::first_word(moved) == AMQP_HEARTBEAT
 }
 
 #[inline(always)]

@@ -238,6 +238,60 @@ class Redis:
         return "answered"
 
 
+class RabbitMq:
+    def __init__(self):
+        import pika
+
+        self.module = pika
+
+    def run(self, mode):
+        to = self.module.ConnectionParameters(host="127.0.0.1", port=PORT, heartbeat=2)
+        c = self.module.BlockingConnection(to)
+        fd = c._impl._transport._sock.fileno()
+        say("conn", mode, local(fd))
+        return c, fd, getattr(self, mode)
+
+    def consume(self, c, queue, messages):
+        channel = c.channel()
+        channel.basic_qos(prefetch_count=1)
+        channel.queue_declare(queue)
+        for _ in range(messages):
+            channel.basic_publish("", queue, b"x" * 2000)
+        return channel, channel.consume(queue)
+
+    def job(self, c, at):
+        """The second of two jobs takes long; heartbeats go on meanwhile."""
+        channel, jobs = self.consume(c, "jobs", 2)
+        done, _, _ = next(jobs)
+        channel.basic_ack(done.delivery_tag)
+        next(jobs)
+        c.sleep(3)
+        at()
+        c.sleep(PATIENCE)
+
+    def first(self, c, at):
+        _, jobs = self.consume(c, "first", 1)
+        next(jobs)
+        at()
+        time.sleep(PATIENCE)
+
+    def waiting(self, c, at):
+        channel, jobs = self.consume(c, "empty", 1)
+        done, _, _ = next(jobs)
+        channel.basic_ack(done.delivery_tag)
+        c.process_data_events()
+        at()
+
+    def drains(self, c, at):
+        channel, jobs = self.consume(c, "drained", 1)
+        done, _, _ = next(jobs)
+        at()
+        while not stopping.is_set():
+            c.sleep(0.05)
+        c.sleep(0.3)
+        channel.basic_ack(done.delivery_tag)
+
+
 class At:
     """The point that a connection is to be brought to."""
 
@@ -267,7 +321,7 @@ def play(kind, mode):
     say("saw", port, what)
 
 
-KINDS = {"postgresql": Postgres, "mysql": MySql, "redis": Redis}
+KINDS = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
 
 
 def main():

@@ -77,6 +77,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Ledger, "postgresql", None),
     package(Use::Ledger, "mariadb-server", Some("mariadbd")),
     package(Use::Ledger, "redis-server", Some("redis-server")),
+    package(Use::Ledger, "rabbitmq-server", None),
     package(Use::Ledger, "systemd", None),
     package(Use::Ledger, "dbus", Some("dbus-daemon")),
     package(Use::Alerts, "prometheus", Some("promtool")),

@@ -16,6 +16,8 @@ pub enum Backend {
     MariaDb,
     /// Redis.
     Redis,
+    /// RabbitMQ.
+    RabbitMq,
 }
 
 impl Backend {
@@ -25,6 +27,7 @@ impl Backend {
             Self::Postgres => "postgresql",
             Self::MariaDb => "mysql",
             Self::Redis => "redis",
+            Self::RabbitMq => "amqp",
         }
     }
 
@@ -34,6 +37,7 @@ impl Backend {
             Self::Postgres => "postgresql",
             Self::MariaDb => "mysql",
             Self::Redis => "redis",
+            Self::RabbitMq => "amqp",
         }
     }
 
@@ -43,6 +47,7 @@ impl Backend {
             Self::Postgres => postgres("postgres"),
             Self::MariaDb => "mariadbd".to_owned(),
             Self::Redis => "redis-server".to_owned(),
+            Self::RabbitMq => "/usr/lib/rabbitmq/bin/rabbitmq-server".to_owned(),
         }
     }
 
@@ -114,12 +119,34 @@ impl Backend {
                 ]);
                 command
             }
+            Self::RabbitMq => {
+                // Its nodes find each other by a daemon, which each case has to itself.
+                let mut command = cgroup.command(&self.program());
+                let [names, others] = [Port::find()?, Port::find()?].map(|port| port.number.to_string());
+                for (name, value) in [
+                    ("HOME", at.as_str()),
+                    ("ERL_EPMD_PORT", &names),
+                    ("RABBITMQ_DIST_PORT", &others),
+                    ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
+                    ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
+                    ("RABBITMQ_NODE_PORT", &number),
+                    ("RABBITMQ_MNESIA_BASE", &at),
+                    ("RABBITMQ_LOG_BASE", &at),
+                    ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
+                    ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
+                    ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
+                ] {
+                    command.env(name, value);
+                }
+                command
+            }
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
             Self::Postgres => process.line("ready to accept connections")?,
             Self::MariaDb => process.line("ready for connections")?,
             Self::Redis => process.line("Ready to accept connections")?,
+            Self::RabbitMq => process.line("completed with")?,
         };
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;

@@ -6,7 +6,7 @@ use super::{Backend, By, Ended, Line, Talk};
 
 /// All of them.
 pub fn all() -> Vec<Talk> {
-    [postgres(), mariadb(), redis()].concat()
+    [postgres(), mariadb(), redis(), rabbitmq()].concat()
 }
 
 /// Nothing is to be told of it.
@@ -22,6 +22,14 @@ const fn idle(mode: &'static str) -> Line {
 const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
     Line {
         cut: Some((cause, Some(method))),
+        ..idle(mode)
+    }
+}
+
+/// Known by its protocol, and nothing can be said of it.
+const fn unclear(mode: &'static str) -> Line {
+    Line {
+        opaque: true,
         ..idle(mode)
     }
 }
@@ -255,6 +263,33 @@ fn redis() -> Vec<Talk> {
             Server,
             By::Signal(Signal::SIGKILL),
             LOST,
+        ),
+    ]
+}
+
+fn rabbitmq() -> Vec<Talk> {
+    use Backend::RabbitMq;
+    use Ended::Clients;
+    const BUSY: &[Line] = &[
+        outbound("job", "process"),
+        outbound("first", "process"),
+        unclear("waiting"),
+    ];
+    const DRAINS: &[Line] = &[idle("drains"), idle("waiting")];
+    vec![
+        talk(
+            "amqp/clients/kill",
+            RabbitMq,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            BUSY,
+        ),
+        talk(
+            "amqp/clients/stop",
+            RabbitMq,
+            Clients,
+            By::Signal(Signal::SIGTERM),
+            DRAINS,
         ),
     ]
 }

@@ -29,8 +29,8 @@ pub struct Entry {
 /// What the oracle knows besides the requests.
 #[derive(Debug)]
 pub struct Known {
-    /// The server's port, where it is the server that loses the requests.
-    pub port: Option<u16>,
+    /// The server's port.
+    pub port: u16,
     /// The main process.
     pub main: u32,
     /// Refused and late requests can be seen on this kernel.
@@ -222,9 +222,9 @@ fn requests(of: &Case, entries: &[Entry], known: &Known, report: &Report, wrong:
                 differ("age_ms", &format!("{:?}", found.age_ms), "0 or more");
             }
         }
-        if let Some(port) = known.port.filter(|_| cause != "outbound") {
+        if cause != "outbound" {
             let local = found.local.parse().map_or(0, |local: SocketAddr| local.port());
-            differ("local port", &local.to_string(), &port.to_string());
+            differ("local port", &local.to_string(), &known.port.to_string());
         }
     }
     for invented in listed.into_iter().flatten() {

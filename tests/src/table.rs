@@ -102,8 +102,6 @@ pub enum Hops {
     Direct,
     /// An nginx in a cgroup of its own: the server's peers are the proxy's ports, which we do not know.
     BehindNginx,
-    /// The server is nginx, its upstream loses the requests: the same.
-    AtUpstream,
     /// The server is nginx, and every request that it loses takes a call to its upstream with it.
     CallsUpstream,
 }

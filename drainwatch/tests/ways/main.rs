@@ -250,6 +250,7 @@ fn a_successor_is_nobodys_drain(agent: &Agent) -> anyhow::Result<()> {
     old.process.wait()?;
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
+        successor.check_alive()?;
         answered(&mut old.send("/second")?)?;
         thread::sleep(Duration::from_millis(50));
     }

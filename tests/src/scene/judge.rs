@@ -92,11 +92,8 @@ impl Scene<'_> {
     /// Waits for the report and compares.
     pub(super) fn judge(&mut self, agent: &Agent, entries: &[Entry]) -> anyhow::Result<()> {
         let expect = &self.case.expect;
-        // Lost at nginx's upstream, the request was not at our port.
-        let at_upstream = self.case.hops == Hops::AtUpstream;
-        let port = (!at_upstream).then_some(self.port);
         let known = Known {
-            port,
+            port: self.port,
             main: self.main.as_raw().cast_unsigned(),
             sees_resets: agent.sees_resets,
         };

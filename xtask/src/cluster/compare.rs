@@ -111,6 +111,8 @@ pub fn compare(entries: &[Entry], reports: &[Value]) -> Comparison {
             "clean" => true,
             "severed" => matched + ambiguous_here > 0 || refused > 0,
             "refused" => refused > 0 || errors > 0,
+            // A job that was killed: whether it was done is nowhere to be seen.
+            "unknown" => only_job(report),
             _ => false,
         };
         if !justified || result.invented.len() > before {
@@ -129,6 +131,12 @@ pub fn compare(entries: &[Entry], reports: &[Value]) -> Comparison {
         result.invented.push(format!("{more} answers with 5xx"));
     }
     result
+}
+
+/// Whether all that is unknown is what became of a job.
+fn only_job(report: &Value) -> bool {
+    let reasons = report["unknown_reasons"].as_object();
+    reasons.is_some_and(|reasons| reasons.len() == 1 && reasons.contains_key("job"))
 }
 
 /// A request that nobody read has no path: it is known by its connection, on which only one was cut.

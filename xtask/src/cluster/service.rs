@@ -203,7 +203,8 @@ pub fn job(namespace: &str, seconds: u32, stop: &str) -> Value {
 /// A Job that works for some seconds, calls the API server as its last deed, and finishes.
 pub fn calling_job(namespace: &str) -> Value {
     let mut job = job(namespace, 0, "");
-    let script = "sleep 5; exec /bin/busybox nc -w 3 $KUBERNETES_SERVICE_HOST 443 < /dev/null";
+    let script = "echo GET / HTTP/1.0 > /tmp/ask; echo >> /tmp/ask; sleep 5; \
+                  exec /bin/busybox nc -w 3 $KUBERNETES_SERVICE_HOST 443 < /tmp/ask";
     job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c", script]);
     job
 }

@@ -161,7 +161,8 @@ fn is_webhook(operation: &Operation) -> bool {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(segment))
     };
-    !fetches && operation.path().is_some_and(|path| path.split('/').any(is_one))
+    let path = operation.http().and_then(|http| http.path.as_deref());
+    !fetches && path.is_some_and(|path| path.split('/').any(is_one))
 }
 
 impl Rule {

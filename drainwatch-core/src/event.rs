@@ -335,6 +335,9 @@ pub struct Connection {
     /// Where its other end is.
     #[serde(default, skip_serializing_if = "OtherEnd::is_elsewhere")]
     pub other_end: OtherEnd,
+    /// All that was said on it in its last turn was a goodbye, or a request to cancel something: nothing was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goodbye: bool,
     /// Exchanges that this event settles, oldest first; none on a connection where no byte moved.
     pub exchanges: Vec<Exchange>,
 }

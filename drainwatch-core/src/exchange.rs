@@ -21,6 +21,14 @@ words! {
         WebSocket = "websocket",
         /// HTTP/2 in clear, and gRPC.
         Http2 = "http/2",
+        /// PostgreSQL's protocol, version 3.
+        PostgreSql = "postgresql",
+        /// Redis's protocol, versions 2 and 3.
+        Redis = "redis",
+        /// The protocol of MySQL and MariaDB.
+        MySql = "mysql",
+        /// AMQP 0-9-1.
+        Amqp = "amqp",
         /// TLS: known by its records, not read.
         Tls = "tls",
         /// Nothing was read.
@@ -51,7 +59,7 @@ words! {
         ChunkedEnd = "chunked_end",
         /// Bytes moved that could not be looked at (`sendfile`, `splice`, `io_uring`, a skipped run).
         Gap = "gap",
-        /// A message that contradicts itself, or breaks off into something that is not HTTP.
+        /// A message that contradicts itself, or breaks off into something else.
         Malformed = "malformed",
         /// More requests were sent at once than is kept of them.
         Pipelined = "pipelined",
@@ -82,6 +90,8 @@ pub enum ExchangeState {
     Complete,
     /// A long-lived stream (101, CONNECT, SSE) without its protocol's goodbye.
     Stream,
+    /// Nothing was outstanding, but a transaction of the client's was open.
+    Transaction,
     /// The evidence does not say (head beyond the capture, close-delimited body, seeded socket).
     Unknown,
     /// Nobody reads its protocol, and its connection was not seen to take turns: whether anything is
@@ -114,6 +124,10 @@ pub enum ExchangeId {
 pub enum Operation {
     /// A request of HTTP.
     Http(Http),
+    /// A statement or a command to a database or a cache.
+    Database(Database),
+    /// A message of a queue.
+    Message(Message),
     /// Not read.
     Opaque,
 }
@@ -145,6 +159,28 @@ pub struct Http {
     pub header_rules: Vec<u8>,
 }
 
+/// What a database was asked: nothing of a statement but its first word is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// `SELECT`, `COMMIT`, `HGET`; [`TRANSACTION`] for one that was open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+}
+
+/// The operation of an open transaction.
+pub const TRANSACTION: &str = "TRANSACTION";
+
+/// A message on its way to or from a queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `publish`, `process`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// Queue, or exchange and routing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+}
+
 /// One request and its response, as far as they were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
@@ -171,13 +207,21 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Whether what its client says next can only be a request: HTTP/1, read in clear, and no other
-    /// protocol since.
-    pub fn asks_in_clear(&self) -> bool {
-        self.evidence == Evidence::Exact
-            && matches!(self.protocol, Protocol::Http10 | Protocol::Http11)
-            && self.state == ExchangeState::Complete
-            && !self.uploading
+    /// Longest goodbye of its protocol, where it was read in clear and has ended: what its client says next, and is
+    /// longer, can only be a request.
+    pub fn longest_goodbye(&self) -> Option<u32> {
+        let ended = matches!(self.state, ExchangeState::Complete | ExchangeState::Transaction);
+        if self.evidence != Evidence::Exact || !ended || self.uploading {
+            return None;
+        }
+        match self.protocol {
+            Protocol::Http10 | Protocol::Http11 => Some(0),
+            // Terminate; COM_QUIT.
+            Protocol::PostgreSql | Protocol::MySql => Some(5),
+            // QUIT, in any spelling.
+            Protocol::Redis => Some(14),
+            Protocol::WebSocket | Protocol::Http2 | Protocol::Amqp | Protocol::Tls | Protocol::Tcp => None,
+        }
     }
 }
 
@@ -186,18 +230,27 @@ impl Operation {
     pub fn http(&self) -> Option<&Http> {
         match self {
             Self::Http(http) => Some(http),
+            Self::Database(_) | Self::Message(_) | Self::Opaque => None,
+        }
+    }
+
+    /// What was to be done: method, first word of a statement, name of a command.
+    pub fn method(&self) -> Option<&str> {
+        match self {
+            Self::Http(http) => http.method.as_deref(),
+            Self::Database(database) => database.operation.as_deref(),
+            Self::Message(message) => message.operation.as_deref(),
             Self::Opaque => None,
         }
     }
 
-    /// Method, of a protocol that has them.
-    pub fn method(&self) -> Option<&str> {
-        self.http()?.method.as_deref()
-    }
-
-    /// Path without query, of a protocol that has them.
+    /// What it was to be done with: path without query, queue.
     pub fn path(&self) -> Option<&str> {
-        self.http()?.path.as_deref()
+        match self {
+            Self::Http(http) => http.path.as_deref(),
+            Self::Message(message) => message.destination.as_deref(),
+            Self::Database(_) | Self::Opaque => None,
+        }
     }
 
     /// Known sender of webhooks, of a protocol whose requests show it.

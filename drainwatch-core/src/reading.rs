@@ -6,11 +6,16 @@
 //!
 //! Nothing here fails or panics, whatever the bytes: they come from the network.
 
+mod amqp;
+mod calls;
 mod headers;
 mod http1;
 mod http2;
+mod mysql;
+mod postgresql;
 mod preface;
 mod probes;
+mod redis;
 mod senders;
 mod text;
 mod websocket;
@@ -84,7 +89,14 @@ type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
 /// The protocols that can be read in clear, the most particular first. What none of them knows is
 /// judged by turn-taking ([`wire`]).
-const READERS: &[Reader] = &[http2::read, http1::read];
+const READERS: &[Reader] = &[
+    http2::read,
+    postgresql::read,
+    mysql::read,
+    amqp::read,
+    redis::read,
+    http1::read,
+];
 
 /// The event that a fact is, with the exchanges of its connection.
 ///
@@ -100,13 +112,11 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
         Fact::Connection(recorded) => *recorded,
     };
     let turn = preface::without(turn.joined());
-    let Reading {
-        exchanges,
-        session: _,
-    } = read(&turn, &Context::of(&connection, &turn, rules));
+    let Reading { exchanges, session } = read(&turn, &Context::of(&connection, &turn, rules));
     let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0;
     let connection = Connection {
         silent: !moved && !connection.seeded,
+        goodbye: session.goodbye && exchanges.is_empty(),
         exchanges,
         ..connection
     };

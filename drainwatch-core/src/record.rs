@@ -57,6 +57,8 @@ pub struct Turn {
     pub interims: u32,
     /// Last bytes of the response direction, when known.
     pub tail: Option<Vec<u8>>,
+    /// Last bytes of the call before the last one in the response direction, where there is a tail; else zero.
+    pub before_last: [u8; 8],
     /// The last thing written was an interim (1xx) response; `answer` is empty then.
     pub interim: bool,
     /// An earlier answer on this connection began with `HTTP/1.`: bytes that do not begin a request

@@ -236,7 +236,7 @@ words! {
         Unaccepted = "unaccepted",
         /// The request reached a connection that the server had already closed.
         Late = "late",
-        /// A call of the workload's own was in flight.
+        /// A call of the workload's own was in flight, or a transaction open.
         Outbound = "outbound",
         /// Bytes written that the peer never acknowledged.
         Unsent = "unsent",
@@ -415,9 +415,9 @@ pub struct SeveredRequest {
     pub role: Role,
     /// What was spoken.
     pub protocol: Protocol,
-    /// Method.
+    /// Method; of a database the first word of the statement, or `TRANSACTION` for one that was open.
     pub method: Option<String>,
-    /// Path without query.
+    /// Path without query; of a queue its name.
     pub path: Option<String>,
     /// Host header.
     pub host: Option<String>,
@@ -446,9 +446,12 @@ pub struct DrainedRequest {
     pub at_ms: f64,
     /// How long it took.
     pub age_ms: Option<f64>,
-    /// Method.
+    /// What was spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Method; of a database the first word of the statement, or `TRANSACTION` for one that was open.
     pub method: Option<String>,
-    /// Path without query.
+    /// Path without query; of a queue its name.
     pub path: Option<String>,
     /// Status of the response, of a protocol that has one.
     #[serde(default)]

@@ -210,7 +210,7 @@ impl Tracker {
                     let pair = (*local, *peer, *netns);
                     match (syn, payload) {
                         (true, _) => episode.attempted(at_ns, pair, &self.kubelets),
-                        (false, 1..) => episode.came_late(at_ns, *pid, pair, &self.kubelets),
+                        (false, 1..) => episode.came_late(at_ns, *pid, pair, *payload, &self.kubelets),
                         (false, 0) => {} // a bare ACK or FIN asks nothing
                     }
                 }

@@ -103,6 +103,9 @@ pub struct SocketRecord {
     pub message_ns: u64,
     /// The connection's first bytes in the request direction, from its second turn on.
     pub opening: [u8; 8],
+    /// Last bytes of the tail before the latest call in the response direction was added to it; zero where there was
+    /// none.
+    pub before_last: [u8; 8],
     /// Request direction.
     pub ask: Flow,
     /// Response direction.
@@ -138,7 +141,7 @@ pub struct SocketRecord {
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1872);
+const _: () = assert!(size_of::<SocketRecord>() == 1880);
 const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
 
 /// First field of every event: what it is.
@@ -375,7 +378,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1872);
+const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1880);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {

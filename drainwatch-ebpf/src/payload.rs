@@ -348,6 +348,10 @@ pub fn keep_tail(record: &mut SocketRecord, moved: &Moved) -> bool {
     if moved.end == 0 || moved.last_length == 0 {
         return false;
     }
+    if record.tail_len >= 8 {
+        // SAFETY: the last eight bytes of the tail, which ends at TAIL, a multiple of 8 as its place in the record.
+        record.before_last = unsafe { record.tail.as_ptr().add(TAIL - 8).cast::<[u8; 8]>().read() };
+    }
     let before = &moved.before_last;
     if moved.last_length < ENOUGH
         && before.length > 0

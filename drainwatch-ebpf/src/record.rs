@@ -15,6 +15,9 @@ const HTTP1: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
 const SEVEN_BYTES: u64 = 0x00ff_ffff_ffff_ffff;
 /// `CONNECT ` as a little-endian word.
 const CONNECT: u64 = u64::from_le_bytes(*b"CONNECT ");
+/// What a client of AMQP 0-9-1 says first, and its heartbeat.
+const AMQP: u64 = u64::from_le_bytes(*b"AMQP\0\0\x09\x01");
+const AMQP_HEARTBEAT: u64 = u64::from_le_bytes(*b"\x08\0\0\0\0\0\0\xce");
 /// An interim response longer than this is left in the head for userspace to walk over:
 /// it may have been written together with the final one.
 const INTERIM_MOST: u64 = 64;
@@ -36,7 +39,8 @@ pub extern "C" fn record_begins_turn(record: *const SocketRecord, moved: *const 
     };
     let answered = record.answer.total != record.answer.turn_pos;
     let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
-    u32::from(record.turns == 0 || (answered && !goes_on && !is_rest_of_upload(record, moved)))
+    let next = answered && !goes_on && !is_rest_of_upload(record, moved) && !is_heartbeat(record, moved);
+    u32::from(record.turns == 0 || next)
 }
 
 /// Bytes moved in the direction of requests. Says whether they show that the connection speaks HTTP/2.
@@ -83,12 +87,21 @@ fn is_rest_of_upload(record: &SocketRecord, moved: &Moved) -> bool {
     !(method || blank && length > 2)
 }
 
+/// A heartbeat of AMQP asks for nothing: the deliveries before it are still waiting for their acknowledgement.
+#[inline(always)]
+fn is_heartbeat(record: &SocketRecord, moved: &Moved) -> bool {
+    u64::from_le_bytes(record.opening) == AMQP
+        && moved.bytes == size_of::<u64>() as u64
+        && payload::first_word(moved) == AMQP_HEARTBEAT
+}
+
 #[inline(always)]
 fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     if record.turns == 1 {
         record.opening = word(&record.ask_head).to_le_bytes();
     }
     record.turns += 1;
+    record.before_last = [0; 8];
     record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);

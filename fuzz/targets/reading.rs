@@ -29,6 +29,7 @@ struct Input {
     counts: [u64; 4],
     times: [u64; 4],
     opening: [u8; 8],
+    before_last: [u8; 8],
     interims: u32,
     tail: Option<Vec<u8>>,
     answer: Vec<u8>,
@@ -47,6 +48,7 @@ fuzz_target!(|input: Input| {
     let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
     let turn = Turn {
         opening: input.opening,
+        before_last: input.before_last,
         number: input.number,
         ask: head(input.ask, ASK_HEAD),
         ask_bytes,

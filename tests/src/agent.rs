@@ -110,6 +110,7 @@ pub struct Severed {
     pub cause: String,
     pub role: String,
     pub protocol: String,
+    pub method: Option<String>,
     pub path: Option<String>,
     pub class: String,
     pub evidence: String,

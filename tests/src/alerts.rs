@@ -19,7 +19,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::Clock;
+use testkit::{Cgroup, Clock, Port};
 
 use crate::{
     agent::{Agent, Report},
@@ -27,6 +27,7 @@ use crate::{
     prepare::Artefacts,
     stage::{self, Step},
     table::Server,
+    talks::{self, Backend},
 };
 use cluster::Cluster;
 use monitoring::Monitoring;
@@ -61,6 +62,7 @@ const STEPS: &[Step<Stage>] = &[
         "traffic after the stop signal, and a severed request",
         Stage::severed_request,
     ),
+    ("a transaction that is left open fires", Stage::open_transaction),
     ("every panel, annotation and variable has data", Stage::panels),
     ("a degraded probe fires", Stage::degraded_probe),
     ("lost evidence fires", Stage::lost_evidence),
@@ -208,6 +210,36 @@ impl Stage {
             self.monitoring
                 .until_alertmanager_has(alert, |alert| alert.label("workload") == self.shop.workload())?;
         }
+        Ok(())
+    }
+
+    /// A database is stopped while a client is in the middle of a transaction.
+    fn open_transaction(&mut self) -> anyhow::Result<()> {
+        let out = self.out.join("transaction");
+        fs::create_dir_all(&out)?;
+        let (port, backend) = (Port::find()?, Backend::Postgres);
+        let [served, asking] = [Cgroup::unique("alerts-served")?, Cgroup::unique("alerts-asking")?];
+        let server = backend.start(&served, &port, &out, self.clock)?;
+        let workload = format!("/{}", served.name());
+        let query = format!("count(drainwatch_shutdown_findings_total{{workload=\"{workload}\"}})");
+        self.monitoring
+            .until("the database's series", SOON, &query, |count| count > 0.0)?;
+        let _clients = talks::clients(
+            &self.artefacts,
+            backend,
+            &port,
+            &asking,
+            &["transaction", "idle"],
+            &out,
+            self.clock,
+        )?;
+        kill(server.main, Signal::SIGINT)?;
+        let alert = self
+            .monitoring
+            .until_alertmanager_has("DrainwatchTransactionOpen", |alert| {
+                alert.label("workload") == workload
+            })?;
+        ensure!(alert.label("severity") == "warning", "{alert:?}");
         Ok(())
     }
 

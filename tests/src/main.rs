@@ -27,6 +27,7 @@ mod serve;
 mod server;
 mod stage;
 mod table;
+mod talks;
 
 use testkit::Clock;
 
@@ -114,9 +115,12 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
     let artefacts = Artefacts::locate();
     let mut cases = cases::all();
     cases.retain(|case| options.filter.is_empty() || options.filter.iter().any(|f| case.name.contains(f)));
+    let mut talks = talks::all();
+    talks.retain(|talk| options.filter.is_empty() || options.filter.iter().any(|f| talk.name.contains(f)));
     if options.list {
-        for case in &cases {
-            println!("{}", case.name);
+        let names = cases.iter().map(|case| case.name);
+        for name in names.chain(talks.iter().map(|talk| talk.name)) {
+            println!("{name}");
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -170,7 +174,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         absent,
     };
     let load = options.load.then(|| Load::start(&world.out, clock)).transpose()?;
-    let tally = runner::run(&world, &cases, options)?;
+    let tally = runner::run(&world, &cases, &talks, options)?;
     let bore_it = match (load, &world.agent) {
         (Some(load), Some(agent)) => load.stop(agent),
         _ => Ok(()),

@@ -16,6 +16,7 @@ use crate::{
     scene::{self, Outcome, World},
     server,
     table::{Case, Hops, Hosted, Server},
+    talks,
 };
 
 /// How it went.
@@ -31,9 +32,49 @@ pub struct Tally {
     pub seen: Vec<(usize, Vec<Entry>)>,
 }
 
+impl Tally {
+    fn note(&mut self, name: &str, outcome: &Outcome, begun: Instant) {
+        match outcome {
+            Outcome::Passed(entries) => {
+                println!(
+                    "ok   {name} ({} requests, {:.1?})",
+                    entries.len(),
+                    begun.elapsed()
+                );
+                self.passed += 1;
+            }
+            Outcome::Failed(why) => {
+                println!("FAIL {name}: {why}");
+                self.failed += 1;
+            }
+            Outcome::Skipped(why) => {
+                println!("skip {name}: {why}");
+                self.skipped += 1;
+            }
+        }
+    }
+}
+
+/// Plays a conversation with a database, a cache or a queue, where its server is there.
+fn talked(world: &World, talk: &talks::Talk, number: usize, options: &Options) -> Outcome {
+    match talks::missing(talk, world) {
+        Some((name, program)) if options.may_miss.iter().any(|allowed| allowed == name) => {
+            Outcome::Skipped(format!("{program} is missing (--may-miss {name})"))
+        }
+        Some((name, program)) => Outcome::Failed(format!(
+            "{program} is missing: install it, run `drainwatch-tests --prepare`, or allow it with `--may-miss {name}`"
+        )),
+        None => match talks::run(world, talk, number) {
+            Ok(()) => Outcome::Passed(vec![]),
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        },
+    }
+}
+
 /// Runs every case.
-pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<Tally> {
-    let runs = cases.len() * options.repeat;
+pub fn run(world: &World, cases: &[Case], talks: &[talks::Talk], options: &Options) -> anyhow::Result<Tally> {
+    let all = cases.len() + talks.len();
+    let runs = all * options.repeat;
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
@@ -44,34 +85,29 @@ pub fn run(world: &World, cases: &[Case], options: &Options) -> anyhow::Result<T
                     if number >= runs {
                         return;
                     }
-                    let index = number % cases.len();
+                    let index = number % all;
                     let begun = Instant::now();
                     // Without the agent every case fails alike: no need to play it.
                     let gone = world.agent.as_ref().and_then(|agent| agent.check_alive().err());
+                    if let Some(talk) = index.checked_sub(cases.len()).map(|index| &talks[index]) {
+                        let outcome = gone.map_or_else(
+                            || talked(world, talk, number + 1, options),
+                            |error| Outcome::Failed(format!("{error:#}")),
+                        );
+                        tally
+                            .lock()
+                            .expect("no thread panics while it holds the tally")
+                            .note(talk.name, &outcome, begun);
+                        continue;
+                    }
                     let outcome = gone
                         .map(|error| Outcome::Failed(format!("{error:#}")))
                         .or_else(|| missing(world, &cases[index], options))
                         .unwrap_or_else(|| scene::run(world, &cases[index], number + 1));
                     let mut tally = tally.lock().expect("no thread panics while it holds the tally");
-                    let name = cases[index].name;
-                    match outcome {
-                        Outcome::Passed(entries) => {
-                            println!(
-                                "ok   {name} ({} requests, {:.1?})",
-                                entries.len(),
-                                begun.elapsed()
-                            );
-                            tally.passed += 1;
-                            tally.seen.push((index, entries));
-                        }
-                        Outcome::Failed(why) => {
-                            println!("FAIL {name}: {why}");
-                            tally.failed += 1;
-                        }
-                        Outcome::Skipped(why) => {
-                            println!("skip {name}: {why}");
-                            tally.skipped += 1;
-                        }
+                    tally.note(cases[index].name, &outcome, begun);
+                    if let Outcome::Passed(entries) = outcome {
+                        tally.seen.push((index, entries));
                     }
                 }
             });

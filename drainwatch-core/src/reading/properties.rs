@@ -43,6 +43,27 @@ fn material() -> impl Strategy<Value = Vec<u8>> {
         b"\x17\x03\x03",
         b"\x14\x03\x03\x00\x01\x01",
         b"\x15\x03\x03\xff\xff",
+        b"\0\0\0\x54\0\x03\0\0",
+        b"Q\0\0\0\x0dselect 1\0",
+        b"P\0\0\0\x10\0select 1\0\0\0",
+        b"S\0\0\0\x04",
+        b"d\0\0\x10\0",
+        b"Q\x3f\xff\xff\xff",
+        b"Z\0\0\0\x05T",
+        b"E\0\0\0\x14VFATAL\0",
+        b"D\0\0\xff\xff",
+        b"\x54\0\0\x01\x85\xa2\xff\0\0\0\0\x01\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x09\0\0\0\x03select 1",
+        b"\x05\0\0\0\x19\x01\0\0\0",
+        b"\x01\0\0\x01\xfc",
+        b"\x07\0\0\x01\0\0\0\x03\0\0\0",
+        b"\x05\0\0\x02\xfe\0\0\x02\0",
+        b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        b"*9999999999\r\n",
+        b"$1073741824\r\n",
+        b"%1073741824\r\n",
+        b"+QUEUED\r\n",
+        b"*1\r\n",
     ];
     let piece = prop_oneof![
         4 => prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
@@ -50,6 +71,15 @@ fn material() -> impl Strategy<Value = Vec<u8>> {
     ];
     vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
+
+/// First bytes of a connection: of none, and of each protocol that is known by them.
+const OPENINGS: [[u8; 8]; 5] = [
+    [0; 8],
+    *b"\0\0\0\x54\0\x03\0\0",
+    *b"\x54\0\0\x01\x85\xa2\xff\x01",
+    *b"*2\r\n$3\r\n",
+    *b"AMQP\0\0\x09\x01",
+];
 
 /// Any number, often a small or an extreme one.
 fn count() -> impl Strategy<Value = u64> {
@@ -110,8 +140,9 @@ proptest! {
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
         let turn = Turn {
-            opening: [numbers.4.to_le_bytes()[0]; 8],
+            opening: OPENINGS[usize::from(numbers.4.to_le_bytes()[1]) % OPENINGS.len()],
             number: numbers.4 % 6,
+            before_last: [0, 0, b'Z', 0, 0, 0, 5, b'T'],
             interims: numbers.4 % 3,
             ask: ask[..ask.len().min(ASK_HEAD)].into(),
             ask_bytes,

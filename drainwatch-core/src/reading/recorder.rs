@@ -74,6 +74,10 @@ impl Recorder {
         if bytes.is_empty() {
             return self;
         }
+        if self.turn.message_bytes > self.turn.answer.len() as u64 {
+            let last = self.tail.last_chunk().copied();
+            self.turn.before_last = last.unwrap_or_default();
+        }
         self.tail.extend(bytes);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
         self.tail_lost = false;

@@ -23,6 +23,11 @@ pub(super) fn host(raw: &[u8]) -> String {
     escape(&raw[start..], HOST, false)
 }
 
+/// The name of a queue as it may be shown.
+pub(super) fn name(raw: &[u8]) -> String {
+    escape(raw, PATH, false)
+}
+
 /// Path and host of a request target (RFC 9112 section 3.2). Query and fragment may hold secrets and
 /// are never shown. `whole` is false when the target's end was not seen.
 pub(super) fn target(raw: &[u8], connect: bool, whole: bool) -> (Option<String>, Option<String>) {

@@ -41,6 +41,7 @@ pub(super) fn find(
         seen.prestop_cut(),
         seen.keepalive_race(),
         seen.backlog_dropped(),
+        seen.transaction_open(),
         seen.busy_when_killed(),
         seen.oom(trigger),
         seen.crash(trigger),

@@ -48,11 +48,13 @@ impl<'a> Judged<'a> {
 /// may still finish.
 pub(super) fn settles(connection: &Connection, exchange: &Exchange) -> bool {
     use ExchangeState::{
-        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Transaction, Unanswered, Unknown,
     };
     match exchange.state {
         Complete | Unknown => true,
-        Unanswered | ResponseIncomplete | RequestIncomplete | Stream | Opaque => connection.end != End::Open,
+        Unanswered | ResponseIncomplete | RequestIncomplete | Stream | Transaction | Opaque => {
+            connection.end != End::Open
+        }
     }
 }
 
@@ -121,6 +123,17 @@ pub(super) fn cuts(connection: &Connection) -> bool {
         .any(|judged| matches!(judged, Judged::Severed(cause, exchange) if is_told_of(*cause, *exchange)))
 }
 
+/// Whether our side ended a connection with a transaction open on it, in either role.
+pub(super) fn leaves_transaction_open(connection: &Connection) -> bool {
+    let ours = match connection.role {
+        Role::Server => matches!(connection.end, End::Exit | End::Close),
+        Role::Client => connection.end == End::Exit,
+        Role::Unknown => false,
+    };
+    let open = |exchange: &Exchange| exchange.state == ExchangeState::Transaction;
+    ours && connection.exchanges.iter().any(open)
+}
+
 /// Whether a request that a living process cut, asked by nobody to end, is worth telling. A head that never came
 /// whole is no request yet: servers give up on such clients all the time.
 pub(super) fn is_told_of(cause: Cause, exchange: Option<&Exchange>) -> bool {
@@ -151,10 +164,13 @@ fn server<'a>(
     (since_ns, stopped_ns): (u64, Option<u64>),
 ) -> Option<Judged<'a>> {
     use ExchangeState::{
-        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Transaction, Unanswered, Unknown,
     };
     let cause = match (exchange.state, connection.end) {
         (Opaque, end) => return opaque(end, exchange),
+        // Nobody waited for an answer, and whether the client would have gone on with it only the client knows:
+        // a finding, and no request.
+        (Transaction, _) => return None,
         // Bytes that were sent and only wait for an acknowledgement have left; bytes still queued
         // when the kernel threw the queue away have not. They are the end of the last response.
         (Complete, End::Exit | End::Close)
@@ -192,10 +208,13 @@ fn is_error(exchange: &Exchange) -> bool {
 
 fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
     use ExchangeState::{
-        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
+        Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Transaction, Unanswered, Unknown,
     };
     match (exchange.state, end) {
         (Opaque, end) => opaque(end, exchange),
+        // Whoever closes it alive has given it up; whoever dies with it has lost what was done in it.
+        (Transaction, End::Exit) => Some(Judged::Severed(Cause::Outbound, Some(exchange))),
+        (Transaction, _) => None,
         (Complete | Stream, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => None,
         (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
         (_, End::Peer) => Some(Judged::Aborted(exchange)),

@@ -262,6 +262,7 @@ fn drained_request(request: &Drained, at_ms: f64) -> DrainedRequest {
     DrainedRequest {
         at_ms,
         age_ms: request.age_ns.map(ms),
+        protocol: Some(request.protocol),
         method: request.operation.method().map(str::to_owned),
         path: request.operation.path().map(str::to_owned),
         status: request.operation.http().and_then(|http| http.status),

@@ -42,9 +42,9 @@ struct Remembered {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
-    /// HTTP/1 in clear was the last that was spoken on it: what comes then is a request. Elsewhere it may be
-    /// a goodbye, whatever its length.
-    asks_in_clear: bool,
+    /// What comes then and is longer than this is a request: a protocol that is read was the last that was spoken on
+    /// it. Elsewhere it may be a goodbye, whatever its length.
+    goodbye: Option<u32>,
     /// It counts as opaque already.
     counted_opaque: bool,
     /// All that was asked on it were probes; `None`: nothing was seen to be asked.
@@ -93,6 +93,7 @@ pub(super) struct Tally {
     raced: u64,
     cut_by_kill: u64,
     idle_when_killed: u64,
+    transactions_open: u64,
     probes: u64,
     touched: bool,
     pending: Pending,
@@ -120,6 +121,7 @@ impl Tally {
             raced: 0,
             cut_by_kill: 0,
             idle_when_killed: 0,
+            transactions_open: 0,
             probes: 0,
             touched: false,
             pending: Pending::default(),
@@ -200,6 +202,11 @@ impl Tally {
         self.idle_when_killed
     }
 
+    /// Connections that were ended with a transaction open on them.
+    pub fn transactions_open(&self) -> u64 {
+        self.transactions_open
+    }
+
     /// Health checks and scrapes, whatever became of them; they are in nothing else here.
     pub fn probes(&self) -> u64 {
         self.probes
@@ -253,12 +260,13 @@ impl Tally {
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
         if let Some(last) = connection.exchanges.last() {
-            seen.asks_in_clear = last.asks_in_clear();
+            seen.goodbye = last.longest_goodbye();
         }
         seen.ended = ends;
         seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
-        if ends {
+        // What a server goes on saying to a client that has gone is no request.
+        if ends && connection.role != Role::Client {
             self.by_pair.insert(
                 &(connection.local, connection.peer, connection.netns),
                 connection.id,
@@ -266,7 +274,12 @@ impl Tally {
         }
         self.arrivals.connection(connection, &told, context);
 
-        let idle = connection.role == Role::Server && connection.end == End::Exit && judged.is_empty();
+        let transaction = judge::leaves_transaction_open(connection);
+        self.transactions_open += u64::from(transaction);
+        let idle = connection.role == Role::Server
+            && connection.end == End::Exit
+            && judged.is_empty()
+            && !transaction;
         if idle && context.killed {
             self.idle_when_killed += 1;
         }
@@ -292,7 +305,7 @@ impl Tally {
                 Judged::Opaque(_) => self.outcomes.opaque += 1,
             }
         }
-        silent || !judged.is_empty()
+        silent || transaction || !judged.is_empty()
     }
 
     /// Takes in a connection that its process had closed before anybody asked it to end: what was cut on it. Says
@@ -341,7 +354,7 @@ impl Tally {
     }
 
     /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, sieve: &Sieve<'_>) -> bool {
+    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, payload: u32, sieve: &Sieve<'_>) -> bool {
         let Some(id) = self.by_pair.get(&pair).copied() else {
             return false;
         };
@@ -359,7 +372,9 @@ impl Tally {
             .unwrap_or_else(|| sieve.silent(local, peer, 0, None));
         if probe {
             self.probed();
-        } else if seen.asks_in_clear {
+        } else if seen.goodbye.is_some_and(|goodbye| payload <= goodbye) {
+            return false;
+        } else if seen.goodbye.is_some() {
             self.record(&Cut {
                 at_ns,
                 cause: Cause::Late,
@@ -402,6 +417,7 @@ impl Tally {
         self.raced += other.raced;
         self.cut_by_kill += other.cut_by_kill;
         self.idle_when_killed += other.idle_when_killed;
+        self.transactions_open += other.transactions_open;
         self.probes += other.probes;
         self.touched |= other.touched;
         for (key, count) in other.pending.severed {

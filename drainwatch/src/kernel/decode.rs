@@ -262,6 +262,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
             other_end::SAME_PROCESS => OtherEnd::SameProcess,
             _ => OtherEnd::Elsewhere,
         },
+        goodbye: false,
         remembered: event.remembered != 0,
         exchanges: Vec::new(),
     }
@@ -326,6 +327,7 @@ fn turn(record: &SocketRecord) -> Turn {
     let tail_len = usize::from(record.tail_len).min(TAIL);
     Turn {
         opening: record.opening,
+        before_last: record.before_last,
         number: record.turns,
         ask: head(&record.ask_head, ask.head_len).into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),

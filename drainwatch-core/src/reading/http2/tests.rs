@@ -239,7 +239,7 @@ fn shown(http2: Http2) -> Vec<(Option<String>, Option<String>, Option<String>)> 
         .into_iter()
         .map(|exchange| match exchange.operation {
             Operation::Http(http) => (http.method, http.host, http.path),
-            Operation::Opaque => (None, None, None),
+            _ => (None, None, None),
         })
         .collect()
 }

@@ -106,14 +106,14 @@ impl Episode {
     }
 
     /// Data met a connection that it had closed.
-    pub fn came_late(&mut self, at_ns: u64, pid: u32, pair: Pair, kubelets: &BTreeSet<IpAddr>) {
+    pub fn came_late(&mut self, at_ns: u64, pid: u32, pair: Pair, payload: u32, kubelets: &BTreeSet<IpAddr>) {
         let classes = self.tally.classes();
         let sieve = &Sieve {
             classes: &classes,
             settings: self.settings.as_ref(),
             kubelets,
         };
-        if self.tally.late(at_ns, pid, pair, sieve) {
+        if self.tally.late(at_ns, pid, pair, payload, sieve) {
             self.touch(at_ns, Urgency::Soon);
         }
     }

@@ -130,6 +130,31 @@ impl Examined<'_> {
         )
     }
 
+    pub(super) fn transaction_open(&self) -> Option<Finding> {
+        let open = self.episode.tally().transactions_open();
+        if open == 0 {
+            return None;
+        }
+        finding(
+            FindingCode::TransactionOpen,
+            format!(
+                "{} open when {} ended: what had been done in {} was rolled back.",
+                if open == 1 {
+                    "1 database transaction was".to_owned()
+                } else {
+                    format!("{open} database transactions were")
+                },
+                if open == 1 {
+                    "its connection"
+                } else {
+                    "their connections"
+                },
+                if open == 1 { "it" } else { "them" },
+            ),
+            "On the stop signal finish or roll back what is under way and close the pool, and keep transactions shorter than the grace period; a database is stopped after its clients.",
+        )
+    }
+
     pub(super) fn busy_when_killed(&self) -> Option<Finding> {
         // Cut by the kill itself, or by the end of the pid namespace that it brought.
         if self.episode.tally().cut_by_kill() + self.episode.tally().cut_by_exit() > 0 {

@@ -34,10 +34,17 @@ pub(in crate::tracker) fn arrival(
         return None;
     }
     let counts = |exchange: &&Exchange| {
-        exchange.state != ExchangeState::Opaque && !sieve.holds(connection, Some(exchange))
+        !matches!(exchange.state, ExchangeState::Opaque | ExchangeState::Transaction)
+            && !sieve.holds(connection, Some(exchange))
     };
     let nobodys = || match &connection.exchanges[..] {
-        [] => came_and_went(connection) || sieve.holds(connection, None),
+        // On the way in, or a request to cancel something: its end tells which.
+        [] => {
+            connection.end == End::Open
+                || connection.goodbye
+                || came_and_went(connection)
+                || sieve.holds(connection, None)
+        }
         asked => !asked.iter().any(|one| counts(&one)),
     };
     let new = told.is_empty() && connection.born_ns > from && !connection.seeded && !nobodys();

@@ -46,6 +46,7 @@ pub(super) struct Cut<'a> {
 pub(in crate::tracker) struct Drained {
     pub at_ns: u64,
     pub age_ns: Option<u64>,
+    pub protocol: Protocol,
     pub operation: Operation,
     /// It was answered with an error.
     pub failed: bool,
@@ -101,6 +102,7 @@ impl Tally {
             self.drained_requests.push(Drained {
                 at_ns: exchange.last_ns,
                 age_ns,
+                protocol: exchange.protocol,
                 operation: exchange.operation.clone(),
                 failed,
                 peer: connection.peer,

@@ -105,6 +105,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
                 unacked,
                 aborted,
                 remembered: false,
+                goodbye: false,
                 silent: exchanges.is_empty() && !aborted,
                 other_end: match id % 7 {
                     0 => OtherEnd::SameCgroup,

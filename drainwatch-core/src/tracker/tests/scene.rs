@@ -349,6 +349,7 @@ impl Scene {
             unacked: 0,
             aborted: false,
             remembered: false,
+            goodbye: false,
             silent: false,
             other_end: OtherEnd::Elsewhere,
             exchanges,

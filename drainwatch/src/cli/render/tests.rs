@@ -67,6 +67,7 @@ fn killed() -> Report {
         ),
     ];
     report.drained_requests = vec![DrainedRequest {
+        protocol: Some(Protocol::Http11),
         status: Some(200),
         failed: false,
         at_ms: 1800.0,

@@ -1,6 +1,9 @@
 //! Attributes, by the semantic conventions of OpenTelemetry where they have a name.
 
-use drainwatch_core::report::{Report, Workload};
+use drainwatch_core::{
+    exchange::Protocol,
+    report::{Report, Workload},
+};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use serde_json::Value as Json;
 
@@ -69,8 +72,22 @@ impl Attributes {
         }
     }
 
+    /// What was to be done with what, in the terms of its kind of protocol.
+    pub fn operation(self, protocol: Option<Protocol>, method: Option<&str>, path: Option<&str>) -> Self {
+        match kind(protocol) {
+            Kind::Http => self.method(method).maybe("url.path", path),
+            Kind::Database(system) => self
+                .text("db.system.name", system)
+                .maybe("db.operation.name", method),
+            Kind::Messaging(system) => self
+                .text("messaging.system", system)
+                .maybe("messaging.operation.name", method)
+                .maybe("messaging.destination.name", path),
+        }
+    }
+
     /// Method of a request. What is no method of HTTP's is `_OTHER`, so that nobody can make names.
-    pub fn method(self, method: Option<&str>) -> Self {
+    fn method(self, method: Option<&str>) -> Self {
         match method {
             Some(known) if METHODS.contains(&known) => self.text("http.request.method", known),
             Some(other) => self
@@ -81,9 +98,27 @@ impl Attributes {
     }
 }
 
-/// The method as names of spans have it.
-pub fn method_name(method: Option<&str>) -> Option<&str> {
-    method.map(|method| if METHODS.contains(&method) { method } else { "HTTP" })
+/// The method as names of spans have it. What databases are asked for is of closed lists.
+pub fn method_name(protocol: Option<Protocol>, method: Option<&str>) -> Option<&str> {
+    let known = |method| !matches!(kind(protocol), Kind::Http) || METHODS.contains(&method);
+    method.map(|method| if known(method) { method } else { "HTTP" })
+}
+
+/// Which of the conventions a protocol comes under.
+enum Kind {
+    Http,
+    Database(&'static str),
+    Messaging(&'static str),
+}
+
+fn kind(protocol: Option<Protocol>) -> Kind {
+    match protocol {
+        Some(Protocol::PostgreSql) => Kind::Database("postgresql"),
+        Some(Protocol::MySql) => Kind::Database("mysql"),
+        Some(Protocol::Redis) => Kind::Database("redis"),
+        Some(Protocol::Amqp) => Kind::Messaging("rabbitmq"),
+        _ => Kind::Http,
+    }
 }
 
 /// The keys of the structured log, each behind `drainwatch.`.
@@ -189,6 +224,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn given_a_statement_or_a_message_then_it_is_named_as_the_conventions_do() {
+        let keys = |protocol, method, path| {
+            let list = Attributes::default()
+                .operation(Some(protocol), method, path)
+                .list();
+            list.into_iter().map(|one| one.key).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys(Protocol::PostgreSql, Some("SELECT"), None),
+            ["db.system.name", "db.operation.name"]
+        );
+        assert_eq!(
+            keys(Protocol::Amqp, Some("process"), Some("jobs")),
+            [
+                "messaging.system",
+                "messaging.operation.name",
+                "messaging.destination.name"
+            ]
+        );
+        assert_eq!(method_name(Some(Protocol::MySql), Some("COMMIT")), Some("COMMIT"));
+    }
+
+    #[test]
     fn given_images_when_split_then_a_port_is_no_tag_and_a_digest_neither() {
         for (image, name, tag) in [
             ("nginx", "nginx", None),
@@ -206,7 +264,7 @@ mod tests {
         let list = Attributes::default().method(Some("EVIL")).list();
         assert_eq!(list[0].key, "http.request.method");
         assert!(format!("{:?}", list[0].value).contains("_OTHER"));
-        assert_eq!(method_name(Some("EVIL")), Some("HTTP"));
-        assert_eq!(method_name(Some("PATCH")), Some("PATCH"));
+        assert_eq!(method_name(None, Some("EVIL")), Some("HTTP"));
+        assert_eq!(method_name(Some(Protocol::Http11), Some("PATCH")), Some("PATCH"));
     }
 }

@@ -294,8 +294,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         .text("drainwatch.evidence", evidence_word(*evidence))
         .flag("drainwatch.maybe_taken_for_delivered", *maybe_taken_for_delivered)
         .text("error.type", cause.as_str())
-        .method(method.as_deref())
-        .maybe("url.path", path.as_deref())
+        .operation(Some(*protocol), method.as_deref(), path.as_deref())
         .maybe("server.address", server)
         .text("network.protocol.name", protocol_name)
         .maybe("network.protocol.version", protocol_version)
@@ -310,7 +309,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         flags: SAMPLED,
         name: format!(
             "severed {}",
-            method_name(method.as_deref()).unwrap_or(protocol_name)
+            method_name(Some(*protocol), method.as_deref()).unwrap_or(protocol_name)
         ),
         kind: kind.into(),
         start_time_unix_nano: start,
@@ -328,6 +327,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
     let DrainedRequest {
         at_ms,
         age_ms,
+        protocol,
         method,
         path,
         status,
@@ -338,8 +338,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
     let outcome = if *failed { "failed" } else { "drained" };
     let attributes = Attributes::default()
         .text("drainwatch.outcome", outcome)
-        .method(method.as_deref())
-        .maybe("url.path", path.as_deref())
+        .operation(*protocol, method.as_deref(), path.as_deref())
         .socket("network.peer.address", "network.peer.port", peer);
     Span {
         trace_id: ids.trace(),
@@ -348,7 +347,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         flags: SAMPLED,
         name: format!(
             "{outcome} {}",
-            method_name(method.as_deref()).unwrap_or("request")
+            method_name(*protocol, method.as_deref()).unwrap_or("request")
         ),
         // The report does not say which side of it the workload was.
         kind: SpanKind::Internal.into(),

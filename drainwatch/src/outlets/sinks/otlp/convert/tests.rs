@@ -82,6 +82,7 @@ fn rich() -> Report {
         },
     ];
     report.drained_requests = vec![DrainedRequest {
+        protocol: Some(Protocol::Http11),
         status: Some(200),
         failed: false,
         at_ms: 700.0,

@@ -1,0 +1,341 @@
+"""Clients of databases, caches and queues for the ledger: each brings its connection to a point, then says what it sees.
+
+    talk.py KIND PORT MODE...
+
+A line `conn MODE PORT` for each connection, `ready` when all are at their points, and `saw PORT WHAT` at its end: `lost`
+where it was owed an answer and will not get it, `answered`, `closed` where it waited for nothing. SIGTERM: it closes all
+connections as its library does, and exits.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+PATIENCE = 60
+KIND, PORT, MODES = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+lock = threading.Lock()
+arrived = threading.Barrier(len(MODES) + 1)
+stopping = threading.Event()
+
+
+def say(*words):
+    with lock:
+        print(*words, flush=True)
+
+
+def local(fd):
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.getsockname()[1]
+
+
+def watch(fd):
+    """Until the server has closed it, or the client is to stop; what comes meanwhile stays unread."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        poll = select.poll()
+        poll.register(sock, select.POLLRDHUP)
+        while not stopping.is_set():
+            if poll.poll(50):
+                return
+
+
+class Postgres:
+    def __init__(self):
+        import psycopg
+
+        self.module = psycopg
+        # It would ask a server that is gone, on a new connection, to cancel what was lost.
+        psycopg.Connection._try_cancel = lambda *_, **__: None
+        self.to = f"host=127.0.0.1 port={PORT} user=postgres dbname=postgres"
+
+    def run(self, mode):
+        autocommit = mode not in ("transaction", "failed")
+        with_ = self.module.connect(self.to, autocommit=autocommit)
+        fd = with_.fileno()
+        say("conn", mode, local(fd))
+        return with_, fd, getattr(self, mode)
+
+    def idle(self, c, at):
+        c.execute("select 1").fetchall()
+        at()
+
+    def large(self, c, at):
+        c.execute("select repeat('x', 90) from generate_series(1, 200)").fetchall()
+        at()
+
+    def wide(self, c, at):
+        c.execute("select $1 || repeat('x', 4000)".replace("$1", "%s::text"), ["y" * 3000]).fetchall()
+        at()
+
+    def transaction(self, c, at):
+        c.execute("create temporary table t (n int)")
+        c.execute("insert into t values (1)")
+        at()
+
+    def committed(self, c, at):
+        with c.transaction():
+            c.execute("select repeat('x', 900)").fetchall()
+        at()
+
+    def failed(self, c, at):
+        try:
+            c.execute("select nothing")
+        except self.module.Error:
+            pass
+        at()
+
+    def query(self, c, at):
+        at.soon()
+        c.execute("select pg_sleep(60)")
+        return "answered"
+
+    def rows(self, c, at):
+        sql = """select repeat('x', 100), case when g = 900 then pg_sleep(60)::text end
+                 from generate_series(1, 1000) g"""
+        for number, _ in enumerate(c.cursor().stream(sql)):
+            if number == 100:
+                at()
+        return "answered"
+
+    def copy(self, c, at):
+        c.execute("create temporary table t (n text)")
+        with c.cursor().copy("copy t from stdin") as copy:
+            for _ in range(2000):
+                copy.write("x" * 50 + "\n")
+            at()
+            time.sleep(PATIENCE)
+        return "answered"
+
+    def listen(self, c, at):
+        c.execute("listen c")
+        with self.module.connect(self.to, autocommit=True) as other:
+            for _ in range(9):
+                other.execute("notify c, '" + "y" * 200 + "'")
+        for number, _ in enumerate(c.notifies(timeout=PATIENCE)):
+            if number == 8:
+                break
+        at()
+
+
+class MySql:
+    def __init__(self):
+        import pymysql
+
+        self.module = pymysql
+
+    def run(self, mode):
+        c = self.module.connect(
+            host="127.0.0.1", port=PORT, user="ledger", database="test", autocommit=mode not in ("transaction",)
+        )
+        fd = c._sock.fileno()
+        say("conn", mode, local(fd))
+        return c, fd, getattr(self, mode)
+
+    def ask(self, c, sql, *args):
+        with c.cursor() as cursor:
+            cursor.execute(sql, *args)
+            return cursor.fetchall()
+
+    def idle(self, c, at):
+        self.ask(c, "select 1")
+        at()
+
+    def large(self, c, at):
+        self.ask(c, "select repeat('x', 90) from seq_1_to_200")
+        at()
+
+    def wide(self, c, at):
+        self.ask(c, "select concat(%s, repeat('x', 4000))", ["y" * 3000])
+        at()
+
+    def committed(self, c, at):
+        c.begin()
+        self.ask(c, "insert into t values (1)")
+        c.commit()
+        at()
+
+    def transaction(self, c, at):
+        self.ask(c, "insert into t values (2)")
+        at()
+
+    def query(self, c, at):
+        at.soon()
+        self.ask(c, "select sleep(60)")
+        return "answered"
+
+    def rows(self, c, at):
+        cursor = c.cursor(self.module.cursors.SSCursor)
+        cursor.execute("select repeat('x', 1000), if(seq = 900, sleep(60), 0) from seq_1_to_1000")
+        for _ in range(100):
+            cursor.fetchone()
+        at()
+        list(cursor.fetchall_unbuffered())
+        return "answered"
+
+
+class Redis:
+    def __init__(self):
+        import redis
+
+        self.module = redis
+
+    def run(self, mode):
+        version = 3 if mode == "three" else 2
+        c = self.module.Connection(host="127.0.0.1", port=PORT, socket_timeout=PATIENCE, protocol=version)
+        c.connect()
+        fd = c._sock.fileno()
+        say("conn", mode, local(fd))
+        c.close = c.disconnect
+        return c, fd, getattr(self, mode)
+
+    def ask(self, c, *words):
+        c.send_command(*words)
+        return c.read_response()
+
+    def idle(self, c, at):
+        self.ask(c, "SET", "a", "1")
+        at()
+
+    def three(self, c, at):
+        self.ask(c, "HSET", "h", "a", "1")
+        self.ask(c, "HGETALL", "h")
+        at()
+
+    def large(self, c, at):
+        self.ask(c, "SET", "l", "x" * 5000)
+        self.ask(c, "GET", "l")
+        at()
+
+    def blocked(self, c, at):
+        self.ask(c, "SET", "a", "1")
+        c.send_command("BLPOP", "nothing", "0")
+        at()
+
+    def subscribed(self, c, at):
+        self.ask(c, "SUBSCRIBE", "c")
+        at()
+
+    def multi(self, c, at):
+        self.ask(c, "MULTI")
+        self.ask(c, "SET", "a", "1")
+        at()
+
+    def executed(self, c, at):
+        words = [("MULTI",), ("INCR", "n"), ("INCR", "n"), ("EXEC",)]
+        c.send_packed_command(c.pack_commands(words))
+        for _ in words:
+            c.read_response()
+        at()
+
+    def script(self, c, at):
+        # Whoever asks after it waits for it.
+        time.sleep(1)
+        at.soon()
+        self.ask(c, "EVAL", "while true do end", "0")
+        return "answered"
+
+
+class RabbitMq:
+    def __init__(self):
+        import pika
+
+        self.module = pika
+
+    def run(self, mode):
+        to = self.module.ConnectionParameters(host="127.0.0.1", port=PORT, heartbeat=2)
+        c = self.module.BlockingConnection(to)
+        fd = c._impl._transport._sock.fileno()
+        say("conn", mode, local(fd))
+        return c, fd, getattr(self, mode)
+
+    def consume(self, c, queue, messages, size=2000):
+        channel = c.channel()
+        channel.basic_qos(prefetch_count=1)
+        channel.queue_declare(queue)
+        for _ in range(messages):
+            channel.basic_publish("", queue, b"x" * size)
+        return channel, channel.consume(queue)
+
+    def job(self, c, at):
+        """The second of two jobs takes long; heartbeats go on meanwhile."""
+        channel, jobs = self.consume(c, "jobs", 2)
+        done, _, _ = next(jobs)
+        channel.basic_ack(done.delivery_tag)
+        next(jobs)
+        c.sleep(3)
+        at()
+        c.sleep(PATIENCE)
+
+    def first(self, c, at):
+        _, jobs = self.consume(c, "first", 1, 100)
+        next(jobs)
+        at()
+        time.sleep(PATIENCE)
+
+    def waiting(self, c, at):
+        channel, jobs = self.consume(c, "empty", 1)
+        done, _, _ = next(jobs)
+        channel.basic_ack(done.delivery_tag)
+        c.process_data_events()
+        at()
+
+    def drains(self, c, at):
+        channel, jobs = self.consume(c, "drained", 1)
+        done, _, _ = next(jobs)
+        at()
+        while not stopping.is_set():
+            c.sleep(0.05)
+        c.sleep(0.3)
+        channel.basic_ack(done.delivery_tag)
+
+
+class At:
+    """The point that a connection is to be brought to."""
+
+    def __init__(self, fd):
+        self.fd, self.waited = fd, False
+
+    def __call__(self):
+        arrived.wait()
+
+    def soon(self):
+        """It will be there in a moment: the call that follows does not return."""
+        threading.Timer(0.5, arrived.wait).start()
+
+
+def play(kind, mode):
+    connection, fd, act = kind.run(mode)
+    port = local(fd)
+    try:
+        what = act(connection, At(fd))
+        if what is None:
+            watch(fd)
+            what = "closed"
+    except Exception as error:
+        what = f"lost {type(error).__name__}: {error}".replace("\n", " ")
+    if stopping.is_set():
+        connection.close()
+    say("saw", port, what)
+
+
+KINDS = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    kind = KINDS[KIND]()
+    threads = [threading.Thread(target=play, args=(kind, mode), daemon=True) for mode in MODES]
+    for thread in threads:
+        thread.start()
+    arrived.wait()
+    say("ready")
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.1)
+    say("gone")
+
+
+main()

@@ -1,0 +1,199 @@
+//! The servers.
+
+use std::{fs, net::TcpStream, path::Path, process::Command};
+
+use anyhow::{Context as _, ensure};
+use testkit::{Cgroup, Clock, Port, Process};
+
+use super::{PATIENCE, Started, data};
+
+/// What listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB.
+    MariaDb,
+    /// Redis.
+    Redis,
+    /// RabbitMQ.
+    RabbitMq,
+}
+
+impl Backend {
+    /// Its name to `talk.py`, and to `--may-miss`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgresql",
+            Self::MariaDb => "mysql",
+            Self::Redis => "redis",
+            Self::RabbitMq => "amqp",
+        }
+    }
+
+    /// Its protocol, as reports name it.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgresql",
+            Self::MariaDb => "mysql",
+            Self::Redis => "redis",
+            Self::RabbitMq => "amqp",
+        }
+    }
+
+    /// What must be there.
+    pub fn program(self) -> String {
+        match self {
+            Self::Postgres => postgres("postgres"),
+            Self::MariaDb => "mariadbd".to_owned(),
+            Self::Redis => "redis-server".to_owned(),
+            Self::RabbitMq => "/usr/lib/rabbitmq/bin/rabbitmq-server".to_owned(),
+        }
+    }
+
+    /// Starts it in this cgroup; returns when it answers.
+    pub fn start(
+        self,
+        cgroup: &Cgroup,
+        port: &Port,
+        directory: &Path,
+        clock: Clock,
+    ) -> anyhow::Result<Started> {
+        let number = port.number.to_string();
+        let data = data(directory);
+        let at = data.display().to_string();
+        fs::create_dir(&data)?;
+        let command = match self {
+            Self::Postgres => {
+                // It refuses to run as root.
+                owned_by("postgres", &data)?;
+                run(as_user("postgres", &postgres("initdb")).args(["-D", &at, "-A", "trust", "-N"]))?;
+                let mut command = cgroup.command("setpriv");
+                command.args(USER).args(["postgres", "--regid", "postgres"]);
+                command.arg(self.program()).args(["-D", &at, "-p", &number]);
+                for setting in ["fsync=off", "autovacuum=off", "logging_collector=off"] {
+                    command.args(["-c", setting]);
+                }
+                command.args(["-c", &format!("unix_socket_directories={at}")]);
+                command
+            }
+            Self::MariaDb => {
+                owned_by("mysql", &data)?;
+                run(as_user("mysql", "mariadb-install-db").args([
+                    "--no-defaults",
+                    "--skip-test-db",
+                    "--auth-root-authentication-method=normal",
+                    &format!("--datadir={at}"),
+                ]))?;
+                let begin = data.join("begin.sql");
+                fs::write(&begin, BEGIN)?;
+                let mut command = cgroup.command("setpriv");
+                command.args(USER).args(["mysql", "--regid", "mysql"]);
+                command.arg(self.program()).args([
+                    "--no-defaults",
+                    "--bind-address=127.0.0.1",
+                    "--innodb-flush-log-at-trx-commit=0",
+                    "--plugin-load-add=ha_sequence",
+                ]);
+                let file = |option: &str, name: &str| format!("--{option}={at}/{name}");
+                command.args([
+                    format!("--datadir={at}"),
+                    format!("--port={number}"),
+                    file("socket", "socket"),
+                    file("pid-file", "pid"),
+                    file("init-file", "begin.sql"),
+                ]);
+                command
+            }
+            Self::Redis => {
+                let mut command = cgroup.command(&self.program());
+                command.args([
+                    "--port",
+                    &number,
+                    "--bind",
+                    "127.0.0.1",
+                    "--dir",
+                    &at,
+                    "--save",
+                    "",
+                ]);
+                command
+            }
+            Self::RabbitMq => {
+                // Its nodes find each other by a daemon, which each case has to itself.
+                let mut command = cgroup.command(&self.program());
+                let ports = [Port::find()?, Port::find()?];
+                let [names, others] = [&ports[0], &ports[1]].map(|port| port.number.to_string());
+                for (name, value) in [
+                    ("HOME", at.as_str()),
+                    ("ERL_EPMD_PORT", &names),
+                    ("RABBITMQ_DIST_PORT", &others),
+                    ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
+                    ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
+                    ("RABBITMQ_NODE_PORT", &number),
+                    ("RABBITMQ_MNESIA_BASE", &at),
+                    ("RABBITMQ_LOG_BASE", &at),
+                    ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
+                    ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
+                    ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
+                ] {
+                    command.env(name, value);
+                }
+                command
+            }
+        };
+        let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
+        match self {
+            Self::Postgres => process.line("ready to accept connections")?,
+            Self::MariaDb => process.line("ready for connections")?,
+            Self::Redis => process.line("Ready to accept connections")?,
+            Self::RabbitMq => process.line("completed with")?,
+        };
+        clock.until("the server to listen", PATIENCE, || {
+            process.check_alive()?;
+            Ok(TcpStream::connect(port.address()).is_ok())
+        })?;
+        Started::new(process, cgroup)
+    }
+}
+
+/// What MariaDB does first.
+const BEGIN: &str = "create database test;\ncreate table test.t (n int);\ncreate user ledger@'127.0.0.1';\ngrant all on *.* to ledger@'127.0.0.1';\n";
+
+const USER: [&str; 2] = ["--clear-groups", "--reuid"];
+
+/// Debian's newest.
+fn postgres(program: &str) -> String {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = versions
+        .filter_map(|version| version.file_name().to_str()?.parse::<u32>().ok())
+        .max();
+    let version = newest.map_or_else(|| "none".to_owned(), |version| version.to_string());
+    format!("/usr/lib/postgresql/{version}/bin/{program}")
+}
+
+fn as_user(user: &str, program: &str) -> Command {
+    let mut command = testkit::process::command("setpriv");
+    command.args(USER).args([user, "--regid", user, program]);
+    command
+}
+
+fn owned_by(user: &str, path: &Path) -> anyhow::Result<()> {
+    run(testkit::process::command("chown").arg(user).arg(path))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The table.
+
+use nix::sys::signal::Signal;
+
+use super::{Backend, By, Ended, Line, Talk};
+
+/// All of them.
+pub fn all() -> Vec<Talk> {
+    [postgres(), mariadb(), redis(), rabbitmq()].concat()
+}
+
+/// Nothing is to be told of it.
+const fn idle(mode: &'static str) -> Line {
+    Line {
+        mode,
+        cut: None,
+        transaction: false,
+        opaque: false,
+    }
+}
+
+const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
+    Line {
+        cut: Some((cause, Some(method))),
+        ..idle(mode)
+    }
+}
+
+/// Known by its protocol, and nothing can be said of it.
+const fn unclear(mode: &'static str) -> Line {
+    Line {
+        opaque: true,
+        ..idle(mode)
+    }
+}
+
+const fn outbound(mode: &'static str, method: &'static str) -> Line {
+    cut(mode, "outbound", method)
+}
+
+/// Left open by a client that dies.
+const fn transaction(mode: &'static str) -> Line {
+    Line {
+        transaction: true,
+        ..outbound(mode, "TRANSACTION")
+    }
+}
+
+/// Left open by a client whose server goes.
+const fn in_transaction(mode: &'static str) -> Line {
+    Line {
+        transaction: true,
+        ..idle(mode)
+    }
+}
+
+const IDLE: &[Line] = &[
+    idle("idle"),
+    idle("large"),
+    idle("wide"),
+    idle("committed"),
+    idle("listen"),
+];
+
+fn talk(name: &'static str, backend: Backend, ended: Ended, by: By, lines: &'static [Line]) -> Talk {
+    let (trigger, may): (_, &[_]) = match by {
+        By::Signal(Signal::SIGKILL) | By::CgroupKill => ("kill", &["no_grace"]),
+        By::Signal(_) => ("stop", &["exit_without_drain"]),
+    };
+    Talk {
+        name,
+        backend,
+        lines,
+        ended,
+        by,
+        trigger,
+        may,
+    }
+}
+
+fn postgres() -> Vec<Talk> {
+    use Backend::Postgres;
+    use Ended::{Clients, Server};
+    const BUSY: &[Line] = &[
+        outbound("query", "SELECT"),
+        outbound("rows", "SELECT"),
+        outbound("copy", "COPY"),
+        transaction("transaction"),
+        transaction("failed"),
+        idle("idle"),
+        idle("large"),
+        idle("wide"),
+        idle("committed"),
+        idle("listen"),
+    ];
+    const LOST: &[Line] = &[
+        cut("query", "unanswered", "SELECT"),
+        cut("rows", "truncated", "SELECT"),
+        in_transaction("transaction"),
+        in_transaction("failed"),
+        idle("idle"),
+        idle("large"),
+        idle("wide"),
+        idle("committed"),
+        idle("listen"),
+    ];
+    vec![
+        talk(
+            "postgresql/clients/kill",
+            Postgres,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            BUSY,
+        ),
+        talk(
+            "postgresql/clients/stop",
+            Postgres,
+            Clients,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
+        talk(
+            "postgresql/server/fast-stop",
+            Postgres,
+            Server,
+            By::Signal(Signal::SIGINT),
+            LOST,
+        ),
+        talk(
+            "postgresql/server/fast-stop-idle",
+            Postgres,
+            Server,
+            By::Signal(Signal::SIGINT),
+            IDLE,
+        ),
+        talk("postgresql/server/kill", Postgres, Server, By::CgroupKill, LOST),
+    ]
+}
+
+fn mariadb() -> Vec<Talk> {
+    use Backend::MariaDb;
+    use Ended::{Clients, Server};
+    const IDLE: &[Line] = &[idle("idle"), idle("large"), idle("wide"), idle("committed")];
+    const BUSY: &[Line] = &[
+        outbound("query", "SELECT"),
+        outbound("rows", "SELECT"),
+        transaction("transaction"),
+        idle("idle"),
+        idle("large"),
+        idle("wide"),
+        idle("committed"),
+    ];
+    const LOST: &[Line] = &[
+        cut("query", "unanswered", "SELECT"),
+        cut("rows", "truncated", "SELECT"),
+        in_transaction("transaction"),
+        idle("idle"),
+        idle("large"),
+        idle("wide"),
+        idle("committed"),
+    ];
+    vec![
+        talk(
+            "mysql/clients/kill",
+            MariaDb,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            BUSY,
+        ),
+        talk(
+            "mysql/clients/stop",
+            MariaDb,
+            Clients,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
+        talk(
+            "mysql/server/stop",
+            MariaDb,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            LOST,
+        ),
+        talk(
+            "mysql/server/stop-idle",
+            MariaDb,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
+        talk(
+            "mysql/server/kill",
+            MariaDb,
+            Server,
+            By::Signal(Signal::SIGKILL),
+            LOST,
+        ),
+    ]
+}
+
+fn redis() -> Vec<Talk> {
+    use Backend::Redis;
+    use Ended::{Clients, Server};
+    const IDLE: &[Line] = &[
+        idle("idle"),
+        idle("three"),
+        idle("large"),
+        idle("executed"),
+        idle("blocked"),
+        idle("subscribed"),
+    ];
+    const BUSY: &[Line] = &[
+        outbound("script", "EVAL"),
+        transaction("multi"),
+        idle("idle"),
+        idle("three"),
+        idle("large"),
+        idle("executed"),
+        idle("subscribed"),
+    ];
+    const LOST: &[Line] = &[
+        cut("script", "unanswered", "EVAL"),
+        in_transaction("multi"),
+        idle("idle"),
+        idle("three"),
+        idle("large"),
+        idle("executed"),
+        idle("blocked"),
+        idle("subscribed"),
+    ];
+    vec![
+        talk(
+            "redis/clients/kill",
+            Redis,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            BUSY,
+        ),
+        talk(
+            "redis/clients/kill-idle",
+            Redis,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            IDLE,
+        ),
+        talk(
+            "redis/clients/stop",
+            Redis,
+            Clients,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
+        talk(
+            "redis/server/stop-idle",
+            Redis,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
+        talk(
+            "redis/server/kill",
+            Redis,
+            Server,
+            By::Signal(Signal::SIGKILL),
+            LOST,
+        ),
+    ]
+}
+
+fn rabbitmq() -> Vec<Talk> {
+    use Backend::RabbitMq;
+    use Ended::Clients;
+    const BUSY: &[Line] = &[
+        outbound("job", "process"),
+        outbound("first", "process"),
+        unclear("waiting"),
+    ];
+    const DRAINS: &[Line] = &[idle("drains"), idle("waiting")];
+    vec![
+        talk(
+            "amqp/clients/kill",
+            RabbitMq,
+            Clients,
+            By::Signal(Signal::SIGKILL),
+            BUSY,
+        ),
+        talk(
+            "amqp/clients/stop",
+            RabbitMq,
+            Clients,
+            By::Signal(Signal::SIGTERM),
+            DRAINS,
+        ),
+    ]
+}

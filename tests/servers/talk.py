@@ -24,7 +24,11 @@ stopping = threading.Event()
 
 def say(*words):
     with lock:
-        print(*words, flush=True)
+        os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+# Libraries complain about connections that are gone when they clean up.
+sys.unraisablehook = lambda *_: None
 
 
 def local(fd):

@@ -39,8 +39,8 @@ pub extern "C" fn record_begins_turn(record: *const SocketRecord, moved: *const 
     };
     let answered = record.answer.total != record.answer.turn_pos;
     let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
-    let asks = || !is_rest_of_upload(record, moved) && !is_heartbeat(record, moved);
-    u32::from(record.turns == 0 || (answered && !goes_on && asks()))
+    let next = answered && !goes_on && !is_rest_of_upload(record, moved) && !is_heartbeat(record, moved);
+    u32::from(record.turns == 0 || next)
 }
 
 /// Bytes moved in the direction of requests. Says whether they show that the connection speaks HTTP/2.

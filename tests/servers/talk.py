@@ -24,7 +24,11 @@ stopping = threading.Event()
 
 def say(*words):
     with lock:
-        print(*words, flush=True)
+        os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+# Libraries complain about connections that are gone when they clean up.
+sys.unraisablehook = lambda *_: None
 
 
 def local(fd):
@@ -251,12 +255,12 @@ class RabbitMq:
         say("conn", mode, local(fd))
         return c, fd, getattr(self, mode)
 
-    def consume(self, c, queue, messages):
+    def consume(self, c, queue, messages, size=2000):
         channel = c.channel()
         channel.basic_qos(prefetch_count=1)
         channel.queue_declare(queue)
         for _ in range(messages):
-            channel.basic_publish("", queue, b"x" * 2000)
+            channel.basic_publish("", queue, b"x" * size)
         return channel, channel.consume(queue)
 
     def job(self, c, at):
@@ -270,7 +274,7 @@ class RabbitMq:
         c.sleep(PATIENCE)
 
     def first(self, c, at):
-        _, jobs = self.consume(c, "first", 1)
+        _, jobs = self.consume(c, "first", 1, 100)
         next(jobs)
         at()
         time.sleep(PATIENCE)

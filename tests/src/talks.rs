@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -164,7 +164,30 @@ pub fn clients(
         .args(modes);
     let clients = Process::start_logging(command, &directory.join("clients.log"), clock)?;
     clients.line("ready").context("the clients did not get ready")?;
+    // Nobody is to take what they did to get there for a job that is cut.
+    let (mut used, mut at) = (usage(cgroup)?, Instant::now());
+    clock.until("the clients to do nothing but wait", PATIENCE, || {
+        let waits = clock.stretch(SETTLED);
+        if at.elapsed() < waits {
+            return Ok(false);
+        }
+        let before = std::mem::replace(&mut used, usage(cgroup)?);
+        at = Instant::now();
+        Ok(used - before < waits / 10)
+    })?;
     Ok(clients)
+}
+
+/// How long they must have waited.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// CPU time that a cgroup has used.
+fn usage(cgroup: &Cgroup) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(cgroup.directory().join("cpu.stat"))?;
+    let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    Ok(Duration::from_micros(
+        used.context("no usage_usec in cpu.stat")?.parse()?,
+    ))
 }
 
 /// A connection as its client tells of it.

@@ -265,7 +265,8 @@ impl Tally {
         seen.ended = ends;
         seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
         seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
-        if ends {
+        // What a server goes on saying to a client that has gone is no request.
+        if ends && connection.role != Role::Client {
             self.by_pair.insert(
                 &(connection.local, connection.peer, connection.netns),
                 connection.id,

@@ -122,7 +122,8 @@ impl Backend {
             Self::RabbitMq => {
                 // Its nodes find each other by a daemon, which each case has to itself.
                 let mut command = cgroup.command(&self.program());
-                let [names, others] = [Port::find()?, Port::find()?].map(|port| port.number.to_string());
+                let ports = [Port::find()?, Port::find()?];
+                let [names, others] = [&ports[0], &ports[1]].map(|port| port.number.to_string());
                 for (name, value) in [
                     ("HOME", at.as_str()),
                     ("ERL_EPMD_PORT", &names),

@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, EventHeader, SocketRecord, counter, event_kind, http2::Http2, offset, record_flag,
+    ConnectionEvent, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, http2::Http2,
+    offset, record_flag,
 };
 
 use crate::{
@@ -74,7 +75,25 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
         with_streams(sk, tcp, record, http2, change);
         return;
     }
+    if record.flags & record_flag::LONG_HEAD != 0
+        && let Some(long) = maps::long_head(sk)
+    {
+        with_long_head(sk, tcp, record, long, change);
+        return;
+    }
     send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+}
+
+#[inline(always)]
+fn with_long_head(sk: Ptr, tcp: Ptr, record: &SocketRecord, long: *const LongHead, change: &Change) {
+    const WHOLE: usize = size_of::<ConnectionEvent>();
+    const ALL: usize = size_of::<LongHead>();
+    // SAFETY: a value of a map.
+    if unsafe { (*long).length } > LONG_HEAD_CHUNK as u32 {
+        send_with::<{ WHOLE + ALL }, ALL>(sk, tcp, record, long.cast(), change);
+    } else {
+        send_with::<{ WHOLE + LongHead::SHORT }, { LongHead::SHORT }>(sk, tcp, record, long.cast(), change);
+    }
 }
 
 /// Sends the streams of a connection that goes on.
@@ -95,18 +114,19 @@ fn with_streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2, cha
     // SAFETY: a value of a map.
     let (lost, opened) = unsafe { ((*http2).lost, (*http2).opened) };
     if lost != 0 || opened == 0 {
-        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2, change);
+        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2.cast(), change);
     } else {
-        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2, change);
+        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2.cast(), change);
     }
 }
 
+/// Sends an event and what stands behind it: `BEHIND` bytes of the value of a map, `SIZE` in all.
 #[inline(always)]
 fn send_with<const SIZE: usize, const BEHIND: usize>(
     sk: Ptr,
     tcp: Ptr,
     record: &SocketRecord,
-    http2: *mut Http2,
+    behind: Ptr,
     change: &Change,
 ) {
     let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
@@ -117,7 +137,7 @@ fn send_with<const SIZE: usize, const BEHIND: usize>(
     fill::<{ size_of::<ConnectionEvent>() }>(event, sk, tcp, record, change);
     // SAFETY: behind the event there is room for as much; the value of the map is longer.
     unsafe {
-        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, http2.cast_const().cast());
+        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, behind.cast());
     }
     entry.submit(0);
     count(counter::EVENTS);

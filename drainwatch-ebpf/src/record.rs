@@ -6,7 +6,7 @@
 use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, record_flag};
 
 use crate::{
-    frames,
+    frames, long_head,
     payload::{self, Moved},
 };
 
@@ -89,7 +89,11 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
         record.opening = word(&record.ask_head).to_le_bytes();
     }
     record.turns += 1;
-    record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
+    record.flags &= !(record_flag::ASK_LOST
+        | record_flag::ANSWER_LOST
+        | record_flag::TAIL_VALID
+        | record_flag::HEAD_OPEN
+        | record_flag::LONG_HEAD);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);
     record.ask.first_ns = now;
@@ -107,7 +111,7 @@ fn begin(flow: &mut Flow, at: u64, messages: u32) {
     flow.interims = 0;
 }
 
-/// Bytes moved in the direction of responses.
+/// Bytes moved in the direction of responses. Says whether their head goes on behind what is kept of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved) -> u32 {
@@ -137,7 +141,7 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.answer.head_len = 0;
         record.answer.messages += 1;
         record.tail_len = 0;
-        record.flags &= !(record_flag::ANSWER_LOST | record_flag::INTERIM | record_flag::TAIL_VALID);
+        record.flags &= !OF_ONE_ANSWER;
     }
     let since = before - record.answer.message_pos;
     let held = record.answer.head_len;
@@ -152,6 +156,14 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
     if begins && added > 0 {
         read_status(record, bytes);
     }
+    // The first call whose bytes are not all kept.
+    if u64::from(held) == since
+        && u64::from(record.answer.head_len) < since + bytes
+        && record.flags & record_flag::HTTP != 0
+        && !long_head::ends_in(record)
+    {
+        record.flags |= record_flag::HEAD_OPEN;
+    }
     if u64::from(record.answer.head_len) == since + bytes {
         // The head holds everything: no tail of its own is needed.
         record.flags &= !record_flag::TAIL_VALID;
@@ -162,8 +174,15 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.flags &= !record_flag::TAIL_VALID;
         record.tail_len = 0;
     }
-    0
+    record.flags & record_flag::HEAD_OPEN
 }
+
+/// Flags that say something of the latest response.
+const OF_ONE_ANSWER: u32 = record_flag::ANSWER_LOST
+    | record_flag::INTERIM
+    | record_flag::TAIL_VALID
+    | record_flag::HEAD_OPEN
+    | record_flag::LONG_HEAD;
 
 /// Whether the head that is held is of an interim response.
 #[inline(always)]

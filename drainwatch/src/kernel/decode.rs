@@ -2,14 +2,17 @@
 
 mod http2;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use drainwatch_core::{
     event::{Connection, Disposition, End, Event, EventKind, Listener, Process, Role, Sender, Signal},
     record::{self, Fact, Recorded, Turn},
 };
 use drainwatch_ebpf::{
-    CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
+    CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo, ResetEvent,
     SignalEvent, SocketRecord, TAIL, disposition, event_kind, process_flag, record_flag, reset_flag, role,
     sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
@@ -53,6 +56,7 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
                 at_ns: header.at_ns,
                 connection: connection(&event),
                 turn: Turn {
+                    answer: answer(bytes, &event.record),
                     http2: http2::of(bytes, &event.record),
                     ..turn(&event.record)
                 },
@@ -317,7 +321,7 @@ fn turn(record: &SocketRecord) -> Turn {
         number: record.turns,
         ask: head(&record.ask_head, ask.head_len).into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
-        answer: head(&record.answer_head, answer.head_len).into(),
+        answer: Vec::new(),
         answer_bytes: answer.total.wrapping_sub(answer.turn_pos),
         message_bytes: answer.total.wrapping_sub(answer.message_pos),
         answers: answer.messages,
@@ -331,6 +335,19 @@ fn turn(record: &SocketRecord) -> Turn {
         message_first_ns: record.message_ns,
         http2: None,
     }
+}
+
+/// The head of the latest response: what the record has of it, and what stands behind its event; `bytes` are all of it.
+fn answer(bytes: &[u8], record: &SocketRecord) -> Vec<u8> {
+    let kept = head(&record.answer_head, record.answer.head_len);
+    if record.flags & (record_flag::LONG_HEAD | record_flag::HTTP2) != record_flag::LONG_HEAD {
+        return kept.into();
+    }
+    // A connection that was remembered comes without it.
+    let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
+    let length = behind.first_chunk().map_or(0, |length| u32::from_ne_bytes(*length));
+    let behind = behind.get(offset_of!(LongHead, bytes)..).unwrap_or_default();
+    [kept, head(behind, length)].concat()
 }
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {

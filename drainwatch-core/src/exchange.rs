@@ -63,6 +63,8 @@ words! {
         EventsLost = "events_lost",
         /// More shutdowns were under way than are followed at once: this one was finished before its end.
         CutShort = "cut_short",
+        /// MPTCP at both ends, whose bytes are not recorded.
+        Mptcp = "mptcp",
     }
 }
 

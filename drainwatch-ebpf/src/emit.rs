@@ -84,6 +84,24 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
     send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
 }
 
+/// Sends a connection of which nothing was recorded.
+#[inline(always)]
+pub fn bare(sk: Ptr, record: &SocketRecord, change: &Change) {
+    let Some(mut entry) = EVENTS.reserve_bytes(ConnectionEvent::SHORT, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    let nothing = Positions {
+        unread: 0,
+        unsent: 0,
+        unacked: 0,
+        write_seq: 0,
+    };
+    fill_with::<{ ConnectionEvent::SHORT }>(entry.as_mut_ptr().cast(), sk, &nothing, record, change);
+    entry.submit(0);
+    count(counter::EVENTS);
+}
+
 #[inline(always)]
 fn with_long_head(sk: Ptr, tcp: Ptr, record: &SocketRecord, long: *const LongHead, change: &Change) {
     const WHOLE: usize = size_of::<ConnectionEvent>();
@@ -164,6 +182,31 @@ pub fn fill<const SIZE: usize>(
     change: &Change,
 ) {
     let write_seq: u32 = load(tcp, offset::TCP_WRITE_SEQ);
+    let positions = Positions {
+        unread: load::<u32>(tcp, offset::TCP_RCV_NXT).wrapping_sub(load(tcp, offset::TCP_COPIED_SEQ)),
+        unsent: write_seq.wrapping_sub(load(tcp, offset::TCP_SND_NXT)),
+        unacked: write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA)),
+        write_seq,
+    };
+    fill_with::<SIZE>(event, sk, &positions, record, change);
+}
+
+/// Where the kernel stands on a connection: members of a [`ConnectionEvent`].
+struct Positions {
+    unread: u32,
+    unsent: u32,
+    unacked: u32,
+    write_seq: u32,
+}
+
+#[inline(always)]
+fn fill_with<const SIZE: usize>(
+    event: *mut ConnectionEvent,
+    sk: Ptr,
+    positions: &Positions,
+    record: &SocketRecord,
+    change: &Change,
+) {
     // SAFETY: `event` has SIZE bytes, of which all before the heads exist in both sizes; the ring, and maps,
     // align to 8. The record is copied by helper, to the size that is there.
     unsafe {
@@ -172,11 +215,10 @@ pub fn fill<const SIZE: usize>(
         (*event).socket = sk as u64;
         (*event).old_state = change.old_state;
         (*event).new_state = change.new_state;
-        (*event).unread =
-            load::<u32>(tcp, offset::TCP_RCV_NXT).wrapping_sub(load(tcp, offset::TCP_COPIED_SEQ));
-        (*event).unsent = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_NXT));
-        (*event).unacked = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA));
-        (*event).write_seq = write_seq;
+        (*event).unread = positions.unread;
+        (*event).unsent = positions.unsent;
+        (*event).unacked = positions.unacked;
+        (*event).write_seq = positions.write_seq;
         (*event).error = load(sk, offset::SOCK_ERR);
         (*event).accepted = u32::from(read::<u64>(sk, offset::SOCK_SOCKET) != 0);
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));

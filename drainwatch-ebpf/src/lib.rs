@@ -65,6 +65,8 @@ pub mod record_flag {
     /// What follows the captured head of the latest response stands in the connection's
     /// [`LongHead`](super::LongHead).
     pub const LONG_HEAD: u32 = 1 << 13;
+    /// An MPTCP socket, or a subflow of one: what moved on it was not recorded.
+    pub const MPTCP: u32 = 1 << 14;
 }
 
 /// One direction of one connection, with what was captured of its current message.

@@ -300,7 +300,9 @@ fn end(event: &ConnectionEvent) -> End {
             return End::Peer;
         }
     }
-    if record.role == role::SERVER && record.tgid == 0 && event.accepted == 0 {
+    // Nobody reads from a subflow of MPTCP, accepted or not.
+    let read_by_none = record.tgid == 0 && record.flags & record_flag::MPTCP == 0;
+    if record.role == role::SERVER && read_by_none && event.accepted == 0 {
         return End::Unaccepted;
     }
     if event.current.flags & process_flag::EXITING != 0
@@ -333,6 +335,7 @@ fn turn(record: &SocketRecord) -> Turn {
         ask_last_ns: ask.last_ns,
         answer_last_ns: answer.last_ns,
         message_first_ns: record.message_ns,
+        mptcp: has(record_flag::MPTCP),
         http2: None,
     }
 }
@@ -381,6 +384,31 @@ mod tests {
     #[test]
     fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
         assert_eq!(connection(&queued(1)).end, End::Unaccepted);
+    }
+
+    #[test]
+    fn given_a_subflow_that_no_process_reads_when_its_server_ends_then_nobody_says_that_it_waited() {
+        let mut event = queued(1);
+        event.record.flags = record_flag::MPTCP;
+        assert_eq!(connection(&event).end, End::Exit);
+        assert!(turn(&event.record).mptcp);
+    }
+
+    #[test]
+    fn given_a_long_head_when_its_end_stands_behind_the_event_then_the_head_is_whole() {
+        let mut event = queued(1);
+        event.record.flags = record_flag::LONG_HEAD | record_flag::HTTP;
+        event.record.answer.head_len = 512;
+        event.record.answer_head = [b'a'; 512];
+        let whole = &raw const event;
+        // SAFETY: plain integers.
+        let mut bytes =
+            unsafe { std::slice::from_raw_parts(whole.cast::<u8>(), size_of::<ConnectionEvent>()) }.to_vec();
+        let alone = answer(&bytes, &event.record);
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(b"bcd, and what an older one left");
+        let joined = answer(&bytes, &event.record);
+        assert_eq!((alone.len(), joined.len(), &joined[511..]), (512, 515, &b"abcd"[..]));
     }
 
     #[test]

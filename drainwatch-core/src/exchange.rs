@@ -73,6 +73,8 @@ words! {
         CutShort = "cut_short",
         /// A job, which serves nobody, was ended by a signal that it did not handle: how far it had come nobody knows.
         Job = "job",
+        /// MPTCP at both ends, whose bytes are not recorded.
+        Mptcp = "mptcp",
     }
 }
 

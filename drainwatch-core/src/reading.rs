@@ -113,7 +113,7 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
     };
     let turn = preface::without(turn.joined());
     let Reading { exchanges, session } = read(&turn, &Context::of(&connection, &turn, rules));
-    let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0;
+    let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0 || turn.mptcp;
     let connection = Connection {
         silent: !moved && !connection.seeded,
         goodbye: session.goodbye && exchanges.is_empty(),
@@ -133,6 +133,9 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
 /// connection older than the agent only what was seen to finish, or to have become a stream, is: what is
 /// under way may belong to a request from before.
 pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
+    if turn.mptcp {
+        return Reading::of(vec![wire::unrecorded(turn, Doubt::Mptcp)]);
+    }
     // On an older connection nothing may have moved since because a request was under way then.
     let nothing = turn.ask_bytes == 0 && turn.answer_bytes == 0 && context.ask_unread == 0;
     if nothing && !context.seeded {

@@ -42,7 +42,8 @@ pub struct Turn {
     pub ask: Vec<u8>,
     /// Bytes of the turn in the request direction that moved through the process.
     pub ask_bytes: u64,
-    /// First bytes of the *latest* response of the turn, contiguous from its first byte on; empty when
+    /// First bytes of the *latest* response of the turn, contiguous from its first byte on, to the end of its head where
+    /// that is longer than [`ANSWER_HEAD`]; empty when
     /// that one is lost. Several responses written in one system call stand here one after the other.
     pub answer: Vec<u8>,
     /// Bytes of the turn in the response direction, of all its responses.
@@ -72,6 +73,8 @@ pub struct Turn {
     pub answer_last_ns: u64,
     /// Monotonic time at which the latest response began: the ones before it had ended by then.
     pub message_first_ns: u64,
+    /// A connection of MPTCP, of which nothing is recorded but that it ended.
+    pub mptcp: bool,
     /// Its streams, where the connection began with the preface of HTTP/2: then it is one turn, and there are
     /// no heads.
     pub http2: Option<Box<Http2>>,

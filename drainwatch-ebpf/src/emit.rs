@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, EventHeader, SocketRecord, counter, event_kind, http2::Http2, offset, record_flag,
+    ConnectionEvent, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, http2::Http2,
+    offset, record_flag,
 };
 
 use crate::{
@@ -75,7 +76,43 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
         with_streams(sk, tcp, record, http2, change);
         return;
     }
+    if record.flags & record_flag::LONG_HEAD != 0
+        && let Some(long) = maps::long_head(sk)
+    {
+        with_long_head(sk, tcp, record, long, change);
+        return;
+    }
     send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+}
+
+/// Sends a connection of which nothing was recorded.
+#[inline(always)]
+pub fn bare(sk: Ptr, record: &SocketRecord, change: &Change) {
+    let Some(mut entry) = EVENTS.reserve_bytes(ConnectionEvent::SHORT, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    let nothing = Positions {
+        unread: 0,
+        unsent: 0,
+        unacked: 0,
+        write_seq: 0,
+    };
+    fill_with::<{ ConnectionEvent::SHORT }>(entry.as_mut_ptr().cast(), sk, &nothing, record, change);
+    entry.submit(0);
+    count(counter::EVENTS);
+}
+
+#[inline(always)]
+fn with_long_head(sk: Ptr, tcp: Ptr, record: &SocketRecord, long: *const LongHead, change: &Change) {
+    const WHOLE: usize = size_of::<ConnectionEvent>();
+    const ALL: usize = size_of::<LongHead>();
+    // SAFETY: a value of a map.
+    if unsafe { (*long).length } > LONG_HEAD_CHUNK as u32 {
+        send_with::<{ WHOLE + ALL }, ALL>(sk, tcp, record, long.cast(), change);
+    } else {
+        send_with::<{ WHOLE + LongHead::SHORT }, { LongHead::SHORT }>(sk, tcp, record, long.cast(), change);
+    }
 }
 
 /// Sends the streams of a connection that goes on.
@@ -96,18 +133,19 @@ fn with_streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2, cha
     // SAFETY: a value of a map.
     let (lost, opened) = unsafe { ((*http2).lost, (*http2).opened) };
     if lost != 0 || opened == 0 {
-        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2, change);
+        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2.cast(), change);
     } else {
-        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2, change);
+        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2.cast(), change);
     }
 }
 
+/// Sends an event and what stands behind it: `BEHIND` bytes of the value of a map, `SIZE` in all.
 #[inline(always)]
 fn send_with<const SIZE: usize, const BEHIND: usize>(
     sk: Ptr,
     tcp: Ptr,
     record: &SocketRecord,
-    http2: *mut Http2,
+    behind: Ptr,
     change: &Change,
 ) {
     let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
@@ -118,7 +156,7 @@ fn send_with<const SIZE: usize, const BEHIND: usize>(
     fill::<{ size_of::<ConnectionEvent>() }>(event, sk, tcp, record, change);
     // SAFETY: behind the event there is room for as much; the value of the map is longer.
     unsafe {
-        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, http2.cast_const().cast());
+        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, behind.cast());
     }
     entry.submit(0);
     count(counter::EVENTS);
@@ -145,6 +183,31 @@ pub fn fill<const SIZE: usize>(
     change: &Change,
 ) {
     let write_seq: u32 = load(tcp, offset::TCP_WRITE_SEQ);
+    let positions = Positions {
+        unread: load::<u32>(tcp, offset::TCP_RCV_NXT).wrapping_sub(load(tcp, offset::TCP_COPIED_SEQ)),
+        unsent: write_seq.wrapping_sub(load(tcp, offset::TCP_SND_NXT)),
+        unacked: write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA)),
+        write_seq,
+    };
+    fill_with::<SIZE>(event, sk, &positions, record, change);
+}
+
+/// Where the kernel stands on a connection: members of a [`ConnectionEvent`].
+struct Positions {
+    unread: u32,
+    unsent: u32,
+    unacked: u32,
+    write_seq: u32,
+}
+
+#[inline(always)]
+fn fill_with<const SIZE: usize>(
+    event: *mut ConnectionEvent,
+    sk: Ptr,
+    positions: &Positions,
+    record: &SocketRecord,
+    change: &Change,
+) {
     // SAFETY: `event` has SIZE bytes, of which all before the heads exist in both sizes; the ring, and maps,
     // align to 8. The record is copied by helper, to the size that is there.
     unsafe {
@@ -153,11 +216,10 @@ pub fn fill<const SIZE: usize>(
         (*event).socket = sk as u64;
         (*event).old_state = change.old_state;
         (*event).new_state = change.new_state;
-        (*event).unread =
-            load::<u32>(tcp, offset::TCP_RCV_NXT).wrapping_sub(load(tcp, offset::TCP_COPIED_SEQ));
-        (*event).unsent = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_NXT));
-        (*event).unacked = write_seq.wrapping_sub(load(tcp, offset::TCP_SND_UNA));
-        (*event).write_seq = write_seq;
+        (*event).unread = positions.unread;
+        (*event).unsent = positions.unsent;
+        (*event).unacked = positions.unacked;
+        (*event).write_seq = positions.write_seq;
         (*event).error = load(sk, offset::SOCK_ERR);
         (*event).accepted = u32::from(read::<u64>(sk, offset::SOCK_SOCKET) != 0);
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));

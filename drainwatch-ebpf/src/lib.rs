@@ -10,6 +10,10 @@
 pub const ASK_HEAD: usize = 1024;
 /// Most bytes kept of the response direction (the answering side), per message.
 pub const ANSWER_HEAD: usize = 512;
+/// Most bytes kept of a response's head behind those: of connections whose heads are longer.
+pub const LONG_HEAD: usize = 7168;
+/// Most bytes of it that are kept at once.
+pub const LONG_HEAD_CHUNK: usize = 1024;
 /// Last bytes written in the response direction, when the head does not already hold them.
 pub const TAIL: usize = 64;
 /// Room for the tail: twice its length, so that the verifier can bound a right-aligned write.
@@ -55,10 +59,17 @@ pub mod record_flag {
     pub const SENT: u32 = 1 << 10;
     /// The peer's FIN came at once with its last bytes: it has closed its sending side and waits. One that gives up does
     /// so later.
-    pub const PEER_FIN_AT_ONCE: u32 = 1 << 12;
+    pub const PEER_FIN_AT_ONCE: u32 = 1 << 15;
     /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
     /// of its own unless there was no room for one.
     pub const HTTP2: u32 = 1 << 11;
+    /// The end of the latest response's head has not been seen: it goes on behind what is kept of it.
+    pub const HEAD_OPEN: u32 = 1 << 12;
+    /// What follows the captured head of the latest response stands in the connection's
+    /// [`LongHead`](super::LongHead).
+    pub const LONG_HEAD: u32 = 1 << 13;
+    /// An MPTCP socket, or a subflow of one: what moved on it was not recorded.
+    pub const MPTCP: u32 = 1 << 14;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -134,6 +145,10 @@ pub struct SocketRecord {
     pub local: [u8; 16],
     /// Peer's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
+    /// Which word of `answer_head` had the end of the latest head that was looked through.
+    pub head_end: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// Last bytes written in the answer direction, right-aligned at index [`TAIL`].
     pub tail: [u8; TAIL_ROOM],
     /// First bytes of the current turn's request(s).
@@ -141,8 +156,28 @@ pub struct SocketRecord {
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1880);
+const _: () = assert!(size_of::<SocketRecord>() == 1888);
 const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
+
+/// What follows the captured head of the latest response, in a socket storage that only connections with long heads
+/// have, and none of HTTP/2. With the record it stays below the 20 KiB that older kernels allow a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LongHead {
+    /// Bytes that are kept: as many as were needed to see the head's end.
+    pub length: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// The bytes, and room behind them, so that the verifier can bound a write.
+    pub bytes: [u8; LONG_HEAD + 576],
+}
+// With its header of at most 136 bytes it takes 8 KiB of the kernel's memory, not 16.
+const _: () = assert!(size_of::<LongHead>() <= 8192 - 136 && size_of::<LongHead>().is_multiple_of(8));
+
+impl LongHead {
+    /// Bytes that travel to userspace where it holds no more than [`LONG_HEAD_CHUNK`].
+    pub const SHORT: usize = core::mem::offset_of!(Self, bytes) + LONG_HEAD_CHUNK;
+}
 
 /// First field of every event: what it is.
 pub mod event_kind {
@@ -335,7 +370,8 @@ pub mod other_end {
 ///
 /// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes.
 /// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`], up to [`http2::Http2::TOLD`] or
-/// [`http2::Http2::IDLE`] bytes.
+/// [`http2::Http2::IDLE`] bytes; behind one with [`record_flag::LONG_HEAD`] its [`LongHead`], all of it or
+/// [`LongHead::SHORT`] bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ConnectionEvent {
@@ -378,7 +414,7 @@ impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 }
-const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1880);
+const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1888);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {

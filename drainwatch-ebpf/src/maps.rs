@@ -8,7 +8,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    Draining, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2, process_flag,
+    Draining, LongHead, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2,
+    process_flag,
 };
 
 use crate::{kernel::Ptr, stand_ins::Event};
@@ -31,6 +32,10 @@ pub static RECORDS: SkStorage<SocketRecord> = SkStorage::new();
 /// What HTTP/2 has open: only of connections that speak it.
 #[btf_map]
 static HTTP2: SkStorage<Http2> = SkStorage::new();
+
+/// What follows long heads of responses: only of connections that have them.
+#[btf_map]
+static LONG_HEADS: SkStorage<LongHead> = SkStorage::new();
 
 /// Events for the agent.
 #[btf_map]
@@ -118,6 +123,24 @@ pub fn http2_or_create(sk: Ptr) -> Option<*mut Http2> {
         return None;
     }
     Some(http2)
+}
+
+/// What follows the long head of a socket's latest response.
+#[inline(always)]
+pub fn long_head(sk: Ptr) -> Option<*mut LongHead> {
+    let long = storage((&raw const LONG_HEADS).cast(), sk, 0).cast::<LongHead>();
+    if long.is_null() { None } else { Some(long) }
+}
+
+/// The same, made if there is none.
+#[inline(always)]
+pub fn long_head_or_create(sk: Ptr) -> Option<*mut LongHead> {
+    let long = storage((&raw const LONG_HEADS).cast(), sk, CREATE).cast::<LongHead>();
+    if long.is_null() {
+        count(counter::LOST_NO_STORAGE);
+        return None;
+    }
+    Some(long)
 }
 
 #[inline(always)]

@@ -41,6 +41,7 @@ offsets! {
     SOCK_PROTOCOL = "sock" . "sk_protocol";
     SOCK_TYPE = "sock" . "sk_type";
     INET_SPORT = "inet_sock" . "inet_sport";
+    ICSK_ULP_OPS = "inet_connection_sock" . "icsk_ulp_ops";
     TCP_COPIED_SEQ = "tcp_sock" . "copied_seq";
     TCP_RCV_NXT = "tcp_sock" . "rcv_nxt";
     TCP_WRITE_SEQ = "tcp_sock" . "write_seq";

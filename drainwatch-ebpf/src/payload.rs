@@ -53,9 +53,9 @@ pub struct Moved {
     pub gap: u64,
     pub now: u64,
     /// First buffer; of no length when the call carries none.
-    first: Vector,
+    pub first: Vector,
     /// The buffer behind it; of no length when there is none.
-    second: Vector,
+    pub second: Vector,
     /// One past the last moved byte, when known, else 0.
     end: u64,
     /// Bytes before `end` in the same buffer.

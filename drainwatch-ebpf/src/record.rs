@@ -6,7 +6,7 @@
 use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, record_flag};
 
 use crate::{
-    frames,
+    frames, long_head,
     payload::{self, Moved},
 };
 
@@ -102,7 +102,11 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     }
     record.turns += 1;
     record.before_last = [0; 8];
-    record.flags &= !(record_flag::ASK_LOST | record_flag::ANSWER_LOST | record_flag::TAIL_VALID);
+    record.flags &= !(record_flag::ASK_LOST
+        | record_flag::ANSWER_LOST
+        | record_flag::TAIL_VALID
+        | record_flag::HEAD_OPEN
+        | record_flag::LONG_HEAD);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);
     record.ask.first_ns = now;
@@ -120,7 +124,7 @@ fn begin(flow: &mut Flow, at: u64, messages: u32) {
     flow.interims = 0;
 }
 
-/// Bytes moved in the direction of responses.
+/// Bytes moved in the direction of responses. Says whether their head goes on behind what is kept of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved) -> u32 {
@@ -150,7 +154,7 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.answer.head_len = 0;
         record.answer.messages += 1;
         record.tail_len = 0;
-        record.flags &= !(record_flag::ANSWER_LOST | record_flag::INTERIM | record_flag::TAIL_VALID);
+        record.flags &= !OF_ONE_ANSWER;
     }
     let since = before - record.answer.message_pos;
     let held = record.answer.head_len;
@@ -165,6 +169,14 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
     if begins && added > 0 {
         read_status(record, bytes);
     }
+    // The first call whose bytes are not all kept.
+    if u64::from(held) == since
+        && u64::from(record.answer.head_len) < since + bytes
+        && record.flags & record_flag::HTTP != 0
+        && !long_head::ends_in(record)
+    {
+        record.flags |= record_flag::HEAD_OPEN;
+    }
     if u64::from(record.answer.head_len) == since + bytes {
         // The head holds everything: no tail of its own is needed.
         record.flags &= !record_flag::TAIL_VALID;
@@ -175,8 +187,15 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.flags &= !record_flag::TAIL_VALID;
         record.tail_len = 0;
     }
-    0
+    record.flags & record_flag::HEAD_OPEN
 }
+
+/// Flags that say something of the latest response.
+const OF_ONE_ANSWER: u32 = record_flag::ANSWER_LOST
+    | record_flag::INTERIM
+    | record_flag::TAIL_VALID
+    | record_flag::HEAD_OPEN
+    | record_flag::LONG_HEAD;
 
 /// Whether the head that is held is of an interim response.
 #[inline(always)]

@@ -13,7 +13,7 @@ use crate::{
     emit::{self, Change, now},
     frames,
     kernel::{self, Ptr, load},
-    maps,
+    long_head, maps,
     payload::{self, Moved},
     record,
     stand_ins::{self, Event, Hook},
@@ -224,8 +224,10 @@ impl Call {
             if record::record_asked(record, &raw const moved, begins_turn) != 0 {
                 frames::first(self.sk, record, &framed);
             }
-        } else {
-            record::record_answered(record, &raw const moved);
+        } else if record::record_answered(record, &raw const moved) != 0
+            && let Some(long) = maps::long_head_or_create(self.sk)
+        {
+            long_head::long_head_append(long, record, &raw const moved);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
 };
 
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
@@ -44,10 +45,11 @@ pub fn nested_sock_set_state_2(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A TCP socket changes its state.
+/// A TCP socket changes its state, or one of MPTCP, whose subflows are TCP sockets.
 #[derive(Clone, Copy)]
 struct StateChange {
     sk: Ptr,
+    protocol: u16,
     old: u32,
     new: u32,
 }
@@ -56,8 +58,10 @@ impl StateChange {
     #[inline(always)]
     fn of(ctx: &BtfTracePointContext) -> Option<Self> {
         let sk: Ptr = ctx.arg(0);
-        (load::<u16>(sk, offset::SOCK_PROTOCOL) == IPPROTO_TCP).then(|| Self {
+        let protocol = load::<u16>(sk, offset::SOCK_PROTOCOL);
+        (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP).then(|| Self {
             sk,
+            protocol,
             old: ctx.arg(1),
             new: ctx.arg(2),
         })
@@ -75,6 +79,9 @@ impl StateChange {
     #[inline(always)]
     fn handle(self) -> bool {
         let sk = self.sk;
+        if self.protocol == IPPROTO_MPTCP {
+            return mptcp(sk, self.old, self.new);
+        }
         match (self.old, self.new) {
             (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
             (SYN_SENT, ESTABLISHED) => born(sk, role::CLIENT),
@@ -109,9 +116,7 @@ fn born(sk: Ptr, role: u32) -> bool {
 /// Writes the first state of a record.
 #[inline(always)]
 pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32) {
-    record.born_ns = now();
-    record.role = role;
-    record.flags = flags;
+    identify(record, sk, role, flags);
     let (received, sent): (u32, u32) = (
         load(tcp, offset::TCP_COPIED_SEQ),
         load(tcp, offset::TCP_WRITE_SEQ),
@@ -123,6 +128,14 @@ pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32)
         record.ask.seq = received;
         record.answer.seq = sent;
     }
+}
+
+/// Writes what a record says of its connection as such.
+#[inline(always)]
+fn identify(record: &mut SocketRecord, sk: Ptr, role: u32, flags: u32) {
+    record.born_ns = now();
+    record.role = role;
+    record.flags = flags;
     record.netns = netns_of(sk);
     record.family = load(sk, offset::SOCK_FAMILY);
     record.local_port = local_port(sk);
@@ -214,6 +227,10 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         return true;
     }
     let Some(tcp) = tcp_sock(sk) else { return true };
+    // A subflow of MPTCP, from which no process reads.
+    if !owned && read::<u64>(sk, offset::ICSK_ULP_OPS) != 0 {
+        record.flags |= record_flag::MPTCP;
+    }
     let change = Change {
         kind: event_kind::CONNECTION_ENDED,
         old_state,
@@ -225,6 +242,63 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         return true;
     }
     emit::connection(sk, tcp, record, &change);
+    true
+}
+
+/// What moves on an MPTCP connection is not recorded, since its positions are not those of a TCP socket; so when a
+/// process closes it, it is told that there was one.
+#[inline(always)]
+fn mptcp(sk: Ptr, old_state: u32, new_state: u32) -> bool {
+    match (old_state, new_state) {
+        (LISTEN | SYN_RECV, ESTABLISHED) => mptcp_born(sk, role::SERVER, 0),
+        (SYN_SENT, ESTABLISHED) => mptcp_born(sk, role::CLIENT, 0),
+        (ESTABLISHED | CLOSE_WAIT, FIN_WAIT1 | LAST_ACK | CLOSE) => mptcp_ended(sk, old_state, new_state),
+        _ => true,
+    }
+}
+
+#[inline(always)]
+fn mptcp_born(sk: Ptr, role: u32, flags: u32) -> bool {
+    let Some(record) = maps::record_or_create(sk) else {
+        return true;
+    };
+    let is_new = record.born_ns == 0;
+    if is_new {
+        identify(record, sk, role, record_flag::MPTCP | flags);
+    }
+    is_new
+}
+
+#[inline(always)]
+fn mptcp_ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
+    let exits = kernel::current_exiting();
+    let (tgid, cgroup) = (kernel::current_tgid(), kernel::current_cgroup());
+    // Behind its peer's end nothing is outstanding in all likelihood, unless the process dies of it.
+    let tells =
+        exits || old_state == ESTABLISHED && (maps::drains(cgroup, tgid) || parent_drains(tgid, tgid));
+    if !tells {
+        return true;
+    }
+    // One that is older than the agent; a listener's port is still known when it was closed just before.
+    let role = if maps::port(&port_key(sk)).is_some() {
+        role::SERVER
+    } else {
+        role::CLIENT
+    };
+    mptcp_born(sk, role, record_flag::SEEDED);
+    let Some(record) = maps::record(sk) else {
+        return true;
+    };
+    if record.flags & record_flag::ENDED != 0 {
+        return false;
+    }
+    record.flags |= record_flag::ENDED;
+    let change = Change {
+        kind: event_kind::CONNECTION_ENDED,
+        old_state,
+        new_state,
+    };
+    emit::bare(sk, record, &change);
     true
 }
 

@@ -8,6 +8,28 @@ const DIR = process.env.LEDGER_DIR;
 const ON_TERM = process.env.LEDGER_ON_TERM || 'default';
 const PART = 'p'.repeat(1000);
 
+// What frameworks put into every response: Express's name and the headers that helmet sets by default, or a session
+// in cookies beside them.
+const HELMET = {
+  'X-Powered-By': 'Express',
+  'Content-Security-Policy': "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';" +
+    "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';" +
+    "style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Origin-Agent-Cluster': '?1',
+  'Referrer-Policy': 'no-referrer',
+  'Strict-Transport-Security': 'max-age=31536000; includeSubDomains',
+  'X-Content-Type-Options': 'nosniff',
+  'X-DNS-Prefetch-Control': 'off',
+  'X-Download-Options': 'noopen',
+  'X-Frame-Options': 'SAMEORIGIN',
+  'X-Permitted-Cross-Domain-Policies': 'none',
+  'X-XSS-Protection': '0',
+};
+const COOKIES = { ...HELMET, 'Set-Cookie': ['a', 'b', 'c', 'd'].map((name) => `${name}=${name.repeat(1000)}; Path=/`) };
+const HEADS = { helmet: HELMET, cookies: COOKIES }[process.env.LEDGER_HEADS] || {};
+
 // One write with O_APPEND, so that lines of several processes never mix.
 const event = (word, what = '') => fs.appendFileSync(`${DIR}/events`, `${word} ${what}\n`);
 const released = () => fs.existsSync(`${DIR}/release`);
@@ -25,6 +47,7 @@ const server = (IS_HTTP2 ? http2 : http).createServer((request, response) => {
   const act = url.searchParams.get('do') || 'ok';
   event('got', path);
   response.on('finish', () => event('sent', path));
+  for (const [name, value] of Object.entries(HEADS)) response.setHeader(name, value);
   const ok = () => {
     response.setHeader('Content-Length', 2);
     response.end('ok');
@@ -46,6 +69,13 @@ const server = (IS_HTTP2 ? http2 : http).createServer((request, response) => {
         response.write(PART);
         whenReleased(() => response.end(PART));
         break;
+      case 'pieces': { // the head line by line, each in a call of its own
+        const lines = Object.entries(HEADS).flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}`));
+        const head = ['HTTP/1.1 200 OK', ...lines, 'Content-Length: 2', ''];
+        for (const line of [...head.map((line) => `${line}\r\n`), 'ok']) request.socket.write(line);
+        event('sent', path);
+        break;
+      }
       case 'chunk':
         response.write(PART);
         whenReleased(() => response.end(PART));

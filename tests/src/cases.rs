@@ -16,6 +16,7 @@ use crate::table::{
 mod clients;
 mod drains;
 mod faults;
+mod heads;
 mod http2;
 mod kills;
 mod late;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         wire::cases(),
         namespaces::cases(),
         runtimes::cases(),
+        heads::cases(),
         http2::cases(),
     ]
     .concat()

@@ -133,7 +133,7 @@ fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
     let python = world.artefacts.venv.join("bin/python").display().to_string();
     let mut needs = match case.server {
         Server::Hyper(_) | Server::Raw(_) | Server::Brief => vec![],
-        Server::Node(_) | Server::NodeHttp2(_) => vec![("node", "node".to_owned())],
+        Server::Node(_) | Server::NodeHttp2(_) | Server::NodeHeads(..) => vec![("node", "node".to_owned())],
         Server::Go(_) => vec![("go", go)],
         Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],
         Server::Nginx { .. } => vec![("nginx", "nginx".to_owned()), ("python", python)],

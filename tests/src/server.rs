@@ -246,6 +246,11 @@ impl Setting<'_> {
                 told(on_term);
                 vec!["node".into(), path(servers.join("server.js")), "http2".into()]
             }
+            Server::NodeHeads(on_term, heads) => {
+                told(on_term);
+                variables.insert("LEDGER_HEADS", heads.to_owned());
+                vec!["node".into(), path(servers.join("server.js"))]
+            }
             Server::Go(on_term) => {
                 told(on_term);
                 vec![path(go.clone())]

@@ -124,6 +124,8 @@ pub enum Server {
     Node(&'static str),
     /// The same on Node's `http2`, in clear.
     NodeHttp2(&'static str),
+    /// `server.js` with its `LEDGER_ON_TERM` and long heads of responses: `helmet` or `cookies`.
+    NodeHeads(&'static str, &'static str),
     /// Go's `net/http` with its `LEDGER_ON_TERM`.
     Go(&'static str),
     /// `http_server.py`.

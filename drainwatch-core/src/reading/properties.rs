@@ -157,6 +157,7 @@ proptest! {
             ask_last_ns: times[1],
             answer_last_ns: times[2],
             message_first_ns: times[1],
+            mptcp: false,
             http2: None,
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {

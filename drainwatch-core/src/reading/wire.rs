@@ -102,6 +102,21 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
     Reading::of(exchanges)
 }
 
+/// What stands on a connection of which nothing was recorded, and why.
+pub(super) fn unrecorded(turn: &Turn, doubt: Doubt) -> Exchange {
+    Exchange {
+        id: turn.id(0),
+        protocol: Protocol::Tcp,
+        operation: Operation::Opaque,
+        evidence: Evidence::Inferred,
+        state: ExchangeState::Unknown,
+        doubt: Some(doubt),
+        uploading: false,
+        started_ns: 0,
+        last_ns: 0,
+    }
+}
+
 /// Whether the turn's answer came after all of its question.
 fn is_answered(turn: &Turn) -> bool {
     turn.answer_bytes > 0 && !turn.interim && turn.answer_last_ns >= turn.ask_last_ns

@@ -2,7 +2,10 @@
 
 mod http2;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use drainwatch_core::{
     event::{
@@ -11,9 +14,9 @@ use drainwatch_core::{
     record::{self, Fact, Recorded, Turn},
 };
 use drainwatch_ebpf::{
-    COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, ProcessInfo, ResetEvent,
-    SignalEvent, SocketRecord, TAIL, disposition, event_kind, other_end, process_flag, record_flag,
-    reset_flag, role, sender_kind,
+    COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo,
+    ResetEvent, SignalEvent, SocketRecord, TAIL, disposition, event_kind, other_end, process_flag,
+    record_flag, reset_flag, role, sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -55,6 +58,7 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
                 at_ns: header.at_ns,
                 connection: connection(&event),
                 turn: Turn {
+                    answer: answer(bytes, &event.record),
                     http2: http2::of(bytes, &event.record),
                     ..turn(&event.record)
                 },
@@ -309,7 +313,9 @@ fn end(event: &ConnectionEvent) -> End {
             return End::Peer;
         }
     }
-    if record.role == role::SERVER && record.tgid == 0 && event.accepted == 0 {
+    // Nobody reads from a subflow of MPTCP, accepted or not.
+    let read_by_none = record.tgid == 0 && record.flags & record_flag::MPTCP == 0;
+    if record.role == role::SERVER && read_by_none && event.accepted == 0 {
         return End::Unaccepted;
     }
     if event.current.flags & process_flag::EXITING != 0
@@ -331,7 +337,7 @@ fn turn(record: &SocketRecord) -> Turn {
         number: record.turns,
         ask: head(&record.ask_head, ask.head_len).into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
-        answer: head(&record.answer_head, answer.head_len).into(),
+        answer: Vec::new(),
         answer_bytes: answer.total.wrapping_sub(answer.turn_pos),
         message_bytes: answer.total.wrapping_sub(answer.message_pos),
         answers: answer.messages,
@@ -343,8 +349,22 @@ fn turn(record: &SocketRecord) -> Turn {
         ask_last_ns: ask.last_ns,
         answer_last_ns: answer.last_ns,
         message_first_ns: record.message_ns,
+        mptcp: has(record_flag::MPTCP),
         http2: None,
     }
+}
+
+/// The head of the latest response: what the record has of it, and what stands behind its event; `bytes` are all of it.
+fn answer(bytes: &[u8], record: &SocketRecord) -> Vec<u8> {
+    let kept = head(&record.answer_head, record.answer.head_len);
+    if record.flags & (record_flag::LONG_HEAD | record_flag::HTTP2) != record_flag::LONG_HEAD {
+        return kept.into();
+    }
+    // A connection that was remembered comes without it.
+    let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
+    let length = behind.first_chunk().map_or(0, |length| u32::from_ne_bytes(*length));
+    let behind = behind.get(offset_of!(LongHead, bytes)..).unwrap_or_default();
+    [kept, head(behind, length)].concat()
 }
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {
@@ -378,6 +398,31 @@ mod tests {
     #[test]
     fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
         assert_eq!(connection(&queued(1)).end, End::Unaccepted);
+    }
+
+    #[test]
+    fn given_a_subflow_that_no_process_reads_when_its_server_ends_then_nobody_says_that_it_waited() {
+        let mut event = queued(1);
+        event.record.flags = record_flag::MPTCP;
+        assert_eq!(connection(&event).end, End::Exit);
+        assert!(turn(&event.record).mptcp);
+    }
+
+    #[test]
+    fn given_a_long_head_when_its_end_stands_behind_the_event_then_the_head_is_whole() {
+        let mut event = queued(1);
+        event.record.flags = record_flag::LONG_HEAD | record_flag::HTTP;
+        event.record.answer.head_len = 512;
+        event.record.answer_head = [b'a'; 512];
+        let whole = &raw const event;
+        // SAFETY: plain integers.
+        let mut bytes =
+            unsafe { std::slice::from_raw_parts(whole.cast::<u8>(), size_of::<ConnectionEvent>()) }.to_vec();
+        let alone = answer(&bytes, &event.record);
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(b"bcd, and what an older one left");
+        let joined = answer(&bytes, &event.record);
+        assert_eq!((alone.len(), joined.len(), &joined[511..]), (512, 515, &b"abcd"[..]));
     }
 
     #[test]

@@ -255,3 +255,17 @@ fn given_an_answered_turn_when_judged_then_its_times_are_first_asked_and_last_an
         .collect();
     assert_eq!(times, [(10, 40), (0, 40)]);
 }
+
+#[test]
+fn given_a_connection_of_mptcp_when_judged_then_it_is_unknown_though_nothing_was_recorded() {
+    let turn = Turn {
+        mptcp: true,
+        ..Turn::default()
+    };
+    let exchanges = super::super::read(&turn, &given().context()).exchanges;
+    let doubts: Vec<_> = exchanges
+        .iter()
+        .map(|exchange| (exchange.state, exchange.doubt))
+        .collect();
+    assert_eq!(doubts, [(Unknown, Some(Doubt::Mptcp))]);
+}

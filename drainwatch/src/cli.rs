@@ -196,6 +196,7 @@ mod tests {
             missing_capabilities: vec![],
             kept_capabilities: vec![],
             probes: vec![],
+            not_recorded: &[],
             refusal: None,
         };
         assert_eq!(refusal(&diagnosis, None), None);

@@ -80,9 +80,17 @@ pub struct Diagnosis {
     pub kept_capabilities: Vec<(String, String)>,
     /// Every probe.
     pub probes: Vec<ProbeStatus>,
+    /// What is recorded on no kernel.
+    pub not_recorded: &'static [&'static str],
     /// One sentence when the agent cannot run here at all.
     pub refusal: Option<String>,
 }
+
+/// What no stable hook shows: [`Diagnosis::not_recorded`].
+pub const NOT_RECORDED: &[&str] = &[
+    "Unix sockets: what is asked by a socket file (nginx and gunicorn, say) is in no report",
+    "MPTCP at both ends: what the workload ends is `unknown`, with the reason `mptcp`",
+];
 
 /// Counters kept by the kernel side, since load.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

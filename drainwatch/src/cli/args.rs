@@ -293,7 +293,7 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 18);
+        assert_eq!(with_env, 19);
         let of_file = config::SETTINGS
             .iter()
             .filter(|setting| setting.variable().is_none() && setting.keys.is_empty());

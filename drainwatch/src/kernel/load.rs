@@ -306,6 +306,7 @@ pub fn diagnose() -> Diagnosis {
         missing_capabilities,
         kept_capabilities,
         probes,
+        not_recorded: super::NOT_RECORDED,
         refusal: refusal_text,
     }
 }

@@ -136,6 +136,8 @@ impl Backend {
                     ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
                     ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
                     ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
+                    // Where it fails to start, what it says of that is in its log.
+                    ("ERL_CRASH_DUMP", "/dev/null"),
                 ] {
                     command.env(name, value);
                 }

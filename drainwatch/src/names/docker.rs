@@ -317,7 +317,8 @@ impl Follower {
                 let inspected = known.is_some_and(|known| known.inspected);
                 let container = of_event(self.options.origin, actor, known.map(|k| &k.container));
                 if let Some(mut container) = container {
-                    if action == "restart" {
+                    // Podman's is of restart policies, after an end that nobody asked for.
+                    if action == "restart" && self.options.origin == Origin::Docker {
                         container.restarted_ms = event.time_nano.map(|ns| ns / 1_000_000);
                     }
                     self.described(container, inspected).await;

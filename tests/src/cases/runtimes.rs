@@ -81,7 +81,10 @@ fn hasty(engine: Engine, options: &'static [&'static str]) -> Hosted {
 
 /// What both runtimes of containers do.
 fn containers(engine: Engine) -> Vec<Case> {
-    let named = |docker, podman| if engine == Engine::Docker { docker } else { podman };
+    fn either<T>(engine: Engine, docker: T, podman: T) -> T {
+        if engine == Engine::Docker { docker } else { podman }
+    }
+    let named = |docker, podman| either(engine, docker, podman);
     let case = |docker, podman, server, ending, expect| case(named(docker, podman), server, ending, expect);
     vec![
         case(
@@ -154,7 +157,8 @@ fn containers(engine: Engine) -> Vec<Case> {
             drained(),
         )
         .hosted(Hosted {
-            reason: Some("restart"),
+            // Podman tells of no restart that it is asked for.
+            reason: either(engine, Some("restart"), None),
             ..container(engine, &[])
         })
         .row(Ask, Hang, Complete(200), Drained)

@@ -45,14 +45,15 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
     let uid = cgroup_uid(metadata).filter(|uid| !uid.is_empty())?;
     let spec = pod.spec.as_ref();
     let controller = controller(pod);
+    // Of a mirror its deletion says nothing: what the kubelet runs is the static pod, with its own grace period, and it
+    // goes on when its mirror is deleted.
+    let own = !is_static(metadata);
     let deletion_grace = metadata
         .deletion_grace_period_seconds
-        .filter(|seconds| *seconds >= 0);
+        .filter(|seconds| own && *seconds >= 0);
     // Once every container has ended, the kubelet shortens the grace period to 0 to have the pod removed:
     // that is not what the containers had.
     let had = deletion_grace.filter(|seconds| *seconds > 0 || any_running(pod));
-    // A mirror is deleted with whatever grace period; what the kubelet runs is the static pod, with its own.
-    let had = had.filter(|_| !is_static(metadata));
     let grace = had
         .map(seconds)
         .or_else(|| before.filter(|before| before.deleted_ms.is_some())?.grace_seconds)
@@ -67,13 +68,15 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
         workload: controller.name,
         controller: controller.kind,
         grace_seconds: grace,
-        deleted_ms: metadata.deletion_timestamp.as_ref().map(|at| {
+        deleted_ms: metadata.deletion_timestamp.as_ref().filter(|_| own).map(|at| {
             let grace_ms = deletion_grace.unwrap_or(0).saturating_mul(1000);
             at.0.as_millisecond().saturating_sub(grace_ms)
         }),
         ready: ready(pod),
         revision: why::revision(metadata).map(shown_name),
-        reason: why::own(pod).or_else(|| before?.reason),
+        reason: why::own(pod)
+            .or_else(|| before?.reason)
+            .or_else(|| why::of_bare(metadata).filter(|_| own)),
         containers: containers(pod, before),
         probes: probes::described(pod),
         hosts: probes::hosts(pod),

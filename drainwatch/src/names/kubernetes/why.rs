@@ -97,6 +97,15 @@ fn of_message(message: &str) -> Option<Reason> {
     }
 }
 
+/// A pod that nothing controls is deleted by somebody.
+pub fn of_bare(metadata: &ObjectMeta) -> Option<Reason> {
+    let owned = metadata
+        .owner_references
+        .as_ref()
+        .is_some_and(|owners| !owners.is_empty());
+    (is_leaving(metadata) && !owned).then_some(Reason::Deleted)
+}
+
 /// An object that somebody deletes takes with it what it controls.
 pub fn is_leaving(metadata: &ObjectMeta) -> bool {
     metadata.deletion_timestamp.is_some()

@@ -134,7 +134,7 @@ pub struct Deleted {
     name: String,
     uid: String,
     labels: BTreeMap<String, String>,
-    owner: Option<OwnerReference>,
+    owner: OwnerReference,
     /// Name of the Deployment, where its `ReplicaSet` is gone.
     above: String,
     /// In s since the Unix epoch.
@@ -144,11 +144,10 @@ pub struct Deleted {
 impl Deleted {
     fn of(pod: &Pod, deleted_ms: i64) -> Option<Self> {
         let metadata = &pod.metadata;
-        let owner = controlling(metadata).cloned();
         // Of a mirror pod its deletion says nothing: the kubelet has the file.
-        if owner.as_ref().is_some_and(|owner| owner.kind == "Node") {
-            return None;
-        }
+        let owner = controlling(metadata)
+            .filter(|owner| owner.kind != "Node")?
+            .clone();
         Some(Self {
             namespace: metadata.namespace.clone()?,
             name: metadata.name.clone()?,
@@ -162,9 +161,7 @@ impl Deleted {
 
     async fn answer(&self, client: &Client) -> Result<Answer, kube::Error> {
         let deleted = Answer::Known(Reason::Deleted);
-        let Some(owner) = &self.owner else {
-            return Ok(deleted);
-        };
+        let owner = &self.owner;
         match (owner.api_version.as_str(), owner.kind.as_str()) {
             ("apps/v1", "ReplicaSet") => self.of_replica_set(client, owner).await,
             ("apps/v1", "StatefulSet") => {

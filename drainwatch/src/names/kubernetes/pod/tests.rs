@@ -1,4 +1,4 @@
-use drainwatch_core::workload::text::NAME;
+use drainwatch_core::{report::Reason, workload::text::NAME};
 use serde_json::{Value, json};
 
 use super::*;
@@ -242,6 +242,21 @@ fn given_a_bare_or_static_pod_when_described_then_it_is_its_own_workload() {
 }
 
 #[test]
+fn given_a_pod_that_nothing_controls_when_it_is_deleted_then_somebody_did_it() {
+    let deleted = |owners: Value| {
+        json!({"metadata": {"name": "p", "uid": "u", "ownerReferences": owners, "deletionGracePeriodSeconds": 5,
+            "deletionTimestamp": "1970-01-01T00:01:05Z"}})
+    };
+    assert_eq!(described(deleted(json!([]))).reason, Some(Reason::Deleted));
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": true}]);
+    assert_eq!(described(deleted(owner)).reason, None);
+    assert_eq!(
+        described(json!({"metadata": {"name": "p", "uid": "u"}})).reason,
+        None
+    );
+}
+
+#[test]
 fn given_a_static_pod_when_its_mirror_is_deleted_without_a_grace_period_then_its_own_stays() {
     let mirror = |annotations: Value| {
         json!({"metadata": {"name": "etcd-node1", "namespace": "kube-system", "uid": "mirror", "annotations": annotations,
@@ -254,6 +269,7 @@ fn given_a_static_pod_when_its_mirror_is_deleted_without_a_grace_period_then_its
         json!({"kubernetes.io/config.mirror": "2b04", "kubernetes.io/config.hash": "2b04"}),
     ));
     assert_eq!(static_pod.grace_seconds, Some(20.0));
+    assert_eq!((static_pod.deleted_ms, static_pod.reason), (None, None));
     let of_the_api = described(mirror(json!({})));
     assert_eq!(of_the_api.grace_seconds, Some(0.0));
 }

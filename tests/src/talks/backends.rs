@@ -10,13 +10,13 @@ use super::{PATIENCE, Started, data};
 /// What listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres,
-    /// MariaDB.
+    /// `MariaDB`.
     MariaDb,
     /// Redis.
     Redis,
-    /// RabbitMQ.
+    /// `RabbitMQ`.
     RabbitMq,
 }
 
@@ -157,7 +157,7 @@ impl Backend {
     }
 }
 
-/// What MariaDB does first.
+/// What `MariaDB` does first.
 const BEGIN: &str = "create database test;\ncreate table test.t (n int);\ncreate user ledger@'127.0.0.1';\ngrant all on *.* to ledger@'127.0.0.1';\n";
 
 const USER: [&str; 2] = ["--clear-groups", "--reuid"];

@@ -21,11 +21,11 @@ words! {
         WebSocket = "websocket",
         /// HTTP/2 in clear, and gRPC.
         Http2 = "http/2",
-        /// PostgreSQL's protocol, version 3.
+        /// `PostgreSQL`'s protocol, version 3.
         PostgreSql = "postgresql",
         /// Redis's protocol, versions 2 and 3.
         Redis = "redis",
-        /// The protocol of MySQL and MariaDB.
+        /// The protocol of `MySQL` and `MariaDB`.
         MySql = "mysql",
         /// AMQP 0-9-1.
         Amqp = "amqp",

@@ -16,8 +16,17 @@ use libfuzzer_sys::{
 /// Most exchanges that a head of requests can hold: each takes some sixteen bytes at least.
 const MOST_EXCHANGES: usize = ASK_HEAD / 16 + 2;
 
+/// First bytes of connections whose protocol is known by them: chance does not find those.
+const OPENINGS: [[u8; 8]; 4] = [
+    *b"\0\0\0\x54\0\x03\0\0",
+    *b"\x54\0\0\x01\x85\xa2\xff\x01",
+    *b"*2\r\n$3\r\n",
+    *b"AMQP\0\0\x09\x01",
+];
+
 #[derive(Arbitrary, Debug)]
 struct Input {
+    known: Option<u8>,
     server: Option<bool>,
     orderly: bool,
     seeded: bool,
@@ -47,7 +56,9 @@ fuzz_target!(|input: Input| {
     let [ask_bytes, answer_bytes, message_bytes, ask_unread] = input.counts;
     let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
     let turn = Turn {
-        opening: input.opening,
+        opening: input
+            .known
+            .map_or(input.opening, |known| OPENINGS[usize::from(known) % OPENINGS.len()]),
         before_last: input.before_last,
         number: input.number,
         ask: head(input.ask, ASK_HEAD),

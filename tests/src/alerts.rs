@@ -219,7 +219,7 @@ impl Stage {
         fs::create_dir_all(&out)?;
         let (port, backend) = (Port::find()?, Backend::Postgres);
         let [served, asking] = [Cgroup::unique("alerts-served")?, Cgroup::unique("alerts-asking")?];
-        let server = backend.start(&served, &port, &out, self.clock)?;
+        let database = backend.start(&served, &port, &out, self.clock)?;
         let workload = format!("/{}", served.name());
         let query = format!("count(drainwatch_shutdown_findings_total{{workload=\"{workload}\"}})");
         self.monitoring
@@ -233,7 +233,7 @@ impl Stage {
             &out,
             self.clock,
         )?;
-        kill(server.main, Signal::SIGINT)?;
+        kill(database.main, Signal::SIGINT)?;
         let alert = self
             .monitoring
             .until_alertmanager_has("DrainwatchTransactionOpen", |alert| {

@@ -105,7 +105,7 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
     let homes = [Cgroup::unique("talk-server")?, Cgroup::unique("talk-clients")?];
     let [served, asking] = &homes;
     let clock = world.clock;
-    let server = talk.backend.start(served, &port, directory, clock)?;
+    let backend = talk.backend.start(served, &port, directory, clock)?;
     let modes: Vec<_> = talk.lines.iter().map(|line| line.mode).collect();
     let clients = clients(
         &world.artefacts,
@@ -126,7 +126,7 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
         By::CgroupKill => fs::write(ending.directory().join("cgroup.kill"), "1")?,
         By::Signal(signal) => {
             let main = match talk.ended {
-                Ended::Server => server.main,
+                Ended::Server => backend.main,
                 Ended::Clients => first_process(asking.directory()).context("the clients are gone")?,
             };
             kill(main, signal)?;
@@ -173,7 +173,7 @@ pub fn clients(
         }
         let before = std::mem::replace(&mut used, usage(cgroup)?);
         at = Instant::now();
-        Ok(used - before < waits / 10)
+        Ok(used.saturating_sub(before) < waits / 10)
     })?;
     Ok(clients)
 }
@@ -311,7 +311,7 @@ fn judge(
         .iter()
         .map(|finding| finding.code.as_str())
         .collect();
-    if codes.iter().any(|code| is_open(&code)) != open {
+    if codes.iter().any(is_open) != open {
         wrong.push(format!("findings {codes:?}: transaction_open must be {open}"));
     }
     if let Some(other) = codes

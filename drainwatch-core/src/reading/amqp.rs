@@ -19,33 +19,34 @@ const METHOD: u8 = 1;
 const HEARTBEAT: u8 = 8;
 const END: u8 = 0xce;
 
-/// Classes and methods, as one number.
+/// Classes and methods.
 mod method {
-    pub const CONNECTION_CLOSE: u32 = 10 << 16 | 50;
-    pub const CONNECTION_CLOSE_OK: u32 = 10 << 16 | 51;
-    pub const CHANNEL_CLOSE: u32 = 20 << 16 | 40;
-    pub const BASIC_CONSUME: u32 = 60 << 16 | 20;
-    pub const BASIC_DELIVER: u32 = 60 << 16 | 60;
-    pub const BASIC_GET: u32 = 60 << 16 | 70;
-    pub const BASIC_GET_OK: u32 = 60 << 16 | 71;
-    pub const BASIC_ACK: u32 = 60 << 16 | 80;
-    pub const BASIC_REJECT: u32 = 60 << 16 | 90;
-    pub const BASIC_NACK: u32 = 60 << 16 | 120;
-    /// What the other side answers: of channels, exchanges, queues, transactions.
-    pub const CALLS: &[u32] = &[
-        20 << 16 | 10,
-        40 << 16 | 10,
-        40 << 16 | 20,
-        50 << 16 | 10,
-        50 << 16 | 20,
-        50 << 16 | 30,
-        50 << 16 | 40,
-        50 << 16 | 50,
-        60 << 16 | 10,
-        60 << 16 | 30,
-        90 << 16 | 10,
-        90 << 16 | 20,
-        90 << 16 | 30,
+    pub const CONNECTION: u16 = 10;
+    pub const CONNECTION_CLOSE: (u16, u16) = (CONNECTION, 50);
+    pub const CONNECTION_CLOSE_OK: (u16, u16) = (CONNECTION, 51);
+    pub const CHANNEL_CLOSE: (u16, u16) = (20, 40);
+    pub const BASIC_CONSUME: (u16, u16) = (60, 20);
+    pub const BASIC_DELIVER: (u16, u16) = (60, 60);
+    pub const BASIC_GET: (u16, u16) = (60, 70);
+    pub const BASIC_GET_OK: (u16, u16) = (60, 71);
+    pub const BASIC_ACK: (u16, u16) = (60, 80);
+    pub const BASIC_REJECT: (u16, u16) = (60, 90);
+    pub const BASIC_NACK: (u16, u16) = (60, 120);
+    /// What the other side answers: of channels, exchanges, queues, consumers, transactions.
+    pub const CALLS: &[(u16, u16)] = &[
+        (20, 10),
+        (40, 10),
+        (40, 20),
+        (50, 10),
+        (50, 20),
+        (50, 30),
+        (50, 40),
+        (50, 50),
+        (60, 10),
+        (60, 30),
+        (90, 10),
+        (90, 20),
+        (90, 30),
     ];
 }
 
@@ -119,7 +120,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
 
 /// A method, as far as it was kept.
 struct Method<'a> {
-    number: u32,
+    number: (u16, u16),
     arguments: &'a [u8],
 }
 
@@ -142,9 +143,9 @@ fn methods(bytes: &[u8]) -> impl Iterator<Item = Method<'_>> {
             if kind != METHOD {
                 continue;
             }
-            let (number, arguments) = payload.split_first_chunk()?;
+            let (&[c0, c1, m0, m1], arguments) = payload.split_first_chunk()?;
             return Some(Method {
-                number: u32::from_be_bytes(*number),
+                number: (u16::from_be_bytes([c0, c1]), u16::from_be_bytes([m0, m1])),
                 arguments,
             });
         }
@@ -159,6 +160,10 @@ fn short(arguments: &[u8], at: usize) -> Option<(&[u8], usize)> {
 }
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     /// It acknowledged, or consumes in a way that asks for it.
@@ -188,9 +193,9 @@ impl Asked {
                     asked.acknowledges |= bits.is_some_and(|bits| bits & 2 == 0);
                 }
                 method::CONNECTION_CLOSE | method::CONNECTION_CLOSE_OK | method::CHANNEL_CLOSE => {
-                    asked.goodbye = true
+                    asked.goodbye = true;
                 }
-                _ => asked.enters |= number >> 16 == 10,
+                _ => asked.enters |= number.0 == method::CONNECTION,
             }
         }
         asked

@@ -22,7 +22,7 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Calls {
     /// In the order in which they were asked.
-    pub calls: Vec<Call>,
+    pub asked: Vec<Call>,
     /// The last answer says that a transaction is open.
     pub transaction: bool,
     /// The client has said that it leaves.
@@ -38,22 +38,22 @@ impl Calls {
             use ExchangeState::{RequestIncomplete, ResponseIncomplete, Unanswered};
             matches!(call.state, RequestIncomplete | ResponseIncomplete | Unanswered)
         };
-        self.calls.iter().any(is)
+        self.asked.iter().any(is)
     }
 
     /// As a reading. More than `least` bytes that the answering process has not read are a call that it has not
     /// begun.
     pub fn reading(mut self, turn: &Turn, context: &Context<'_>, protocol: Protocol, least: u64) -> Reading {
         use ExchangeState::{Complete, Opaque, Transaction, Unanswered};
-        self.calls.truncate(MOST);
+        self.asked.truncate(MOST);
         let outstanding = self.outstanding();
         if !outstanding && !self.goodbye && context.ask_unread > least {
-            self.calls.push(Call {
+            self.asked.push(Call {
                 operation: None,
                 state: Unanswered,
             });
         } else if self.transaction && !outstanding && !self.goodbye {
-            self.calls.push(Call {
+            self.asked.push(Call {
                 operation: Some(TRANSACTION),
                 state: Transaction,
             });
@@ -81,7 +81,7 @@ impl Calls {
             },
         };
         Reading {
-            exchanges: self.calls.iter().enumerate().map(exchange).collect(),
+            exchanges: self.asked.iter().enumerate().map(exchange).collect(),
             session: Session {
                 goodbye: self.goodbye,
             },
@@ -92,7 +92,7 @@ impl Calls {
 /// One call of which only this is known.
 pub(super) fn one(state: ExchangeState) -> Calls {
     Calls {
-        calls: vec![Call {
+        asked: vec![Call {
             operation: None,
             state,
         }],

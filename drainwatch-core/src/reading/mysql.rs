@@ -1,4 +1,4 @@
-//! The protocol of MySQL and MariaDB: a command is answered by one packet, or by result sets up to the last.
+//! The protocol of `MySQL` and `MariaDB`: a command is answered by one packet, or by result sets up to the last.
 //!
 //! <https://mariadb.com/kb/en/clientserver-protocol/>
 
@@ -39,7 +39,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         calls::one(ExchangeState::Unknown)
     } else {
         let asked = Asked::of(&turn.ask, turn.asked())?;
-        judge(&asked, turn, capabilities & DEPRECATE_EOF != 0)?
+        judge(&asked, turn, capabilities & DEPRECATE_EOF != 0)
     };
     Some(calls.reading(turn, context, Protocol::MySql, QUIT))
 }
@@ -138,6 +138,10 @@ enum Answer {
 }
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     commands: Vec<(Option<&'static str>, Answer)>,
@@ -355,10 +359,10 @@ fn before_last(eight: [u8; 8]) -> Option<u16> {
     }
 }
 
-fn judge(asked: &Asked, turn: &Turn, deprecated: bool) -> Option<Calls> {
+fn judge(asked: &Asked, turn: &Turn, deprecated: bool) -> Calls {
     use ExchangeState::{Complete, Opaque, RequestIncomplete, ResponseIncomplete, Unanswered};
     if asked.goes_on {
-        return Some(calls::one(Opaque));
+        return calls::one(Opaque);
     }
     let mut packets = Packets {
         bytes: &turn.answer,
@@ -368,7 +372,7 @@ fn judge(asked: &Asked, turn: &Turn, deprecated: bool) -> Option<Calls> {
     let first = Packet::at(&turn.answer, 0);
     if first.is_some_and(|packet| packet.number != 1 && !packet.is_last_word()) {
         // The rest of an answer to what was asked in an earlier turn, or no answer of this protocol at all.
-        return Some(calls::one(Opaque));
+        return calls::one(Opaque);
     }
     let (mut calls, mut status, mut asides) = (vec![], None, false);
     let mut over = false;
@@ -437,12 +441,12 @@ fn judge(asked: &Asked, turn: &Turn, deprecated: bool) -> Option<Calls> {
         }];
     }
     asides |= !over && packets.at < turn.answer_bytes;
-    Some(Calls {
-        calls,
+    Calls {
+        asked: calls,
         transaction: status.is_some_and(|status| status & IN_TRANSACTION != 0),
         goodbye: asked.goodbye,
         asides,
-    })
+    }
 }
 
 fn complete_unless_more(status: Option<u16>) -> ExchangeState {

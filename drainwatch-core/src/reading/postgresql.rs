@@ -1,4 +1,4 @@
-//! PostgreSQL's protocol, version 3: what was asked has been answered when the server is ready for the next query.
+//! `PostgreSQL`'s protocol, version 3: what was asked has been answered when the server is ready for the next query.
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
@@ -24,7 +24,7 @@ const LONGEST: u32 = 1 << 30;
 /// `ReadyForQuery` without its status.
 const READY: [u8; 5] = [b'Z', 0, 0, 0, 5];
 
-/// Reads a turn of a connection that began with a startup packet, or on which both sides say what only PostgreSQL does.
+/// Reads a turn of a connection that began with a startup packet, or on which both sides say what only `PostgreSQL` does.
 pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     if turn.asked() == 0 {
         return None;
@@ -45,7 +45,8 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     }
     let asked = Asked::of(turn)?;
     let answered = Answered::of(turn);
-    if !begins && !(is_opening(&turn.opening, first) && asked.is_convincing(turn) && answered.is_some()) {
+    let convincing = is_opening(turn.opening, first) && asked.is_convincing(turn) && answered.is_some();
+    if !begins && !convincing {
         return None;
     }
     let answered = answered.unwrap_or(Answered {
@@ -64,8 +65,8 @@ fn is_startup(bytes: &[u8]) -> bool {
 }
 
 /// Whether a connection that was met in its middle may have gone on like this.
-fn is_opening(opening: &[u8; 8], first: bool) -> bool {
-    first || message(opening, 0, ASKS).is_some()
+fn is_opening(opening: [u8; 8], first: bool) -> bool {
+    first || message(&opening, 0, ASKS).is_some()
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -90,6 +91,10 @@ fn message(bytes: &[u8], at: usize, kinds: &[u8]) -> Option<(u8, u64)> {
 }
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     /// Queries and Syncs, each of which the server answers with `ReadyForQuery`.
@@ -206,6 +211,10 @@ impl Asked {
 }
 
 /// What was answered in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Answered {
     /// How many `ReadyForQuery` were seen, and the status of each, as long as every message was looked at.
@@ -267,9 +276,8 @@ impl Answered {
             let tail = turn.tail.as_deref().unwrap_or_default();
             answered.last = at_end(tail);
             answered.before = ready(&turn.before_last[2..]);
-            answered.asides = !answered
-                .last
-                .is_some_and(|_| ready(&tail[tail.len() - 6..]).is_some());
+            let end = tail.len().checked_sub(6).and_then(|at| ready(&tail[at..]));
+            answered.asides = answered.last.is_none() || end.is_none();
             answered.lost = turn.tail.is_none();
         }
         Some(answered)
@@ -391,7 +399,7 @@ fn judge(asked: &Asked, answered: &Answered, turn: &Turn, role: Role) -> Calls {
         calls.retain(|call| call.state == Complete);
     }
     Calls {
-        calls,
+        asked: calls,
         transaction: matches!(status, Some(b'T' | b'E')) && done == units.len(),
         goodbye: asked.goodbye,
         asides: answered.asides,

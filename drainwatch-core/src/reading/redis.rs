@@ -231,6 +231,10 @@ const PUSHING: &[&str] = &[
 ];
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     /// Its commands, and whether each waits.
@@ -252,7 +256,7 @@ impl Asked {
         let mut asked = Self::default();
         let mut at = 0_u64;
         while at < total {
-            let Some(command) = Command::at(bytes, at)? else {
+            let Found::Whole(command) = Command::at(bytes, at)? else {
                 // Its beginning was kept, or not even that.
                 let all = total == bytes.len() as u64;
                 asked.incomplete = all;
@@ -296,23 +300,23 @@ struct Command {
 }
 
 impl Command {
-    /// The command at `at`: `None` where there is no such thing, `Some(None)` where its end cannot be told.
-    fn at(bytes: &[u8], at: u64) -> Option<Option<Self>> {
+    /// The command at `at`; `None` where there is no such thing.
+    fn at(bytes: &[u8], at: u64) -> Option<Found> {
         let Some(here) = usize::try_from(at).ok().filter(|at| *at < bytes.len()) else {
-            return Some(None);
+            return Some(Found::Part);
         };
         (bytes[here] == b'*').then_some(())?;
         let Some((_, count, mut next)) = header(bytes, here) else {
-            return (bytes.len() - here < 16).then_some(None);
+            return (bytes.len() - here < 16).then_some(Found::Part);
         };
         let mut command = Self::default();
         for index in 0..count? {
             let Some(&kind) = bytes.get(next) else {
-                return Some(None);
+                return Some(Found::Part);
             };
             (kind == b'$').then_some(())?;
             let Some((_, length, begin)) = header(bytes, next) else {
-                return (bytes.len() - next < 16).then_some(None);
+                return (bytes.len() - next < 16).then_some(Found::Part);
             };
             let length = usize::try_from(length?).ok()?;
             let word = bytes
@@ -327,11 +331,23 @@ impl Command {
             next = begin + length + 2;
         }
         command.end = next as u64;
-        Some(Some(command))
+        Some(Found::Whole(command))
     }
 }
 
+/// What stands where a command may begin.
+enum Found {
+    /// A command, of which the end is known.
+    Whole(Command),
+    /// One of which it is not.
+    Part,
+}
+
 /// What was answered in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Answered {
     /// Replies that came whole.
@@ -475,7 +491,7 @@ fn judge(asked: &Asked, answered: &Answered) -> Calls {
     let all = answered.replies == commands.len();
     let multi = commands.last().is_some_and(|(name, _)| *name == Some("MULTI"));
     Calls {
-        calls,
+        asked: calls,
         transaction: all && (answered.queued || multi),
         goodbye: asked.goodbye,
         asides: false,

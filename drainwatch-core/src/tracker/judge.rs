@@ -214,8 +214,9 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
         (Opaque, end) => opaque(end, exchange),
         // Whoever closes it alive has given it up; whoever dies with it has lost what was done in it.
         (Transaction, End::Exit) => Some(Judged::Severed(Cause::Outbound, Some(exchange))),
-        (Transaction, _) => None,
-        (Complete | Stream, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => None,
+        (Complete | Stream | Transaction, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => {
+            None
+        }
         (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
         (_, End::Peer) => Some(Judged::Aborted(exchange)),
         (RequestIncomplete | Unanswered | ResponseIncomplete, End::Exit | End::Close) => {

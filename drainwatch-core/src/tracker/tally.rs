@@ -29,10 +29,6 @@ use crate::{
 const CONNECTIONS: usize = 16_384;
 
 /// What is remembered of a connection.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts that are independent of each other, named one by one"
-)]
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     /// Its exchanges so far.

@@ -1,6 +1,7 @@
 //! The tracker's tests: given what ran, when these events come, then this is the report.
 
 mod advice;
+mod databases;
 mod deletions;
 mod findings;
 mod naming;

@@ -10,13 +10,13 @@ use super::{PATIENCE, Started, data};
 /// What listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres,
-    /// MariaDB.
+    /// `MariaDB`.
     MariaDb,
     /// Redis.
     Redis,
-    /// RabbitMQ.
+    /// `RabbitMQ`.
     RabbitMq,
 }
 
@@ -63,6 +63,8 @@ impl Backend {
         let data = data(directory);
         let at = data.display().to_string();
         fs::create_dir(&data)?;
+        // Ports beside the one it is asked at: nobody else's until it listens.
+        let mut others = vec![];
         let command = match self {
             Self::Postgres => {
                 // It refuses to run as root.
@@ -122,12 +124,12 @@ impl Backend {
             Self::RabbitMq => {
                 // Its nodes find each other by a daemon, which each case has to itself.
                 let mut command = cgroup.command(&self.program());
-                let ports = [Port::find()?, Port::find()?];
-                let [names, others] = [&ports[0], &ports[1]].map(|port| port.number.to_string());
+                others.extend([Port::find()?, Port::find()?]);
+                let [names, nodes] = [0, 1].map(|at| others.get(at).map_or(0, |port| port.number).to_string());
                 for (name, value) in [
                     ("HOME", at.as_str()),
                     ("ERL_EPMD_PORT", &names),
-                    ("RABBITMQ_DIST_PORT", &others),
+                    ("RABBITMQ_DIST_PORT", &nodes),
                     ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
                     ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
                     ("RABBITMQ_NODE_PORT", &number),
@@ -159,7 +161,7 @@ impl Backend {
     }
 }
 
-/// What MariaDB does first.
+/// What `MariaDB` does first.
 const BEGIN: &str = "create database test;\ncreate table test.t (n int);\ncreate user ledger@'127.0.0.1';\ngrant all on *.* to ledger@'127.0.0.1';\n";
 
 const USER: [&str; 2] = ["--clear-groups", "--reuid"];

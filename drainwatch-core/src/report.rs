@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::description::Reason;
 use crate::{
     event::{Disposition, Role},
     exchange::{Doubt, Evidence, Protocol},
@@ -180,31 +181,6 @@ words! {
         Exit = "exit",
         /// One process of many ended; the workload goes on.
         Worker = "worker",
-    }
-}
-words! {
-    /// Why a workload was stopped, as the platform tells it.
-    Reason {
-        /// Another revision takes its place.
-        Rollout = "rollout",
-        /// Fewer instances are wanted.
-        ScaleDown = "scale_down",
-        /// It was evicted: by the eviction API (a drained node), by the kubelet, whose node runs out of something, or because
-        /// of a taint.
-        Eviction = "eviction",
-        /// A more important pod takes its place.
-        Preemption = "preemption",
-        /// Its node shuts down.
-        NodeShutdown = "node_shutdown",
-        /// Somebody other than its controller deleted it, or deleted what controls it. Before Kubernetes 1.26 evictions and
-        /// preemptions leave no other trace on a pod.
-        Deleted = "deleted",
-        /// Its liveness or startup probe failed: it is restarted in place.
-        Liveness = "liveness",
-        /// It was restarted: `systemctl restart`, `docker restart`.
-        Restart = "restart",
-        /// A Job's work was done.
-        Finished = "finished",
     }
 }
 words! {

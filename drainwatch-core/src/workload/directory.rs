@@ -10,10 +10,9 @@ use std::{
 
 use super::classify::{Identity, Kind};
 use crate::description::{
-    Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe, Subject,
-    Unit,
+    Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe, Reason,
+    Subject, Unit,
 };
-use crate::report::Reason;
 
 /// Most descriptions of what lives on the node; far above what a node runs.
 const LIVING: usize = 16_384;

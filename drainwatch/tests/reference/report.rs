@@ -39,6 +39,7 @@ pub fn page() -> String {
     let source = Source::read(
         &[
             "drainwatch-core/src/report.rs",
+            "drainwatch-core/src/description.rs",
             "drainwatch-core/src/event.rs",
             "drainwatch-core/src/exchange.rs",
         ],

@@ -202,6 +202,20 @@ async fn given_a_container_that_is_gone_before_it_can_be_inspected_then_its_even
 }
 
 #[tokio::test]
+async fn given_a_container_that_docker_was_asked_to_restart_then_the_time_of_that_is_told() {
+    let daemon = Daemon::default();
+    "[]".clone_into(&mut daemon.list.lock().unwrap());
+    let restart = event("restart", &id('b'), "web").replace(
+        r#""Type":"container","#,
+        r#""Type":"container","timeNano":1767225600123456789,"#,
+    );
+    *daemon.events.lock().unwrap() = event("start", &id('b'), "web") + &restart;
+    let mut scene = Scene::new(|socket| drop(daemon.listen(socket)));
+    assert_eq!(scene.told.container().await.restarted_ms, None);
+    assert_eq!(scene.told.container().await.restarted_ms, Some(1_767_225_600_123));
+}
+
+#[tokio::test]
 async fn given_a_daemon_that_restarts_then_it_is_told_and_what_vanished_meanwhile_is_undescribed() {
     let daemon = Daemon::default();
     *daemon.list.lock().unwrap() = listed(&id('c'), "old");

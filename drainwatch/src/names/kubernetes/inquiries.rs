@@ -5,7 +5,7 @@ mod question;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use drainwatch_core::report::Reason;
+use drainwatch_core::description::Reason;
 use kube::Client;
 use tokio::{sync::Semaphore, task::JoinSet};
 

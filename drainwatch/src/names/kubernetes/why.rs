@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use drainwatch_core::report::Reason;
+use drainwatch_core::description::Reason;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},

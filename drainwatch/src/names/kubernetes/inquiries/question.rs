@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drainwatch_core::report::Reason;
+use drainwatch_core::description::Reason;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{

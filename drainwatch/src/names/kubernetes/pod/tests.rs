@@ -1,4 +1,4 @@
-use drainwatch_core::{report::Reason, workload::text::NAME};
+use drainwatch_core::{description::Reason, workload::text::NAME};
 use serde_json::{Value, json};
 
 use super::*;

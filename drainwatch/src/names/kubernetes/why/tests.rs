@@ -1,4 +1,4 @@
-use drainwatch_core::report::Reason::{
+use drainwatch_core::description::Reason::{
     self, Deleted, Eviction, NodeShutdown, Preemption, Rollout, ScaleDown,
 };
 use serde_json::{Value, json};

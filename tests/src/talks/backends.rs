@@ -125,7 +125,8 @@ impl Backend {
                 // Its nodes find each other by a daemon, which each case has to itself.
                 let mut command = cgroup.command(&self.program());
                 others.extend([Port::find()?, Port::find()?]);
-                let [names, nodes] = [0, 1].map(|at| others.get(at).map_or(0, |port| port.number).to_string());
+                let [names, nodes] =
+                    [0, 1].map(|at| others.get(at).map_or(0, |port| port.number).to_string());
                 for (name, value) in [
                     ("HOME", at.as_str()),
                     ("ERL_EPMD_PORT", &names),

@@ -56,9 +56,9 @@ fuzz_target!(|input: Input| {
     let [ask_bytes, answer_bytes, message_bytes, ask_unread] = input.counts;
     let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
     let turn = Turn {
-        opening: input
-            .known
-            .map_or(input.opening, |known| OPENINGS[usize::from(known) % OPENINGS.len()]),
+        opening: input.known.map_or(input.opening, |known| {
+            OPENINGS[usize::from(known) % OPENINGS.len()]
+        }),
         before_last: input.before_last,
         number: input.number,
         ask: head(input.ask, ASK_HEAD),
@@ -87,7 +87,11 @@ fuzz_target!(|input: Input| {
         peer_port: input.ports[1],
         ask_unread,
         seeded: input.seeded,
-        ending: if input.orderly { Ending::Orderly } else { Ending::Cut },
+        ending: if input.orderly {
+            Ending::Orderly
+        } else {
+            Ending::Cut
+        },
         rules: &rules,
     };
     let exchanges = read(&turn, &context).exchanges;

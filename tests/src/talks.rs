@@ -292,7 +292,13 @@ fn judge(
     if must != told {
         wrong.push(format!("severed are {told:#?}, must be {must:#?}"));
     }
-    let verdict = if must.is_empty() { "clean" } else { "severed" };
+    // Whoever serves nobody and is killed may have been at a job: how far it had come nobody knows.
+    let job = talk.ended == Ended::Clients && talk.trigger == "kill";
+    let verdict = match (must.is_empty(), job) {
+        (false, _) => "severed",
+        (true, true) => "unknown",
+        (true, false) => "clean",
+    };
     if report.verdict != verdict {
         wrong.push(format!("verdict {}, must be {verdict}", report.verdict));
     }

@@ -6,7 +6,9 @@
 //! instructions for each.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use drainwatch_ebpf::{ANSWER_HEAD, LONG_HEAD, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, record_flag};
+use drainwatch_ebpf::{
+    ANSWER_HEAD, LONG_HEAD, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, record_flag,
+};
 
 use crate::{
     maps::count,
@@ -136,28 +138,26 @@ pub extern "C" fn long_head_chunk(long: *mut LongHead, from: u64, available: u64
     let most = LONG_HEAD_CHUNK as u64;
     let length = if available < most { available } else { most };
     let length = bounded(length as usize, LONG_HEAD_CHUNK);
-    let bytes = long.bytes.as_mut_ptr();
-    // SAFETY: at + length is at most 6655 + 1024, and there is room for 16 bytes more.
-    unsafe {
-        let into = bytes.add(at);
-        if bpf_probe_read_user(into.cast(), length as u32, from as *const _) < 0 {
-            count(counter::LOST_PAYLOAD);
-            return 0;
-        }
-        // What an older head left behind must not look like the end of this one.
-        let behind = into.add(length);
-        behind.cast::<u64>().write_unaligned(0);
-        behind.add(8).cast::<u64>().write_unaligned(0);
+    // SAFETY: at + length is at most 6655 + 1024, within the bytes.
+    let failed = unsafe {
+        let into = long.bytes.as_mut_ptr().add(at);
+        bpf_probe_read_user(into.cast(), length as u32, from as *const _) < 0
+    };
+    if failed {
+        count(counter::LOST_PAYLOAD);
+        return 0;
     }
     long.length = (held + length) as u32;
-    // From the word before the new bytes on: the end may lie between.
-    let start = at.saturating_sub(1) & !7;
-    // SAFETY: the bytes lie at a multiple of 8; the words end at most at 6648 + 131 * 8.
-    let words = unsafe { bytes.add(start) }.cast::<u64>();
+    // From the word before the new bytes on, for the end may lie between. (Before the first bytes stands their number,
+    // which does not look like an end.) A word counts when all of it is new: what stands behind is of an older head.
+    let from = at & !7;
+    let available = (8 + at - from + length) as u64;
+    // SAFETY: the bytes lie behind one word, which lies at a multiple of 8; so the last word that is looked at ends at
+    // most at 6648 + 131 * 8.
+    let words = unsafe { core::ptr::from_ref(long).cast::<u8>().add(from) }.cast::<u64>();
     let mut word = unsafe { words.read_volatile() };
-    let last = (length as u64 + 15) / 8;
     let mut index = 1;
-    while index <= CHUNK_WORDS && index <= last {
+    while index <= CHUNK_WORDS && index * 8 < available {
         // SAFETY: as above.
         let next = unsafe { words.add(index as usize).read_volatile() };
         if has_end(word, next) {

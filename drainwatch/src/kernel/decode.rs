@@ -362,7 +362,9 @@ fn answer(bytes: &[u8], record: &SocketRecord) -> Vec<u8> {
     }
     // A connection that was remembered comes without it.
     let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
-    let length = behind.first_chunk().map_or(0, |length| u32::from_ne_bytes(*length));
+    let length = behind
+        .first_chunk()
+        .map_or(0, |length| u32::from_ne_bytes(*length));
     let behind = behind.get(offset_of!(LongHead, bytes)..).unwrap_or_default();
     [kept, head(behind, length)].concat()
 }
@@ -422,7 +424,10 @@ mod tests {
         bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend(b"bcd, and what an older one left");
         let joined = answer(&bytes, &event.record);
-        assert_eq!((alone.len(), joined.len(), &joined[511..]), (512, 515, &b"abcd"[..]));
+        assert_eq!(
+            (alone.len(), joined.len(), &joined[511..]),
+            (512, 515, &b"abcd"[..])
+        );
     }
 
     #[test]

@@ -21,7 +21,11 @@ pub fn cases() -> Vec<Case> {
     .concat()
     .into_iter()
     .map(|name| {
-        let heads = if name.contains("helmet") { "helmet" } else { "cookies" };
+        let heads = if name.contains("helmet") {
+            "helmet"
+        } else {
+            "cookies"
+        };
         if name.ends_with("idle") {
             idle(case(name, NodeHeads("default", heads), KILL, killed()))
         } else if name.ends_with("cut") {

@@ -117,6 +117,9 @@ pub enum EventKind {
         peer: SocketAddr,
         /// Network namespace: the low half of its cookie, which no later namespace gets.
         netns: u32,
+        /// Whoever sent it, from the address that it went to, is in that cgroup too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_cgroup: bool,
     },
     /// Descriptions of the workloads that this origin knows are to be expected: what it has not told of
     /// waits for it, for a moment.

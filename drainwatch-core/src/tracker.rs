@@ -52,7 +52,11 @@ mod tally;
 pub(crate) mod tests;
 mod told;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 pub use self::effect::Effect;
 use self::{
@@ -114,6 +118,8 @@ pub struct Tracker {
     one_connection: Recent<u32, Process>,
     /// Processes that replaced their program just now, and when.
     replaced: Recent<u32, (Process, u64)>,
+    /// Processes that report because of that, and until when.
+    exec_marks: BTreeMap<u32, u64>,
     announcements: Announcements,
     deletions: Deletions,
     /// Addresses that the kubelet was seen to ask from.
@@ -138,6 +144,7 @@ impl Tracker {
             given_up: Recent::new(REMEMBERED),
             one_connection: Recent::new(REMEMBERED),
             replaced: Recent::new(REMEMBERED),
+            exec_marks: BTreeMap::new(),
             announcements: Announcements::new(),
             deletions: Deletions::default(),
             kubelets: BTreeSet::new(),
@@ -204,11 +211,15 @@ impl Tracker {
                 local,
                 peer,
                 netns,
+                same_cgroup,
             } => {
+                // A workload that calls itself is nobody's client.
+                let own = *same_cgroup && !self.names.is_shared(*cgroup);
                 let key = self.find(Who::pid(*cgroup, *pid));
                 if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
                     let pair = (*local, *peer, *netns);
                     match (syn, payload) {
+                        _ if own => {}
                         (true, _) => episode.attempted(at_ns, pair, &self.kubelets),
                         (false, 1..) => episode.came_late(at_ns, *pid, pair, *payload, &self.kubelets),
                         (false, 0) => {} // a bare ACK or FIN asks nothing
@@ -259,6 +270,7 @@ impl Tracker {
         shutdowns
             .chain(self.announcements.due_ns())
             .chain(self.deletions.due_ns())
+            .chain(self.exec_marks.values().copied().min())
             .min()
     }
 
@@ -337,6 +349,9 @@ impl Tracker {
         }
         if connection.remembered {
             self.remembered(at_ns, cgroup, connection);
+            return;
+        }
+        if self.closed_by_exec(at_ns, cgroup, connection) {
             return;
         }
         let workload = self.names.workload_cgroup(cgroup);

@@ -114,12 +114,6 @@ fn next(tgid: u32, at_once: bool) -> Option<u32> {
     }
 }
 
-/// Whether this process has closed anything lately that is kept.
-#[inline(always)]
-pub fn has_any(tgid: u32) -> bool {
-    CLOSES.get_ptr(&tgid).is_some()
-}
-
 /// Tells what this process closed a moment ago, and forgets all of it.
 #[inline(always)]
 pub fn tell(tgid: u32) {

@@ -420,6 +420,8 @@ const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1888);
 pub mod reset_flag {
     /// The segment carried SYN: a connection attempt met a closed port.
     pub const SYN: u32 = 1 << 0;
+    /// Whoever sent it, from the address that it went to, is in the cgroup that the port belongs, or belonged, to.
+    pub const SAME_CGROUP: u32 = 1 << 1;
     /// The socket still had its record: closed by us, not yet forgotten.
     pub const RECORD: u32 = 1 << 2;
 }

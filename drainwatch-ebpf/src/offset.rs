@@ -58,6 +58,7 @@ offsets! {
     TASK_SIGNAL = "task_struct" . "signal";
     TASK_SIGHAND = "task_struct" . "sighand";
     TASK_BLOCKED = "task_struct" . "blocked";
+    TASK_REAL_BLOCKED = "task_struct" . "real_blocked";
     TASK_CGROUPS = "task_struct" . "cgroups";
     TASK_THREAD_PID = "task_struct" . "thread_pid";
     TASK_STATE = "task_struct" . "__state";

@@ -62,6 +62,9 @@ pub struct Moved {
     last_length: u64,
     /// The buffer before that one; of no length when there is none.
     before_last: Vector,
+    /// Address of the vectors, and how many there are, where there are any.
+    address: u64,
+    vectors: u64,
 }
 
 impl Moved {
@@ -78,6 +81,8 @@ impl Moved {
             end: none.base,
             last_length: none.length,
             before_last: none,
+            address: none.base,
+            vectors: none.length,
         }
     }
 }
@@ -92,6 +97,8 @@ pub fn find(moved: &mut Moved, sending: bool) {
         vectors,
     } = buffers(moved.bytes, sending);
     if vectors > 0 {
+        moved.address = address;
+        moved.vectors = vectors;
         find_in_vectors(moved, address, vectors);
     } else if first.length > 0 {
         moved.first = first;
@@ -319,7 +326,15 @@ fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, from: &Vector) ->
 /// [`append`] to the head of the asking direction.
 #[inline(always)]
 pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
-    append::<ASK_HEAD>(&mut record.ask_head, record.ask.head_len, &moved.first)
+    let held = record.ask.head_len;
+    let first = append::<ASK_HEAD>(&mut record.ask_head, held, &moved.first);
+    if moved.vectors < 2
+        || u64::from(first) != moved.first.length
+        || ends_a_head(&record.ask_head, held + first)
+    {
+        return first;
+    }
+    first + record_append_pieces(record, moved, held + first, ASK)
 }
 
 /// [`append`] to the head of the answering direction.
@@ -332,11 +347,104 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
     if first == 0 || u64::from(first) < moved.first.length || next.length == 0 || next.length > SHORT {
         return first;
     }
-    first + append::<ANSWER_HEAD>(&mut record.answer_head, held + first, next)
+    let both = first + append::<ANSWER_HEAD>(&mut record.answer_head, held + first, next);
+    let head = &record.answer_head;
+    if moved.vectors < 3
+        || u64::from(both) < moved.first.length + next.length
+        || ends_a_head(head, held + first)
+        || ends_a_head(head, held + both)
+    {
+        return both;
+    }
+    both + record_append_pieces(record, moved, held + both, ANSWER)
 }
 
 /// A second vector that is longer is a body, of which the tail says enough.
 const SHORT: u64 = ANSWER_HEAD as u64 / 4;
+/// Most vectors of which a head is put together: Varnish has some three for each line.
+const PIECES: u64 = 96;
+/// Directions, as numbers.
+const ASK: u32 = 0;
+const ANSWER: u32 = 1;
+
+/// Whether what is held of a head, so many bytes, ends with an empty line.
+#[inline(always)]
+pub fn ends_a_head<const CAP: usize>(head: &[u8; CAP], held: u32) -> bool {
+    let at = core::hint::black_box(held as usize).wrapping_sub(4) & (CAP - 1);
+    // SAFETY: within the head but for its last three places, where it wraps and nothing is read.
+    at <= CAP - 4
+        && unsafe { head.as_ptr().add(at).cast::<u32>().read_unaligned() } == u32::from_le_bytes(*b"\r\n\r\n")
+}
+
+/// Appends what stands in the further vectors of the call at hand, up to the end of the head, a body, or what there is
+/// room for; says how many bytes. A head of which `held` bytes are kept by now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_append_pieces(
+    record: *mut SocketRecord,
+    moved: *const Moved,
+    held: u32,
+    direction: u32,
+) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let (Some(record), Some(moved)) = (unsafe { (record.as_mut(), moved.as_ref()) }) else {
+        return 0;
+    };
+    let (mut index, mut before, most) = if direction == ASK {
+        (1, moved.first.length, ASK_HEAD as u64 / 2)
+    } else {
+        (2, moved.first.length + moved.second.length, SHORT)
+    };
+    let mut now = held;
+    while index < PIECES {
+        if index >= moved.vectors || before >= moved.bytes {
+            break;
+        }
+        let mut vector = Vector::none();
+        if !read_user(moved.address + index * size_of::<Vector>() as u64, &mut vector) {
+            break;
+        }
+        index += 1;
+        if vector.length > most {
+            break;
+        }
+        if before + vector.length > moved.bytes {
+            vector.length = moved.bytes - before;
+        }
+        before += vector.length;
+        let added = record_append_piece(record, vector.base, vector.length, now | direction << 31);
+        now += added & !ENDS;
+        if u64::from(added & !ENDS) != vector.length || added & ENDS != 0 {
+            break;
+        }
+    }
+    now - held
+}
+
+/// Said of a piece with which the head ends, beside its length.
+const ENDS: u32 = 1 << 31;
+
+/// Appends one piece to a head of which so many bytes are held (and, in the highest bit, its direction); says how many
+/// bytes, and whether the head ends with them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_append_piece(record: *mut SocketRecord, base: u64, length: u64, held: u32) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
+    let piece = Vector { base, length };
+    let direction = held >> 31;
+    let held = held & !ENDS;
+    let (added, ends) = if direction == ASK {
+        let added = append::<ASK_HEAD>(&mut record.ask_head, held, &piece);
+        (added, ends_a_head(&record.ask_head, held + added))
+    } else {
+        let added = append::<ANSWER_HEAD>(&mut record.answer_head, held, &piece);
+        (added, ends_a_head(&record.answer_head, held + added))
+    };
+    if ends && added > 0 { added | ENDS } else { added }
+}
 
 /// A last buffer shorter than this does not show whether a chunked body has ended: `\r\n0\r\n\r\n`.
 const ENOUGH: u64 = 7;

@@ -72,14 +72,15 @@ fn child(task: Ptr) -> [u8; COMM] {
     read_at(child, offset_of(offset::TASK_COMM))
 }
 
-/// A process has replaced its program: what it had marked so was closed, before this.
+/// A server has replaced its program. What it had marked so is closed as it returns to the new one: it is told.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: Ptr = ctx.arg(0);
     let tgid = kernel::current_tgid();
-    if cuts::has_any(tgid) {
+    if maps::process_flags(tgid).is_some_and(|flags| flags & process_flag::SERVED != 0) {
         preemption::off(|| {
             replaced(task);
+            maps::mark_process(tgid, now());
             cuts::tell(tgid);
         });
     }

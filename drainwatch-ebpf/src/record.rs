@@ -207,16 +207,6 @@ fn is_interim(record: &SocketRecord) -> bool {
         && !(head[10] == b'0' && head[11] == b'1')
 }
 
-/// Whether what is held, no longer than [`INTERIM_MOST`], ends with an empty line.
-#[inline(always)]
-fn ends_a_head(record: &SocketRecord) -> bool {
-    let at =
-        core::hint::black_box(record.answer.head_len as usize).wrapping_sub(4) & (INTERIM_MOST as usize - 1);
-    // SAFETY: at most 63 + 4 bytes of the head.
-    let last = unsafe { record.answer_head.as_ptr().add(at).cast::<u32>().read_unaligned() };
-    last == u32::from_le_bytes(*b"\r\n\r\n")
-}
-
 /// A response has begun: is it interim, does it switch protocols?
 #[inline(always)]
 fn read_status(record: &mut SocketRecord, bytes: u64) {
@@ -233,7 +223,7 @@ fn read_status(record: &mut SocketRecord, bytes: u64) {
     if first == b'1' {
         if second == b'0' && third == b'1' {
             record.flags |= record_flag::SWITCHED;
-        } else if bytes <= INTERIM_MOST && ends_a_head(record) {
+        } else if bytes <= INTERIM_MOST && payload::ends_a_head(&record.answer_head, record.answer.head_len) {
             // RFC 9110 section 15.2: the final response follows. The turn goes on.
             record.flags |= record_flag::INTERIM;
             record.answer.message_pos = record.answer.total;

@@ -5,7 +5,7 @@ use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, rese
 
 use crate::{
     emit::{self, now},
-    kernel::{Ptr, read, read_at},
+    kernel::{self, Ptr, read, read_at},
     maps, preemption,
 };
 
@@ -109,6 +109,8 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         local[..4].copy_from_slice(&to);
         2
     };
+    // On its way from an address to itself a segment is still in the hands of whoever sends it.
+    let same_cgroup = local == peer && kernel::current_cgroup() == port.cgroup;
     let Some(mut entry) = emit::reserve::<ResetEvent>() else {
         return;
     };
@@ -116,7 +118,9 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         header: emit::header(event_kind::RESET_SENT, now()),
         cgroup: port.cgroup,
         tgid: port.tgid,
-        flags: flags | if syn { reset_flag::SYN } else { 0 },
+        flags: flags
+            | if syn { reset_flag::SYN } else { 0 }
+            | if same_cgroup { reset_flag::SAME_CGROUP } else { 0 },
         payload,
         netns,
         family,

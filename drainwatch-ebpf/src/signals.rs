@@ -147,7 +147,8 @@ fn busy(target: Ptr) -> u32 {
 #[inline(always)]
 fn disposition_of(task: Ptr, signal: u32) -> u32 {
     let bit = signal.wrapping_sub(1) & 63;
-    let blocked: u64 = read(task, offset::TASK_BLOCKED);
+    // While a thread waits in sigtimedwait (tini does), what it waits for is not among the blocked ones.
+    let blocked: u64 = read::<u64>(task, offset::TASK_BLOCKED) | read::<u64>(task, offset::TASK_REAL_BLOCKED);
     let sighand: Ptr = read(task, offset::TASK_SIGHAND);
     let handler: u64 = read_at(
         sighand,

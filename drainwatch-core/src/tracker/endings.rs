@@ -116,6 +116,7 @@ impl Tracker {
     pub(super) fn expire(&mut self) {
         self.stop_waiting_when_due();
         self.forget_deletions();
+        self.forget_exec_marks();
         for episode in self.episodes.iter_mut() {
             if episode.is_rest_unmarked(self.now_ns) {
                 self.released.cgroups_of(episode.marks());

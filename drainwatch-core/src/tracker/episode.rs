@@ -21,6 +21,7 @@ pub(super) use self::{
     listeners::OwnListeners,
     members::{Ended, Kill, KillBy, Member, Members},
     others::Others,
+    questions::AT_WORK_PERCENT,
     telling::{Telling, Urgency},
     timeline::{MomentAt, Timeline},
 };
@@ -78,6 +79,8 @@ struct Progress {
     emptied: bool,
     /// There was no room for it: it was finished before its time.
     cut_short: bool,
+    /// Its process goes on, with another program.
+    replaced: bool,
 }
 
 /// What is known of its pod.
@@ -315,8 +318,8 @@ impl Episode {
             if let Some(member) = joined {
                 member.killed(Kill { at_ns, by });
             }
-            let first = self.members.first_kill();
-            if by != KillBy::NamespaceEnd && first.is_none_or(|first| first.at_ns == at_ns) {
+            let first = self.members.first_outside_kill();
+            if first.is_some_and(|first| first.at_ns == at_ns) {
                 self.listeners.killed(open);
             }
             self.progress.confirmed = true;
@@ -406,6 +409,7 @@ impl Episode {
         };
         self.members.join(&process, false);
         self.progress.confirmed = true;
+        self.progress.replaced = true;
         self.moment(
             at_ns,
             MomentKind::Exec,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{
     advice::Advice,
     clock::human,
-    episode::{Episode, Member},
+    episode::{Episode, KillBy, Member},
 };
 use crate::{
     recommend::Measured,
@@ -80,6 +80,8 @@ struct Examined<'a> {
     killed: Option<(u64, u64)>,
     /// Somebody was ready to act on a stop signal.
     handled: bool,
+    /// That SIGKILL was its own master's.
+    by_own_master: bool,
     /// It was watched until then, and what it turned away had not stopped coming.
     still_until_ns: Option<u64>,
     advice: Advice<'a>,
@@ -88,7 +90,11 @@ struct Examined<'a> {
 impl<'a> Examined<'a> {
     fn new(episode: &'a Episode, ended_ns: Option<u64>, measured: Option<Measured>) -> Self {
         let stop_ns = episode.first_stop().map(|stop| stop.at_ns);
-        let killed = episode.members().first_kill().and_then(|kill| {
+        let kill = episode
+            .members()
+            .first_kill()
+            .filter(|kill| episode.is_limit(*kill));
+        let killed = kill.and_then(|kill| {
             let grace = kill.at_ns.checked_sub(stop_ns?)?;
             Some((kill.at_ns, grace))
         });
@@ -105,6 +111,7 @@ impl<'a> Examined<'a> {
             stop_ns,
             killed,
             handled,
+            by_own_master: kill.is_some_and(|kill| kill.by == KillBy::Own),
             still_until_ns: ended_ns.filter(|&ended_ns| episode.still_arrives(ended_ns)),
             advice: Advice::new(episode, measured),
         }

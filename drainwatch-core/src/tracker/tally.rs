@@ -4,7 +4,7 @@ mod arrivals;
 mod listed;
 mod refused;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use self::listed::Cut;
 pub(super) use self::{
@@ -27,6 +27,9 @@ use crate::{
 
 /// Most connections remembered per shutdown, so that nothing is counted twice.
 const CONNECTIONS: usize = 16_384;
+
+/// Addresses are shared: one probe says nothing of who comes next from there.
+const PROBES: u64 = 2;
 
 /// What is remembered of a connection.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +101,8 @@ pub(super) struct Tally {
     refused: Refused,
     /// By local port.
     silent_probes: BTreeMap<u16, u64>,
+    /// Who has connected to a local port for how many probes; nothing where it asked for more.
+    probers: Recent<(u16, IpAddr), Option<u64>>,
 }
 
 impl Tally {
@@ -125,6 +130,7 @@ impl Tally {
             by_pair: Recent::new(CONNECTIONS),
             refused: Refused::default(),
             silent_probes: BTreeMap::new(),
+            probers: Recent::new(CONNECTIONS),
         }
     }
 
@@ -283,6 +289,13 @@ impl Tally {
         if silent {
             self.probed();
         }
+        if ends && connection.role == Role::Server {
+            let asks = || connection.exchanges.iter().all(|exchange| probe(Some(exchange)));
+            let only = silent || (!connection.exchanges.is_empty() && asks());
+            let port_and_peer = (connection.local.port(), connection.peer.ip());
+            let probes = self.probers.entry(&port_and_peer, || Some(0));
+            *probes = probes.filter(|_| only).map(|probes| probes + 1);
+        }
         for verdict in &judged {
             if probe(verdict.exchange()) {
                 self.probed();
@@ -339,6 +352,12 @@ impl Tally {
     pub fn turned_away(&mut self, at_ns: u64, since: Since, pair: Pair, sieve: &Sieve<'_>) -> bool {
         if !self.refused.is_new(&pair) {
             return false;
+        }
+        // Who has asked for nothing but its health, again and again, does not ask for more now.
+        let probes = self.probers.get(&(pair.0.port(), pair.1.ip())).copied().flatten();
+        if probes.is_some_and(|probes| probes >= PROBES) {
+            self.probed();
+            return true;
         }
         if self.silent_probe(at_ns, since, &pair, sieve) {
             return true;
@@ -430,6 +449,10 @@ impl Tally {
             self.by_pair.insert(pair, *id);
         }
         self.refused.absorb(&other.refused);
+        for (port_and_peer, only) in other.probers.iter() {
+            let probes = self.probers.entry(port_and_peer, || Some(0));
+            *probes = probes.zip(*only).map(|(ours, theirs)| ours + theirs);
+        }
         for (port, count) in other.silent_probes {
             *self.silent_probes.entry(port).or_default() += count;
         }

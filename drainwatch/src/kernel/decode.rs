@@ -226,6 +226,7 @@ fn reset(event: &ResetEvent) -> EventKind {
         local: SocketAddr::new(address(event.family, &event.local), event.local_port),
         peer: SocketAddr::new(address(event.family, &event.peer), event.peer_port),
         netns: event.netns,
+        same_cgroup: event.flags & reset_flag::SAME_CGROUP != 0,
     }
 }
 

@@ -219,8 +219,8 @@ async fn connect(options: &Options) -> Result<Connection, Failed> {
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
-/// Name of the unit that a job restarts, if it does.
-type Job = Option<String>;
+/// Name of the unit that a job restarts, if it does, and the run that ends by it.
+type Job = Option<(String, Option<String>)>;
 
 /// What a look at a unit found: name, and the unit; `None` where it has no cgroup.
 type Looked = (String, Result<Option<Unit>, Failed>);
@@ -256,9 +256,10 @@ impl Follower {
         let restarts = |about: String| {
             let manager = manager.clone();
             async move {
-                let (job, name) = about.split_once(' ')?;
-                let restarts = manager.restarts(job, name).await.unwrap_or(false);
-                restarts.then(|| name.to_owned())
+                let mut about = about.split(' ');
+                let (job, name, run) = (about.next()?, about.next()?, about.next());
+                let restarts = manager.restarts(job, name, run).await.unwrap_or(false);
+                restarts.then(|| (name.to_owned(), run.map(str::to_owned)))
             }
         };
         let look = |name: String| {
@@ -281,8 +282,8 @@ impl Follower {
                     self.teller.up().await;
                 }
                 restarted = jobs.next(restarts) => {
-                    if let Some(name) = restarted {
-                        self.restarting(name).await;
+                    if let Some((name, run)) = restarted {
+                        self.restarting(name, run).await;
                     }
                 }
                 (name, looked) = errands.next(look) => self.looked(name, looked).await,
@@ -300,8 +301,12 @@ impl Follower {
             // A job begins: what its unit was told before it runs. It is done: where it runs.
             "JobNew" => {
                 if let Ok((_, job, name)) = body.deserialize::<(u32, ObjectPath<'_>, &str)>() {
-                    if self.known.contains_key(name) {
-                        jobs.push(format!("{job} {name}"));
+                    if let Some(unit) = self.known.get(name) {
+                        let run = unit
+                            .invocation
+                            .as_ref()
+                            .map_or(String::new(), |run| format!(" {run}"));
+                        jobs.push(format!("{job} {name}{run}"));
                     }
                     push(name, errands);
                 }
@@ -357,14 +362,20 @@ impl Follower {
         }
     }
 
-    /// The run of a unit that is known is being ended by a restart.
-    async fn restarting(&mut self, name: String) {
-        if let Some(unit) = self.known.get(&name) {
-            let unit = Unit {
-                restarting: true,
-                ..unit.clone()
-            };
-            self.described(name, unit).await;
+    /// This run of a unit that is known is ended by a restart. The next one may be known already.
+    async fn restarting(&mut self, name: String, run: Option<String>) {
+        let Some(now) = self.known.get(&name).cloned() else {
+            return;
+        };
+        let ended = Unit {
+            restarting: true,
+            invocation: run.or_else(|| now.invocation.clone()),
+            ..now.clone()
+        };
+        let next = (ended.invocation != now.invocation).then_some(now);
+        self.described(name.clone(), ended).await;
+        if let Some(next) = next {
+            self.described(name, next).await;
         }
     }
 

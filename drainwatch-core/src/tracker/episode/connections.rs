@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Episode, KillBy, Member, Scope, Urgency};
+use super::{Episode, Member, Scope, Urgency};
 use crate::{
     event::{Connection, End},
     tracker::{
@@ -23,7 +23,7 @@ impl Episode {
     pub fn connection(&mut self, at_ns: u64, connection: &Connection, kubelets: &BTreeSet<IpAddr>) {
         let member = self.members.get(connection.pid);
         // A connection of the next life of this cgroup.
-        if member.is_none()
+        if (member.is_none() || self.progress.replaced)
             && self
                 .progress
                 .gone_ns
@@ -32,8 +32,8 @@ impl Episode {
             return;
         }
         let killed = match member {
-            Some(member) => member.kill().is_some_and(|kill| kill.by != KillBy::NamespaceEnd),
-            None => self.members.first_kill().is_some(),
+            Some(member) => member.kill().is_some_and(|kill| self.is_limit(kill)),
+            None => self.members.first_kill().is_some_and(|kill| self.is_limit(kill)),
         };
         let classes = self.tally.classes();
         let context = Context {

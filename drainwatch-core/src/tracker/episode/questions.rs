@@ -1,13 +1,17 @@
 //! What is asked of a shutdown: nothing here changes it.
 
 use super::{
-    Clock, CpuUse, Episode, MILD_SIGNAL_NS, Member, Members, OVERDUE_NS, Others, OwnListeners,
+    Clock, CpuUse, Episode, Kill, KillBy, MILD_SIGNAL_NS, Member, Members, OVERDUE_NS, Others, OwnListeners,
     STOP_SIGNAL_NS, Scope, Signals, Stop, StopSettings, Tally, Telling, Timeline, WATCHED_ON_NS, Workload,
 };
 use crate::{
+    event::Disposition,
     report::Reason,
-    tracker::{marks::Marks, successors::SETTLED_NS},
+    tracker::{SECOND, marks::Marks, successors::SETTLED_NS},
 };
+
+/// Whoever runs, or is ready to, this much of the time is at work.
+pub(in crate::tracker) const AT_WORK_PERCENT: u32 = 50;
 
 impl Episode {
     pub fn scope(&self) -> Scope {
@@ -236,14 +240,37 @@ impl Episode {
         from.saturating_add(wait)
     }
 
-    /// It served nobody, and a signal that it did not handle ended it: a job, which may have been half-way.
+    /// Whether this SIGKILL was the end of the time that was given: not what the end of a pid namespace brings, nor what a
+    /// master does to its workers at once.
+    pub fn is_limit(&self, kill: Kill) -> bool {
+        let waited = |stop: Stop| kill.at_ns >= stop.at_ns.saturating_add(SECOND);
+        match kill.by {
+            KillBy::NamespaceEnd => false,
+            KillBy::Own => self.first_stop().is_some_and(waited),
+            KillBy::Outside | KillBy::Oom | KillBy::Kernel => true,
+        }
+    }
+
+    /// It served nobody, and a signal that it did not handle ended it, or a process of it that did the work: a job, which
+    /// may have been half-way.
     pub fn is_job(&self) -> bool {
         if self.scope == Scope::Worker || self.members.any(|member| member.process().served) {
             return false;
         }
+        let by_signal = |m: &Member| m.exit().is_some_and(|ended| ended.signal.is_some());
+        let unhandled = |m: &Member| {
+            let stopped = m
+                .stops()
+                .iter()
+                .any(|stop| stop.disposition == Disposition::Default);
+            let killed = m
+                .kill()
+                .is_some_and(|kill| !matches!(kill.by, KillBy::NamespaceEnd | KillBy::Own));
+            let at_work = m.busy().is_some_and(|percent| percent >= AT_WORK_PERCENT);
+            by_signal(m) && (stopped || killed || at_work)
+        };
         let main = self.members.main().or_else(|| self.members.last_ended());
-        let ended = main.and_then(Member::exit);
-        ended.is_some_and(|ended| ended.signal.is_some())
+        main.is_some_and(by_signal) || self.members.any(unhandled)
     }
 
     /// How much of the time the busiest of its processes that a signal ended was running or ready to run, in percent.

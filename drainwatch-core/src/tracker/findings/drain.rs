@@ -6,12 +6,9 @@ use crate::{
     tracker::{
         advice::number,
         clock::human,
-        episode::{Member, signals::signal_name},
+        episode::{AT_WORK_PERCENT, Member, signals::signal_name},
     },
 };
-
-/// Whoever uses this much of a CPU is at work.
-const BUSY_PERCENT: u64 = 50;
 
 impl Examined<'_> {
     pub(super) fn exit_without_drain(&self) -> Option<Finding> {
@@ -60,11 +57,21 @@ impl Examined<'_> {
                 count(cut, "request"),
                 self.advice.grace_period()
             ),
-            self.advice.grace(&human(grace)).unwrap_or_else(|| format!(
+            self.own_limit(grace).or_else(|| self.advice.grace(&human(grace))).unwrap_or_else(|| format!(
                 "Give it more than {} (terminationGracePeriodSeconds, TimeoutStopSec, `docker stop -t`), or limit its requests to less.",
                 human(grace)
             )),
         )
+    }
+
+    /// Where its own master lost patience, no setting of an orchestrator's helps.
+    fn own_limit(&self, grace: u64) -> Option<String> {
+        self.by_own_master.then(|| {
+            format!(
+                "Its own master killed it: give workers more than {} there (gunicorn's graceful_timeout, PHP-FPM's process_control_timeout, Apache's GracefulShutdownTimeout), or limit its requests to less.",
+                human(grace)
+            )
+        })
     }
 
     pub(super) fn prestop_cut(&self) -> Option<Finding> {
@@ -171,14 +178,19 @@ impl Examined<'_> {
         let at_end = || {
             let members = self.episode.members();
             let percent = self.episode.busy_at_end().filter(|_| self.episode.is_job())?;
-            let main = members.main().or_else(|| members.last_ended());
-            let signal = signal_name(main.and_then(Member::exit)?.signal?);
+            let by_signal = |m: &Member| m.exit()?.signal;
+            let signal = signal_name(
+                members
+                    .main()
+                    .and_then(by_signal)
+                    .or_else(|| members.iter().find_map(by_signal))?,
+            );
             Some((
                 u64::from(percent),
                 format!("running or ready to run {percent} % of the time when {signal} ended it"),
             ))
         };
-        let busy = |(percent, _): &(u64, String)| *percent >= BUSY_PERCENT;
+        let busy = |(percent, _): &(u64, String)| *percent >= AT_WORK_PERCENT.into();
         let (_, doing) = sampled.filter(busy).or_else(|| at_end().filter(busy))?;
         finding(
             FindingCode::BusyWhenKilled,

@@ -36,6 +36,11 @@ impl Examined<'_> {
         let main = self.episode.members().main().filter(crashed);
         let member = main.or_else(|| self.members().find(crashed))?;
         let exit = member.exit()?;
+        // Masters let their workers end with codes of their own (uWSGI at a reload): where nothing was lost, no fault shows.
+        let lost = self.episode.tally().outcomes().severed > 0;
+        if trigger == Trigger::Worker && exit.signal.is_none() && !lost {
+            return None;
+        }
         let how = match (exit.signal, exit.code) {
             (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
             // A shell reports the fatal signal of its child so (POSIX, 2.8.2 Exit Status for Commands).
@@ -71,7 +76,7 @@ impl Examined<'_> {
             return None;
         }
         let killed = self.members().find(|member| match member.kill() {
-            Some(kill) => kill.by != KillBy::NamespaceEnd && kill.by != KillBy::Oom,
+            Some(kill) => !matches!(kill.by, KillBy::NamespaceEnd | KillBy::Oom | KillBy::Own),
             None => member.exit().is_some_and(|exit| exit.signal == Some(SIGKILL)),
         })?;
         if self

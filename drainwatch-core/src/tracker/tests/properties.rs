@@ -180,6 +180,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
                 local: local(80),
                 peer: local(1000 + peer),
                 netns: 1,
+                same_cgroup: peer % 5 == 0,
             }
         });
     prop_oneof![

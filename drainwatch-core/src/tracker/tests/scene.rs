@@ -389,6 +389,7 @@ impl Scene {
                 local: local(80),
                 peer,
                 netns: 1,
+                same_cgroup: false,
             },
         );
     }

@@ -141,20 +141,37 @@ impl Manager {
         }))
     }
 
-    /// Whether this job, which has just been queued, restarts a unit that runs. A unit that systemd starts again by
-    /// itself (`Restart=`) is not running then.
-    pub(super) async fn restarts(&self, job: &str, name: &str) -> Result<bool, Failed> {
+    /// Whether this job, which has just been queued, restarts a unit that runs; `run`: its invocation by then. A unit that
+    /// systemd starts again by itself (`Restart=`) is not running then.
+    pub(super) async fn restarts(&self, job: &str, name: &str, run: Option<&str>) -> Result<bool, Failed> {
         let job = ObjectPath::try_from(job)?;
         let state = async {
             let unit = self.call(OBJECT, MANAGER, "GetUnit", &name).await?;
             let unit = unit.body().deserialize::<OwnedObjectPath>()?;
-            self.property::<String>(&unit.as_ref(), UNIT, "ActiveState").await
+            let state = self
+                .property::<String>(&unit.as_ref(), UNIT, "ActiveState")
+                .await?;
+            Ok::<_, Failed>((unit, state))
         };
         // At the same time: what is stopped quickly has another state soon.
         let type_ = self.property::<String>(&job, "org.freedesktop.systemd1.Job", "JobType");
-        let (type_, state) = futures_util::future::try_join(type_, state).await?;
-        Ok(["restart", "try-restart"].contains(&type_.as_str())
-            && ["active", "reloading", "refreshing", "deactivating"].contains(&state.as_str()))
+        let (type_, state) = futures_util::future::join(type_, state).await;
+        let (unit, state) = state?;
+        if let Ok("restart" | "try-restart") = type_.as_deref() {
+            return Ok(["active", "reloading", "refreshing", "deactivating"].contains(&state.as_str()));
+        }
+        if let Ok("stop" | "reload") = type_.as_deref() {
+            return Ok(false);
+        }
+        // Quicker than the question: a restart goes on as a start, and is done then. There is another run, which systemd did
+        // not begin by itself.
+        let unit = unit.as_ref();
+        let invocation: Vec<u8> = self.property(&unit, UNIT, "InvocationID").await?;
+        let another = hexadecimal(&invocation).is_some_and(|now| run.is_some_and(|run| run != now));
+        let by_itself: u32 = self
+            .property(&unit, "org.freedesktop.systemd1.Service", "NRestarts")
+            .await?;
+        Ok(another && by_itself == 0)
     }
 
     /// One property by itself: all of them would have systemd read the unit's accounting files.

@@ -34,10 +34,11 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
     if behind.len() < Http2::IDLE {
         return None;
     }
-    let length = behind.len().min(Http2::TOLD);
+    let length = behind.len().min(size_of::<Http2>());
     let mut whole = vec![0; size_of::<Http2>()];
     whole[..length].copy_from_slice(&behind[..length]);
     let http2: Http2 = structure(&whole)?;
+    let logged = behind.get(size_of::<Http2>()..).unwrap_or_default();
     if http2.lost != 0 {
         return None;
     }
@@ -52,9 +53,9 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
     let other = http2.log_generation.wrapping_sub(1);
     let mut blocks = Vec::new();
     if http2.log_generation > 0 {
-        blocks.extend(log(&http2, other, http2.log_used_before));
+        blocks.extend(log(logged, other, http2.log_used_before));
     }
-    blocks.extend(log(&http2, http2.log_generation, http2.log_used));
+    blocks.extend(log(logged, http2.log_generation, http2.log_used));
     Some(record::Http2 {
         lost: None,
         told_ns: http2.told_ns,
@@ -100,9 +101,9 @@ fn stream(stream: &Stream) -> record::Stream {
 }
 
 /// The header blocks in the half of the log that this generation wrote.
-fn log(http2: &Http2, generation: u32, used: u32) -> Vec<Block> {
+fn log(logged: &[u8], generation: u32, used: u32) -> Vec<Block> {
     let start = (generation & 1) as usize * LOG_HALF;
-    let half = &http2.log[start..start + LOG_HALF];
+    let half = logged.get(start..start + LOG_HALF).unwrap_or_default();
     let used = (used as usize).min(half.len());
     let mut blocks = Vec::new();
     let mut at = 0;

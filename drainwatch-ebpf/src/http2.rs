@@ -1,6 +1,6 @@
 //! ABI of HTTP/2: what is kept of a connection that began with the client's preface (RFC 9113 section 3.4),
-//! beside its [`super::SocketRecord`] and in two socket storages of its own: from 7.0 on kernels allocate storage without
-//! locks, and so not more than 8 KiB in one.
+//! beside its [`super::SocketRecord`] and in two socket storages of its own: Linux 7.2 allocates them by `kmalloc_nolock`,
+//! which gives no more than 8 KiB in one piece.
 //!
 //! The programs walk over frame headers and keep who is open; names are for userspace, from the header blocks
 //! kept here. Each direction is written by the task that moves its bytes, so no field is written by both

@@ -75,6 +75,8 @@ words! {
         Job = "job",
         /// MPTCP at both ends, whose bytes are not recorded.
         Mptcp = "mptcp",
+        /// The kernel had no memory for what is open on a connection of HTTP/2.
+        NoStorage = "no_storage",
     }
 }
 

@@ -80,11 +80,20 @@ pub struct Turn {
     pub http2: Option<Box<Http2>>,
 }
 
+/// Why the kernel kept nothing of a connection that speaks HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It does not know any more where frames begin, or who is open.
+    Walk,
+    /// It had no memory for it.
+    Storage,
+}
+
 /// What the kernel kept of a connection that speaks HTTP/2.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Http2 {
-    /// It does not know any more where frames begin, or who is open.
-    pub lost: bool,
+    /// Why nothing else of it means anything.
+    pub lost: Option<Lost>,
     /// What had finished by then was told before.
     pub told_ns: u64,
     /// Direction of requests.

@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, http2::Http2,
+    ConnectionEvent, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
+    http2::{Http2, Http2Log},
     offset, record_flag,
 };
 
@@ -107,11 +108,13 @@ pub fn bare(sk: Ptr, record: &SocketRecord, change: &Change) {
 fn with_long_head(sk: Ptr, tcp: Ptr, record: &SocketRecord, long: *const LongHead, change: &Change) {
     const WHOLE: usize = size_of::<ConnectionEvent>();
     const ALL: usize = size_of::<LongHead>();
+    let behind = [long.cast(), core::ptr::null()];
     // SAFETY: a value of a map.
     if unsafe { (*long).length } > LONG_HEAD_CHUNK as u32 {
-        send_with::<{ WHOLE + ALL }, ALL>(sk, tcp, record, long.cast(), change);
+        send_with::<{ WHOLE + ALL }, ALL, 0>(sk, tcp, record, behind, change);
     } else {
-        send_with::<{ WHOLE + LongHead::SHORT }, { LongHead::SHORT }>(sk, tcp, record, long.cast(), change);
+        const SHORT: usize = LongHead::SHORT;
+        send_with::<{ WHOLE + SHORT }, SHORT, 0>(sk, tcp, record, behind, change);
     }
 }
 
@@ -130,22 +133,30 @@ pub fn streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2) {
 #[inline(always)]
 fn with_streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2, change: &Change) {
     const WHOLE: usize = size_of::<ConnectionEvent>();
+    const STREAMS: usize = size_of::<Http2>();
     // SAFETY: a value of a map.
     let (lost, opened) = unsafe { ((*http2).lost, (*http2).opened) };
-    if lost != 0 || opened == 0 {
-        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }>(sk, tcp, record, http2.cast(), change);
+    if lost == 0
+        && opened != 0
+        && let Some(log) = maps::http2_log(sk)
+    {
+        let behind = [http2.cast_const().cast(), log.cast_const().cast()];
+        send_with::<{ WHOLE + STREAMS + Http2Log::TOLD }, STREAMS, { Http2Log::TOLD }>(
+            sk, tcp, record, behind, change,
+        );
     } else {
-        send_with::<{ WHOLE + Http2::TOLD }, { Http2::TOLD }>(sk, tcp, record, http2.cast(), change);
+        let behind = [http2.cast_const().cast(), core::ptr::null()];
+        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }, 0>(sk, tcp, record, behind, change);
     }
 }
 
-/// Sends an event and what stands behind it: `BEHIND` bytes of the value of a map, `SIZE` in all.
+/// Sends an event and what stands behind it: `FIRST` and `SECOND` bytes of the values of maps, `SIZE` in all.
 #[inline(always)]
-fn send_with<const SIZE: usize, const BEHIND: usize>(
+fn send_with<const SIZE: usize, const FIRST: usize, const SECOND: usize>(
     sk: Ptr,
     tcp: Ptr,
     record: &SocketRecord,
-    behind: Ptr,
+    [first, second]: [Ptr; 2],
     change: &Change,
 ) {
     let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
@@ -154,9 +165,13 @@ fn send_with<const SIZE: usize, const BEHIND: usize>(
     };
     let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
     fill::<{ size_of::<ConnectionEvent>() }>(event, sk, tcp, record, change);
-    // SAFETY: behind the event there is room for as much; the value of the map is longer.
+    // SAFETY: behind the event there is room for as much; the values of the maps are no shorter.
     unsafe {
-        bpf_probe_read_kernel(event.add(1).cast(), BEHIND as u32, behind.cast());
+        let behind = event.add(1).cast::<u8>();
+        bpf_probe_read_kernel(behind.cast(), FIRST as u32, first.cast());
+        if SECOND > 0 {
+            bpf_probe_read_kernel(behind.add(FIRST).cast(), SECOND as u32, second.cast());
+        }
     }
     entry.submit(0);
     count(counter::EVENTS);

@@ -12,8 +12,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use drainwatch_ebpf::{
     ANSWER_HEAD, SocketRecord, counter,
     http2::{
-        ANSWER_BLOCK, BLOCK, CHUNK, Http2, Http2Flow, LOG_HALF, LogEntry, NO_STREAM, PARTIAL, SHORT_BLOCK,
-        STREAMS, Stream, stream_flag, stream_state, walk_lost,
+        ANSWER_BLOCK, BLOCK, CHUNK, Http2, Http2Flow, Http2Log, LOG_HALF, LogEntry, NO_STREAM, PARTIAL,
+        SHORT_BLOCK, STREAMS, Stream, stream_flag, stream_state, walk_lost,
     },
 };
 
@@ -164,6 +164,10 @@ pub fn begin(record: &SocketRecord) -> bool {
 #[inline(always)]
 pub fn first(sk: Ptr, record: &mut SocketRecord, moved: &Moved) {
     record.flags |= drainwatch_ebpf::record_flag::HTTP2;
+    // The log first: where it is missing, nothing is kept.
+    if maps::http2_log_or_create(sk).is_none() {
+        return;
+    }
     let Some(http2) = maps::http2_or_create(sk) else {
         return;
     };
@@ -174,7 +178,7 @@ pub fn first(sk: Ptr, record: &mut SocketRecord, moved: &Moved) {
     if record.answer.total > 0 {
         greeted(http2, record);
     }
-    walk_over(http2, record, moved);
+    walk_over(sk, http2, record, moved);
 }
 
 /// The server spoke first, as it may: what it wrote stands in the head of the response.
@@ -222,7 +226,7 @@ pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
     if get!(http2.lost) != 0 {
         return;
     }
-    walk_over(http2, record, moved);
+    walk_over(sk, http2, record, moved);
     if get!(http2.lost) & walk_lost::FAULT != 0 {
         count(counter::LOST_PAYLOAD);
     }
@@ -236,18 +240,25 @@ pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
 }
 
 #[inline(always)]
-fn walk_over(http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
+fn walk_over(sk: Ptr, http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
     if moved.overtaken {
         lose(http2, walk_lost::UNSEEN);
         return;
     }
     let buffers = payload::buffers(moved.bytes, moved.sending);
     if moved.asks {
+        let Some(log) = maps::http2_log(sk) else { return };
         start::<true>(http2, moved, &buffers);
-        walk::<true>(http2, moved.now, record.cgroup, record.tgid);
+        walk::<true>(http2, log, moved.now, record.cgroup, record.tgid);
     } else {
         start::<false>(http2, moved, &buffers);
-        walk::<false>(http2, moved.now, record.cgroup, record.tgid);
+        walk::<false>(
+            http2,
+            core::ptr::null_mut(),
+            moved.now,
+            record.cgroup,
+            record.tgid,
+        );
     }
 }
 
@@ -293,9 +304,9 @@ fn lose(http2: *mut Http2, why: u32) {
 }
 
 #[inline(always)]
-fn walk<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
+fn walk<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) {
     let more = if ASKS {
-        http2_walk_asked(http2, now)
+        http2_walk_asked(http2, log, now)
     } else {
         http2_walk_answered(http2, now, cgroup, tgid)
     };
@@ -321,8 +332,8 @@ fn repeat(step: impl Fn() -> u32) -> u32 {
 /// All steps in the direction of requests.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_walk_asked(http2: *mut Http2, now: u64) -> u32 {
-    repeat(|| http2_steps_asked(http2, now))
+pub extern "C" fn http2_walk_asked(http2: *mut Http2, log: *mut Http2Log, now: u64) -> u32 {
+    repeat(|| http2_steps_asked(http2, log, now))
 }
 
 /// All steps in the direction of responses.
@@ -335,8 +346,8 @@ pub extern "C" fn http2_walk_answered(http2: *mut Http2, now: u64, cgroup: u64, 
 /// Some steps in the direction of requests.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_steps_asked(http2: *mut Http2, now: u64) -> u32 {
-    repeat(|| http2_step_asked(http2, now))
+pub extern "C" fn http2_steps_asked(http2: *mut Http2, log: *mut Http2Log, now: u64) -> u32 {
+    repeat(|| http2_step_asked(http2, log, now))
 }
 
 /// Some steps in the direction of responses.
@@ -350,11 +361,11 @@ pub extern "C" fn http2_steps_answered(http2: *mut Http2, now: u64, cgroup: u64,
 /// (Without arguments that it does not use: callers would leave them unset, and be refused.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_step_asked(http2: *mut Http2, now: u64) -> u32 {
-    if http2.is_null() {
+pub extern "C" fn http2_step_asked(http2: *mut Http2, log: *mut Http2Log, now: u64) -> u32 {
+    if http2.is_null() || log.is_null() {
         return 0;
     }
-    u32::from(step::<true>(http2, now, 0, 0))
+    u32::from(step::<true>(http2, log, now, 0, 0))
 }
 
 /// A step in the direction of responses.
@@ -364,12 +375,12 @@ pub extern "C" fn http2_step_answered(http2: *mut Http2, now: u64, cgroup: u64, 
     if http2.is_null() {
         return 0;
     }
-    u32::from(step::<false>(http2, now, cgroup, tgid))
+    u32::from(step::<false>(http2, core::ptr::null_mut(), now, cgroup, tgid))
 }
 
-/// One piece. Says whether there is more.
+/// One piece. Says whether there is more. There is a log in the direction of requests only.
 #[inline(always)]
-fn step<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> bool {
+fn step<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) -> bool {
     let flow = flow::<ASKS>(http2);
     if get!(flow.ends) != 0 && get!(flow.until) == 0 {
         end_stream::<ASKS>(http2, now);
@@ -383,7 +394,7 @@ fn step<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -
     } else if get!(flow.until) == 0 {
         at_header::<ASKS>(http2, now);
     } else {
-        inside::<ASKS>(http2, now, cgroup, tgid);
+        inside::<ASKS>(http2, log, now, cgroup, tgid);
     }
     true
 }
@@ -462,7 +473,7 @@ fn read_bytes(http2: *mut Http2, into: *mut u8, length: usize, from: u64) {
 
 /// Within a frame.
 #[inline(always)]
-fn inside<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
+fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) {
     let flow = flow::<ASKS>(http2);
     let wanted = get!(flow.wanted);
     let bytes = if wanted != 0 {
@@ -488,9 +499,9 @@ fn inside<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32)
         let left = get!(flow.block_left) - bytes;
         set!(flow.block_left = left);
         if ASKS {
-            keep_asked(http2, bytes);
+            keep_asked(http2, log, bytes);
             if left | get!(flow.continues) == 0 {
-                finish_block(http2);
+                finish_block(http2, log);
             }
         } else {
             keep_answered(http2, bytes);
@@ -747,32 +758,35 @@ fn begin_block(http2: *mut Http2, length: u32, padded: u32) {
         used = 0;
     }
     let generation = get!(http2.log_generation);
-    set!(http2.block_at = (generation & 1) * LOG_HALF as u32 + used);
+    set!(http2.block_at = used);
     set!(http2.block_key = generation.wrapping_mul(LOG_HALF as u32).wrapping_add(used));
     set!(http2.block_len = 0);
     set!(http2.block_seen = padded);
 }
 
-/// A place in the log.
+/// A place in the half of the log that is written.
 #[inline(always)]
-fn log_at(http2: *mut Http2, at: u32) -> *mut u8 {
-    let at = core::hint::black_box(at as usize) & (2 * LOG_HALF - 1);
+fn log_at(http2: *mut Http2, log: *mut Http2Log, at: u32) -> *mut u8 {
+    let half = (get!(http2.log_generation) & 1) * LOG_HALF as u32;
+    let at = core::hint::black_box((half + at) as usize);
+    // No power of two, so a mask does not do.
+    let at = if at < Http2Log::TOLD { at } else { 0 };
     // SAFETY: within the log; what is written there is at most the room behind it.
-    unsafe { (&raw mut (*http2).log).cast::<u8>().add(at) }
+    unsafe { (&raw mut (*log).bytes).cast::<u8>().add(at) }
 }
 
 /// Keeps bytes of a request's header block, as many as fit.
 #[inline(always)]
-fn keep_asked(http2: *mut Http2, bytes: u32) {
+fn keep_asked(http2: *mut Http2, log: *mut Http2Log, bytes: u32) {
     let (at, kept) = (get!(http2.block_at), get!(http2.block_len));
     set!(http2.block_seen = get!(http2.block_seen).wrapping_add(bytes));
-    let room = HALF - ENTRY - (at & (LOG_HALF as u32 - 1)) - kept;
+    let room = HALF - ENTRY - at - kept;
     let length = if bytes < room { bytes } else { room };
     // Once something is left out, nothing that comes later may stand in its place.
     if length == 0 || get!(http2.block_seen).wrapping_sub(bytes) != kept {
         return;
     }
-    let into = log_at(http2, at + ENTRY + kept);
+    let into = log_at(http2, log, at + ENTRY + kept);
     let flow = flow::<true>(http2);
     read_bytes(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
     set!(http2.block_len = kept + length);
@@ -800,15 +814,15 @@ fn keep_answered(http2: *mut Http2, bytes: u32) {
 /// what the tables hold, one byte a field, each with its highest bit set (RFC 7541 section 6.1). Then its stream
 /// keeps it, and the log keeps what is referred to for longer.
 #[inline(always)]
-fn finish_block(http2: *mut Http2) {
+fn finish_block(http2: *mut Http2, log: *mut Http2Log) {
     const REFERS: u64 = 0x8080_8080_8080_8080;
     let flow = flow::<true>(http2);
     let (at, length) = (get!(http2.block_at), get!(http2.block_len));
     let missing = get!(http2.block_seen) ^ length;
-    let entry = log_at(http2, at).cast::<LogEntry>();
+    let entry = log_at(http2, log, at).cast::<LogEntry>();
     // SAFETY: within the log and the room behind it. What follows the block is made to look like references.
     let (first, second) = unsafe {
-        let behind = log_at(http2, at + ENTRY + length).cast::<u64>();
+        let behind = log_at(http2, log, at + ENTRY + length).cast::<u64>();
         behind.write_unaligned(REFERS);
         behind.add(1).write_unaligned(REFERS);
         let block = entry.add(1).cast::<u64>();
@@ -831,6 +845,6 @@ fn finish_block(http2: *mut Http2) {
     set!(entry.stream = get!(flow.stream));
     set!(entry.length = length as u16);
     set!(entry.cut = some(missing) as u16);
-    let end = (at & (LOG_HALF as u32 - 1)) + ENTRY + (length.wrapping_add(7) & !7);
+    let end = at + ENTRY + (length.wrapping_add(7) & !7);
     set!(http2.log_used = end);
 }

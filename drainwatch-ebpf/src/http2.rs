@@ -1,5 +1,6 @@
 //! ABI of HTTP/2: what is kept of a connection that began with the client's preface (RFC 9113 section 3.4),
-//! beside its [`super::SocketRecord`] and in a socket storage of its own.
+//! beside its [`super::SocketRecord`] and in two socket storages of its own: Linux 7.2 allocates them by `kmalloc_nolock`,
+//! which gives no more than 8 KiB in one piece.
 //!
 //! The programs walk over frame headers and keep who is open; names are for userspace, from the header blocks
 //! kept here. Each direction is written by the task that moves its bytes, so no field is written by both
@@ -7,8 +8,8 @@
 
 /// Most streams kept of one connection: those that are open, and the latest that finished.
 pub const STREAMS: usize = 128;
-/// Bytes of one of the two halves of the log of header blocks.
-pub const LOG_HALF: usize = 4096;
+/// Bytes of one of the two halves of the log of header blocks: as many as fit into 8 KiB.
+pub const LOG_HALF: usize = 3768;
 /// Most bytes kept of one header block, unless its half of the log has more room.
 pub const BLOCK: usize = 1024;
 /// Most bytes of one that are kept at once.
@@ -168,7 +169,7 @@ pub struct Http2 {
     pub log_used: u32,
     /// Bytes in use of the other half.
     pub log_used_before: u32,
-    /// Where in the log the header block stands that moves: its entry.
+    /// Where in the log the header block stands that moves: its entry, in the half that is written.
     pub block_at: u32,
     /// Its place in the order of all: what [`Stream::log_at`] says of it.
     pub block_key: u32,
@@ -184,19 +185,36 @@ pub struct Http2 {
     pub answer: Http2Flow,
     /// Streams, by half of their number and then further on.
     pub streams: [Stream; STREAMS],
-    /// Header blocks of requests in the order in which they moved, each a [`LogEntry`]: two halves, written
-    /// in turns, so that at least the latest half is there.
-    pub log: [u8; 2 * LOG_HALF],
-    /// Room behind the log, so that the verifier can bound a write.
-    pub log_room: [u8; CHUNK],
 }
-// With its header of at most 136 bytes it takes 16 KiB of the kernel's memory, not 32; and with a record it stays
-// below the 20 KiB that older kernels allow a socket (`net.core.optmem_max`).
-const _: () = assert!(size_of::<Http2>() <= 16384 - 136 && size_of::<Http2>().is_multiple_of(8));
 
 impl Http2 {
-    /// Bytes that travel to userspace.
-    pub const TOLD: usize = size_of::<Self>() - CHUNK;
-    /// The same of a connection that has no stream to tell of.
+    /// Bytes that travel to userspace of a connection that has no stream to tell of; of others all of it, and the
+    /// log's [`Http2Log::bytes`] behind it.
     pub const IDLE: usize = core::mem::offset_of!(Self, streams);
 }
+
+/// The log of header blocks, in a socket storage of its own.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Http2Log {
+    /// Header blocks of requests in the order in which they moved, each a [`LogEntry`]: two halves, written
+    /// in turns, so that at least the latest half is there.
+    pub bytes: [u8; Self::TOLD],
+    /// Room behind them, so that the verifier can bound a write.
+    pub room: [u8; CHUNK],
+}
+
+impl Http2Log {
+    /// Bytes that travel to userspace.
+    pub const TOLD: usize = 2 * LOG_HALF;
+}
+
+/// Most that fits into 8 KiB of the kernel's memory with the kernel's header, of at most 136 bytes.
+const STORAGE: usize = 8192 - 136;
+const _: () = assert!(size_of::<Http2>() <= STORAGE && size_of::<Http2>().is_multiple_of(8));
+const _: () = assert!(size_of::<Http2Log>() <= STORAGE && LOG_HALF.is_multiple_of(8));
+// With a record they stay below what older kernels allow a socket (`net.core.optmem_max`), which counts the kernel's
+// headers: those of each, and one of the socket.
+const _: () = assert!(
+    size_of::<Http2>() + size_of::<Http2Log>() + size_of::<super::SocketRecord>() + 3 * 136 + 512 <= 20480
+);

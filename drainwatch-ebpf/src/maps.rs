@@ -8,7 +8,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    Draining, LongHead, PortKey, PortState, ResetKey, SocketRecord, activity, counter, http2::Http2,
+    Draining, LongHead, PortKey, PortState, ResetKey, SocketRecord, activity, counter,
+    http2::{Http2, Http2Log},
     process_flag,
 };
 
@@ -32,6 +33,10 @@ pub static RECORDS: SkStorage<SocketRecord> = SkStorage::new();
 /// What HTTP/2 has open: only of connections that speak it.
 #[btf_map]
 static HTTP2: SkStorage<Http2> = SkStorage::new();
+
+/// The header blocks of those.
+#[btf_map]
+static HTTP2_LOGS: SkStorage<Http2Log> = SkStorage::new();
 
 /// What follows long heads of responses: only of connections that have them.
 #[btf_map]
@@ -123,6 +128,24 @@ pub fn http2_or_create(sk: Ptr) -> Option<*mut Http2> {
         return None;
     }
     Some(http2)
+}
+
+/// Its header blocks.
+#[inline(always)]
+pub fn http2_log(sk: Ptr) -> Option<*mut Http2Log> {
+    let log = storage((&raw const HTTP2_LOGS).cast(), sk, 0).cast::<Http2Log>();
+    if log.is_null() { None } else { Some(log) }
+}
+
+/// The same, made if there is none.
+#[inline(always)]
+pub fn http2_log_or_create(sk: Ptr) -> Option<*mut Http2Log> {
+    let log = storage((&raw const HTTP2_LOGS).cast(), sk, CREATE).cast::<Http2Log>();
+    if log.is_null() {
+        count(counter::LOST_NO_STORAGE);
+        return None;
+    }
+    Some(log)
 }
 
 /// What follows the long head of a socket's latest response.

@@ -18,7 +18,7 @@ use self::hpack::{Fields, Table};
 use super::{Context, HeaderRules, Reading, probes, senders, text};
 use crate::{
     exchange::{Doubt, Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
-    record::{Http2, Stream, StreamState, Turn},
+    record::{Http2, Lost, Stream, StreamState, Turn},
 };
 
 /// A frame's header and one byte: fewer unread bytes are no request.
@@ -27,8 +27,8 @@ const SHORTEST_REQUEST: u64 = 9 + 1;
 /// Reads the streams of a connection that began with the preface of HTTP/2.
 pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     let http2 = turn.http2.as_deref()?;
-    if http2.lost {
-        return Some(opaque(turn));
+    if let Some(lost) = http2.lost {
+        return Some(unread(turn, lost));
     }
     let mut names = names(http2, context.rules);
     let exchanges = http2.streams.iter().filter_map(|stream| {
@@ -57,9 +57,13 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     Some(Reading::of(exchanges))
 }
 
-/// The walk over the frames does not know any more who is open: nothing is claimed.
-fn opaque(turn: &Turn) -> Reading {
-    Reading::of(vec![nameless(turn, ExchangeState::Opaque, None)])
+/// Who is open is not known: nothing is claimed. What our side had no memory for is nobody's protocol that cannot be
+/// read, but evidence that is missing.
+fn unread(turn: &Turn, lost: Lost) -> Reading {
+    Reading::of(vec![match lost {
+        Lost::Walk => nameless(turn, ExchangeState::Opaque, None),
+        Lost::Storage => nameless(turn, ExchangeState::Unknown, Some(Doubt::NoStorage)),
+    }])
 }
 
 /// Perhaps an exchange, of which nothing is known; no stream has its number.

@@ -37,9 +37,12 @@ pub(super) struct Ends {
 }
 
 impl Sieve<'_> {
-    /// Whether an exchange of this connection is a probe; of one that nobody accepted no byte was read.
-    /// Without an exchange: whether the connection itself is.
+    /// Whether an exchange of this connection is a probe; of one that nobody accepted no byte was read, nor of a first
+    /// request that still waited when its process died. Without an exchange: whether the connection itself is.
     pub fn holds(&self, connection: &Connection, exchange: Option<&Exchange>) -> bool {
+        let waited = |exchange: &Exchange| {
+            exchange.started_ns == 0 && exchange.operation == Operation::Opaque && connection.unread > 0
+        };
         let ends = Ends {
             role: connection.role,
             local: connection.local,
@@ -47,7 +50,7 @@ impl Sieve<'_> {
         };
         self.asked(
             ends,
-            exchange.filter(|_| connection.end != End::Unaccepted),
+            exchange.filter(|exchange| connection.end != End::Unaccepted && !waited(exchange)),
             u64::MAX,
         )
     }

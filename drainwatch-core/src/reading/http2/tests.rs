@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     event::Role,
     reading::{Ending, read},
-    record::{Block, Http2Flow},
+    record::{Block, Http2Flow, Lost},
 };
 
 /// A stream whose request is complete, on which nothing was answered.
@@ -180,13 +180,25 @@ fn given_a_last_frame_that_has_not_moved_to_its_end_when_read_then_the_stream_go
 #[test]
 fn given_a_lost_walk_when_read_then_nothing_exact_is_claimed() {
     let lost = Http2 {
-        lost: true,
+        lost: Some(Lost::Walk),
         ..of([asked(1)])
     };
     let exchanges = exchanges(lost);
     assert_eq!(exchanges.len(), 1);
     assert_eq!(exchanges[0].state, ExchangeState::Opaque);
     assert_eq!(exchanges[0].evidence, Evidence::Inferred);
+}
+
+#[test]
+fn given_no_memory_for_the_streams_when_read_then_the_connection_is_unknown_and_says_why() {
+    let lost = Http2 {
+        lost: Some(Lost::Storage),
+        ..Http2::default()
+    };
+    let exchanges = exchanges(lost);
+    assert_eq!(exchanges.len(), 1);
+    assert_eq!(exchanges[0].state, ExchangeState::Unknown);
+    assert_eq!(exchanges[0].doubt, Some(Doubt::NoStorage));
 }
 
 #[test]
@@ -409,7 +421,7 @@ mod properties {
             streams in vec(stream(), 0..40),
             flows in [flow(), flow()],
             blocks in vec((header_block(), 0..64_u32, 0..40_u32, any::<bool>()), 0..12),
-            lost in any::<bool>(),
+            lost in prop::sample::select(&[None, Some(Lost::Walk), Some(Lost::Storage)][..]),
             told_ns in any::<u64>(),
             ask_unread in any::<u64>(),
         ) {
@@ -427,7 +439,8 @@ mod properties {
             let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
             prop_assert_eq!(ids.len(), exchanges.len());
             for exchange in &exchanges {
-                prop_assert!(!lost || exchange.state == ExchangeState::Opaque);
+                prop_assert!(lost != Some(Lost::Walk) || exchange.state == ExchangeState::Opaque);
+                prop_assert!(lost != Some(Lost::Storage) || exchange.state == ExchangeState::Unknown);
                 if let Some(path) = exchange.operation.path() {
                     prop_assert!(path.chars().count() <= text::PATH && !path.contains(['?', '#']));
                 }

@@ -10,7 +10,7 @@ use crate::{
     class::Classes,
     description::{Description, Pod, Probe},
     event::{Connection, End, EventKind},
-    exchange::{Exchange, ExchangeState, Operation},
+    exchange::{Evidence, Exchange, ExchangeState, Operation, Protocol},
     report::{Cause, FindingCode, Outcomes, Report, Verdict},
     tracker::{Effect, Tracker, TrackerConfig},
 };
@@ -234,6 +234,33 @@ fn what_the_pod_describes_is_a_probe_whoever_asks_but_for_its_front_page() {
             (report.probes, report.requests.severed),
             (probes, 1 - probes),
             "{path} at {port}"
+        );
+    }
+}
+
+#[test]
+fn a_probe_that_still_waited_to_be_read_when_its_process_died_is_one_all_the_same() {
+    for (peer, probes) in [(NODE, 1), (USER, 0)] {
+        let mut scene = serving();
+        scene.term(1000, &web());
+        let waiting = Exchange {
+            started_ns: 0,
+            operation: Operation::Opaque,
+            evidence: Evidence::Inferred,
+            protocol: Protocol::Tcp,
+            ..unanswered(900)
+        };
+        let connection = Connection {
+            peer: from(peer, 40_000),
+            unread: 120,
+            ..scene.connection(&web(), End::Exit, vec![waiting])
+        };
+        scene.push(1100, EventKind::ConnectionEnded(connection));
+        let report = gone(&mut scene, 1200);
+        assert_eq!(
+            (report.probes, report.requests.severed),
+            (probes, 1 - probes),
+            "{peer:?}"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What the kernel side kept of HTTP/2, behind the event of its connection.
 
-use drainwatch_core::record::{self, Block, StreamState};
+use drainwatch_core::record::{self, Block, Lost, StreamState};
 use drainwatch_ebpf::{
     ConnectionEvent, SocketRecord,
     http2::{Http2, Http2Flow, LOG_HALF, LogEntry, Stream, stream_flag, stream_state},
@@ -18,14 +18,15 @@ pub fn of(bytes: &[u8], record: &SocketRecord) -> Option<Box<record::Http2>> {
         return None;
     }
     let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
-    Some(Box::new(read(behind, record).unwrap_or_else(lost)))
-}
-
-fn lost() -> record::Http2 {
-    record::Http2 {
-        lost: true,
+    let lost = if behind.is_empty() {
+        Lost::Storage
+    } else {
+        Lost::Walk
+    };
+    Some(Box::new(read(behind, record).unwrap_or_else(|| record::Http2 {
+        lost: Some(lost),
         ..record::Http2::default()
-    }
+    })))
 }
 
 /// `None` where the kernel side had no room, or does not know any more.
@@ -33,10 +34,11 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
     if behind.len() < Http2::IDLE {
         return None;
     }
-    let length = behind.len().min(Http2::TOLD);
+    let length = behind.len().min(size_of::<Http2>());
     let mut whole = vec![0; size_of::<Http2>()];
     whole[..length].copy_from_slice(&behind[..length]);
     let http2: Http2 = structure(&whole)?;
+    let logged = behind.get(size_of::<Http2>()..).unwrap_or_default();
     if http2.lost != 0 {
         return None;
     }
@@ -51,11 +53,11 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
     let other = http2.log_generation.wrapping_sub(1);
     let mut blocks = Vec::new();
     if http2.log_generation > 0 {
-        blocks.extend(log(&http2, other, http2.log_used_before));
+        blocks.extend(log(logged, other, http2.log_used_before));
     }
-    blocks.extend(log(&http2, http2.log_generation, http2.log_used));
+    blocks.extend(log(logged, http2.log_generation, http2.log_used));
     Some(record::Http2 {
-        lost: false,
+        lost: None,
         told_ns: http2.told_ns,
         ask: flow(&http2.ask, record.ask.total)?,
         answer: flow(&http2.answer, record.answer.total)?,
@@ -99,9 +101,9 @@ fn stream(stream: &Stream) -> record::Stream {
 }
 
 /// The header blocks in the half of the log that this generation wrote.
-fn log(http2: &Http2, generation: u32, used: u32) -> Vec<Block> {
+fn log(logged: &[u8], generation: u32, used: u32) -> Vec<Block> {
     let start = (generation & 1) as usize * LOG_HALF;
-    let half = &http2.log[start..start + LOG_HALF];
+    let half = logged.get(start..start + LOG_HALF).unwrap_or_default();
     let used = (used as usize).min(half.len());
     let mut blocks = Vec::new();
     let mut at = 0;
@@ -125,4 +127,20 @@ fn log(http2: &Http2, generation: u32, used: u32) -> Vec<Block> {
         at = from + length.next_multiple_of(8);
     }
     blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_connection_of_http2_when_nothing_stands_behind_its_event_then_there_was_no_memory_for_its_streams()
+     {
+        let bytes = vec![0; size_of::<ConnectionEvent>()];
+        let mut event: ConnectionEvent = structure(&bytes).unwrap();
+        event.record.flags = record_flag::HTTP2;
+        let lost = |bytes: &[u8]| of(bytes, &event.record).unwrap().lost;
+        assert_eq!(lost(&bytes), Some(Lost::Storage));
+        assert_eq!(lost(&[&bytes[..], &[0; 8]].concat()), Some(Lost::Walk));
+    }
 }

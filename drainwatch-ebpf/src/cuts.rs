@@ -11,7 +11,9 @@ use aya_ebpf::{
     btf_maps::{LruHashMap, PerCpuArray},
     macros::btf_map,
 };
-use drainwatch_ebpf::{ConnectionEvent, SocketRecord, counter, event_kind, record_flag, role};
+use drainwatch_ebpf::{
+    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, record_flag, role,
+};
 
 use crate::{
     emit::{self, Change, now},
@@ -46,6 +48,15 @@ struct Closes {
 /// never fill it.
 #[btf_map]
 static CUTS: LruHashMap<Place, ConnectionEvent, 2048> = LruHashMap::new();
+
+/// What follows a long head, as far as it is kept here.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HeadRest([u8; LongHead::SHORT]);
+
+/// Those of the closes that have one: few do, and whole ones would take many times the room.
+#[btf_map]
+static HEADS: LruHashMap<Place, HeadRest, 1024> = LruHashMap::new();
 
 /// How many there were, by process.
 #[btf_map]
@@ -86,6 +97,22 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
         emit::fill::<{ size_of::<ConnectionEvent>() }>(kept, sk, tcp, record, change);
         // SAFETY: a value of the map lives until the program ends; two threads in one place are 16 closes apart.
         unsafe { (*kept).remembered = 1 };
+        if record.flags & record_flag::LONG_HEAD != 0 {
+            keep_head(sk, &place);
+        }
+    }
+}
+
+/// Keeps what follows the long head of its latest response; one that is too long is kept by nobody, and neither is
+/// what an older close left in its place.
+#[inline(always)]
+fn keep_head(sk: Ptr, place: &Place) {
+    // SAFETY: values of a map live until the program ends, and begin with so many bytes.
+    let kept = maps::long_head(sk).is_some_and(|long| unsafe {
+        (*long).length <= LONG_HEAD_CHUNK as u32 && HEADS.insert(place, &*long.cast::<HeadRest>(), 0).is_ok()
+    });
+    if !kept {
+        let _ = HEADS.remove(place);
     }
 }
 
@@ -130,8 +157,14 @@ pub fn tell(tgid: u32) {
         let kept = unsafe { &*kept };
         if kept.header.kind == event_kind::CONNECTION_ENDED && now.wrapping_sub(kept.header.at_ns) < RECENT_NS
         {
-            emit::again(kept);
+            match HEADS.get_ptr(&place) {
+                Some(head) if kept.record.flags & record_flag::LONG_HEAD != 0 => {
+                    emit::again_with(kept, head);
+                }
+                _ => emit::again(kept),
+            }
         }
+        let _ = HEADS.remove(&place);
         let _ = CUTS.remove(&place);
     }
 }

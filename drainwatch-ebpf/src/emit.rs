@@ -12,6 +12,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     both_ends,
+    cuts::HeadRest,
     kernel::{self, Ptr, load, read},
     maps::{self, EVENTS, count},
     states,
@@ -267,4 +268,23 @@ pub fn again(event: &ConnectionEvent) {
     } else {
         counter::LOST_RING_FULL
     });
+}
+
+/// The same with what follows its long head.
+#[inline(always)]
+pub fn again_with(event: &ConnectionEvent, head: *const HeadRest) {
+    const WHOLE: usize = size_of::<ConnectionEvent>();
+    const REST: usize = size_of::<HeadRest>();
+    let Some(mut entry) = EVENTS.reserve_bytes(WHOLE + REST, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    // SAFETY: there is room for both; they are values of maps.
+    unsafe {
+        let into = entry.as_mut_ptr().cast::<ConnectionEvent>();
+        bpf_probe_read_kernel(into.cast(), WHOLE as u32, core::ptr::from_ref(event).cast());
+        bpf_probe_read_kernel(into.add(1).cast(), REST as u32, head.cast());
+    }
+    entry.submit(0);
+    count(counter::EVENTS);
 }

@@ -361,7 +361,7 @@ fn answer(bytes: &[u8], record: &SocketRecord) -> Vec<u8> {
     if record.flags & (record_flag::LONG_HEAD | record_flag::HTTP2) != record_flag::LONG_HEAD {
         return kept.into();
     }
-    // A connection that was remembered comes without it.
+    // A connection that was remembered comes without it where it is longer than 1 KiB.
     let behind = bytes.get(size_of::<ConnectionEvent>()..).unwrap_or_default();
     let length = behind
         .first_chunk()

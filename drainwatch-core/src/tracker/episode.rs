@@ -70,6 +70,10 @@ pub(super) enum Scope {
 }
 
 /// How far the end of a shutdown has come.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     /// Something ended: it is a shutdown and not a signal that stopped nothing.

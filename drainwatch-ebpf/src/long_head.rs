@@ -155,6 +155,7 @@ pub extern "C" fn long_head_chunk(long: *mut LongHead, from: u64, available: u64
     // SAFETY: the bytes lie behind one word, which lies at a multiple of 8; so the last word that is looked at ends at
     // most at 6648 + 131 * 8.
     let words = unsafe { core::ptr::from_ref(long).cast::<u8>().add(from) }.cast::<u64>();
+    // SAFETY: as above.
     let mut word = unsafe { words.read_volatile() };
     let mut index = 1;
     while index <= CHUNK_WORDS && index * 8 < available {

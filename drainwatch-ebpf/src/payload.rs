@@ -348,11 +348,11 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
         return first;
     }
     let both = first + append::<ANSWER_HEAD>(&mut record.answer_head, held + first, next);
-    let head = &record.answer_head;
+    let kept = &record.answer_head;
     if moved.vectors < 3
         || u64::from(both) < moved.first.length + next.length
-        || ends_a_head(head, held + first)
-        || ends_a_head(head, held + both)
+        || ends_a_head(kept, held + first)
+        || ends_a_head(kept, held + both)
     {
         return both;
     }
@@ -369,8 +369,8 @@ const ANSWER: u32 = 1;
 
 /// Whether what is held of a head, so many bytes, ends with an empty line.
 #[inline(always)]
-pub fn ends_a_head<const CAP: usize>(head: &[u8; CAP], held: u32) -> bool {
-    let at = core::hint::black_box(held as usize).wrapping_sub(4) & (CAP - 1);
+pub fn ends_a_head<const CAP: usize>(head: &[u8; CAP], length: u32) -> bool {
+    let at = core::hint::black_box(length as usize).wrapping_sub(4) & (CAP - 1);
     // SAFETY: within the head but for its last three places, where it wraps and nothing is read.
     at <= CAP - 4
         && unsafe { head.as_ptr().add(at).cast::<u32>().read_unaligned() } == u32::from_le_bytes(*b"\r\n\r\n")

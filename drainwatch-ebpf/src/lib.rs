@@ -369,8 +369,8 @@ pub mod other_end {
 /// A connection's record with what only its end shows.
 ///
 /// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes.
-/// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`], all of it with
-/// [`http2::Http2Log::TOLD`] bytes of its log, or [`http2::Http2::IDLE`] bytes; behind one with [`record_flag::LONG_HEAD`] its [`LongHead`], all of it or
+/// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`] with its [`http2::Http2Log`], or only
+/// [`http2::Http2::IDLE`] bytes; behind one with [`record_flag::LONG_HEAD`] its [`LongHead`], all of it or
 /// [`LongHead::SHORT`] bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]

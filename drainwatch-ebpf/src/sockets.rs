@@ -262,11 +262,15 @@ pub extern "C" fn socket_owned(record: *mut SocketRecord) -> u32 {
     };
     let tgid = kernel::current_tgid();
     if record.tgid != tgid {
+        let is_first = record.tgid == 0;
         record.tgid = tgid;
         if record.role == role::CLIENT {
             maps::remember_process(tgid, process_flag::CALLED);
-        } else {
+        } else if is_first {
             maps::remember_server(tgid);
+        } else {
+            // Processes that serve a connection in turns (sshd's) serve no more than that one.
+            maps::remember_process(tgid, process_flag::SERVED);
         }
     }
     record.cgroup = kernel::current_cgroup();

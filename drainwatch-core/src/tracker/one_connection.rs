@@ -10,12 +10,23 @@ impl Tracker {
     /// Whether this process, which was told nothing, ended with its only connection and leaves its parent serving.
     pub(super) fn ended_with_its_connection(&self, process: &Process, ended: Ended, main: bool) -> bool {
         let parent_serves = || {
-            self.processes
-                .get(process.parent)
-                .is_some_and(|parent| parent.served)
+            let parent = self.processes.get(process.parent);
+            // One of which nothing was heard yet may be such a process itself: then whoever listens serves on.
+            parent.map_or_else(|| self.others_listen(process), |parent| parent.served)
         };
         let one = process.served && !process.served_more;
         one && !main && !process.signalled && ended.signal.is_none() && parent_serves()
+    }
+
+    /// Another process of its workload, which its parent belongs to, has a listener open.
+    fn others_listen(&self, process: &Process) -> bool {
+        let ours = |other: u64| self.names.same_workload(other, process.cgroup);
+        let listens = |pid: u32| pid != process.pid;
+        process.parent_in_cgroup
+            && self
+                .listeners
+                .iter()
+                .any(|open| ours(open.cgroup) && listens(open.process.pid))
     }
 
     /// What a process cut that ended with its only connection.

@@ -256,6 +256,22 @@ fn a_process_that_served_one_connection_and_leaves_others_serving_is_no_shutdown
 }
 
 #[test]
+fn two_processes_that_serve_one_connection_in_turns_and_leave_others_serving_are_no_shutdown() {
+    let mut scene = Scene::new();
+    let listener = process(100).serving();
+    scene.listen(1, &listener, 22);
+    let once = |pid, parent: &Process| Process {
+        served_more: false,
+        ..process(pid).child_of(parent).serving()
+    };
+    let monitor = once(101, &listener);
+    // Nothing has been heard of its parent by then.
+    scene.exit(100, &once(102, &monitor), 0);
+    scene.exit(110, &monitor, 255);
+    assert_eq!(scene.finish(), []);
+}
+
+#[test]
 fn a_shutdown_that_is_pushed_out_by_others_is_not_called_clean() {
     let mut scene = Scene::new();
     for pid in 0..600 {

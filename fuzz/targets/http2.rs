@@ -7,7 +7,7 @@ use drainwatch_core::{
     event::Role,
     exchange::ExchangeState,
     reading::{Context, Ending, HeaderRules, read},
-    record::{Block, Http2, Http2Flow, Stream, StreamState, Turn},
+    record::{Block, Http2, Http2Flow, Lost, Stream, StreamState, Turn},
 };
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
@@ -16,7 +16,8 @@ use libfuzzer_sys::{
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    lost: bool,
+    /// Of its walk, or of its storage.
+    lost: Option<bool>,
     told_ns: u8,
     ask_unread: u64,
     flows: [(u64, bool, Option<u8>, Option<u8>, Option<u8>); 2],
@@ -78,7 +79,9 @@ fuzz_target!(|input: Input| {
         number: 1,
         ask_bytes: 1,
         http2: Some(Box::new(Http2 {
-            lost: input.lost,
+            lost: input
+                .lost
+                .map(|walk| if walk { Lost::Walk } else { Lost::Storage }),
             told_ns: input.told_ns.into(),
             ask,
             answer,
@@ -100,10 +103,13 @@ fuzz_target!(|input: Input| {
     assert!(exchanges.len() <= most, "{} exchanges", exchanges.len());
     let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
     assert_eq!(ids.len(), exchanges.len(), "two exchanges share an identity");
-    assert!(
-        !input.lost
-            || exchanges
-                .iter()
-                .all(|exchange| exchange.state == ExchangeState::Opaque)
-    );
+    // Neither says anything of a stream.
+    let lost = input.lost.map(|walk| {
+        if walk {
+            ExchangeState::Opaque
+        } else {
+            ExchangeState::Unknown
+        }
+    });
+    assert!(lost.is_none_or(|state| exchanges.iter().all(|exchange| exchange.state == state)));
 });

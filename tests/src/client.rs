@@ -117,6 +117,19 @@ fn address_towards(server: SocketAddr) -> anyhow::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
+/// Connects. Who asked the address of a container before it was there has left a question behind to which nobody answers:
+/// the kernel calls the host unreachable when its time is over, for all that wait with it, and asks anew.
+fn connect(socket: &Socket, server: SocketAddr, patience: Duration) -> std::io::Result<()> {
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match socket.connect_timeout(&server.into(), left.max(Duration::from_millis(1))) {
+            Err(error) if error.kind() == ErrorKind::HostUnreachable && Instant::now() < until => {}
+            connected => return connected,
+        }
+    }
+}
+
 impl Connection {
     /// Connects. A refusal is an observation, not an error.
     pub fn open(server: SocketAddr, small_buffer: bool, patience: Duration) -> anyhow::Result<Self> {
@@ -140,7 +153,7 @@ impl Connection {
             end: None,
             streams: None,
         };
-        match socket.connect_timeout(&server.into(), patience) {
+        match connect(&socket, server, patience) {
             Ok(()) => {
                 let stream = TcpStream::from(socket);
                 stream.set_nodelay(true)?;

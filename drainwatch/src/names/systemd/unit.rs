@@ -163,15 +163,16 @@ impl Manager {
         if let Ok("stop" | "reload") = type_.as_deref() {
             return Ok(false);
         }
-        // Quicker than the question: a restart goes on as a start, and is done then. There is another run, which systemd did
-        // not begin by itself.
+        // Quicker than the question: a restart goes on as a start, and is done then. There is another run, or will be in a
+        // moment, which systemd did not begin by itself.
+        let starts = type_.is_ok_and(|type_| type_ == "start") && state != "active";
         let unit = unit.as_ref();
         let invocation: Vec<u8> = self.property(&unit, UNIT, "InvocationID").await?;
         let another = hexadecimal(&invocation).is_some_and(|now| run.is_some_and(|run| run != now));
         let by_itself: u32 = self
             .property(&unit, "org.freedesktop.systemd1.Service", "NRestarts")
             .await?;
-        Ok(another && by_itself == 0)
+        Ok((another || starts) && by_itself == 0)
     }
 
     /// One property by itself: all of them would have systemd read the unit's accounting files.

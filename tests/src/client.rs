@@ -119,7 +119,7 @@ fn address_towards(server: SocketAddr) -> anyhow::Result<IpAddr> {
 
 /// Connects. Who asked the address of a container before it was there has left a question behind to which nobody answers:
 /// the kernel calls the host unreachable when its time is over, for all that wait with it, and asks anew.
-fn connect(socket: &Socket, server: SocketAddr, patience: Duration) -> std::io::Result<()> {
+fn connect(socket: &Socket, server: SocketAddr, patience: Duration) -> io::Result<()> {
     let until = Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(Instant::now());

@@ -32,6 +32,7 @@ struct Input {
     seeded: bool,
     interim: bool,
     http: bool,
+    mptcp: bool,
     number: u32,
     answers: u32,
     ports: [u16; 2],
@@ -76,6 +77,7 @@ fuzz_target!(|input: Input| {
         answer_last_ns,
         message_first_ns,
         http2: None,
+        mptcp: input.mptcp,
     };
     let context = Context {
         role: match input.server {

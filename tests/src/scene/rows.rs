@@ -1,5 +1,7 @@
 //! What the clients do: before the ending, in the middle of it, and when nobody serves them.
 
+use std::{thread, time::Duration};
+
 use anyhow::Context as _;
 
 use super::{Played, Scene};
@@ -8,6 +10,10 @@ use crate::{
     server,
     table::{Act, Fate, Row, Way},
 };
+
+/// Who gives up has waited for a moment. A FIN that comes with the request is another thing: such a client has closed its
+/// sending side, and waits.
+const GIVES_UP_AFTER: Duration = Duration::from_millis(100);
 
 impl Scene<'_> {
     /// Plays the part of a row that comes before the ending, with a server that serves.
@@ -83,6 +89,7 @@ impl Scene<'_> {
     }
 
     pub(super) fn leave(&self, connection: &mut Connection, reset: bool) -> anyhow::Result<()> {
+        thread::sleep(GIVES_UP_AFTER);
         connection.leave(reset)?;
         let (pid, client) = (self.any_process()?, connection.local);
         self.until("the server's kernel to see the client leave", || {

@@ -89,5 +89,5 @@ offsets! {
     SOCKET_SK = "socket" . "sk";
 }
 
-/// Members without which the programs do less, and say so: all others are required.
+/// Members without which the programs tell less; all others are required.
 pub const OPTIONAL: [usize; 3] = [SOCK_CGROUP, TCP_LAST_RECEIVED, TASK_BUSY];

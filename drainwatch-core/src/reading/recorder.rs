@@ -3,7 +3,7 @@
 use super::{Context, Ending, HeaderRules, read};
 use crate::{
     event::Role,
-    exchange::{Exchange, ExchangeState},
+    exchange::{Exchange, ExchangeState, Protocol},
     record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
 };
 
@@ -145,6 +145,25 @@ impl Recorder {
 
     pub(super) fn judged_in(&self, context: Context<'_>) -> Vec<Exchange> {
         read(&self.turn, &context).exchanges
+    }
+
+    pub(super) fn judged_as(&self, role: Role) -> Vec<Exchange> {
+        let context = Context {
+            role,
+            ..self.context()
+        };
+        self.judged_in(context)
+    }
+
+    /// From either end it is this protocol, and as far as this.
+    #[track_caller]
+    pub(super) fn assert_both_ends(&self, protocol: Protocol, expected: &[ExchangeState]) {
+        for role in [Role::Server, Role::Client] {
+            let exchanges = self.judged_as(role);
+            let states: Vec<_> = exchanges.iter().map(|exchange| exchange.state).collect();
+            assert_eq!(states, expected, "{role:?}");
+            assert!(exchanges.iter().all(|exchange| exchange.protocol == protocol));
+        }
     }
 
     pub(super) fn states(&self) -> Vec<ExchangeState> {

@@ -51,11 +51,7 @@ fn amqp() -> Recorder {
 }
 
 fn told(recorder: &Recorder, role: Role) -> Vec<Exchange> {
-    let context = super::super::Context {
-        role,
-        ..recorder.context()
-    };
-    let exchanges = read(&recorder.turn, &context).exchanges;
+    let exchanges = recorder.judged_as(role);
     assert!(exchanges.iter().all(|one| one.protocol == Protocol::Amqp));
     exchanges
 }

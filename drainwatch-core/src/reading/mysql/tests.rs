@@ -58,25 +58,12 @@ fn mysql(login: [u8; 8]) -> Recorder {
 }
 
 fn told(recorder: &Recorder, role: Role) -> Vec<Exchange> {
-    let context = super::super::Context {
-        role,
-        ..recorder.context()
-    };
-    read(&recorder.turn, &context).exchanges
+    recorder.judged_as(role)
 }
 
 #[track_caller]
 fn check(recorder: &Recorder, expected: &[ExchangeState]) {
-    for role in [Role::Server, Role::Client] {
-        let exchanges = told(recorder, role);
-        let states: Vec<_> = exchanges.iter().map(|exchange| exchange.state).collect();
-        assert_eq!(states, expected, "{role:?}");
-        assert!(
-            exchanges
-                .iter()
-                .all(|exchange| exchange.protocol == Protocol::MySql)
-        );
-    }
+    recorder.assert_both_ends(Protocol::MySql, expected);
 }
 
 #[test]

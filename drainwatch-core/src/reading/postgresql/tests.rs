@@ -48,11 +48,7 @@ fn pg() -> Recorder {
 }
 
 fn told(recorder: &Recorder, role: Role) -> Vec<Exchange> {
-    let context = super::super::Context {
-        role,
-        ..recorder.context()
-    };
-    read(&recorder.turn, &context).exchanges
+    recorder.judged_as(role)
 }
 
 #[track_caller]

@@ -18,7 +18,7 @@ use drainwatch_ebpf::{
 use crate::{
     emit::{self, Change, now},
     kernel::Ptr,
-    maps,
+    late, maps,
 };
 
 /// Kept of each kind, per process; a power of two.
@@ -26,7 +26,7 @@ const KEPT: u32 = 16;
 /// A close this soon after the last byte of an answer ends a request, as far as can be told here.
 const AT_ONCE_NS: u64 = 2_000_000;
 /// What was closed longer ago than this has nothing to do with the end.
-const RECENT_NS: u64 = 2_000_000_000;
+pub const RECENT_NS: u64 = 2_000_000_000;
 
 /// A process's place: its id, and which of its places.
 #[repr(C)]
@@ -163,6 +163,7 @@ pub fn tell(tgid: u32) {
                 }
                 _ => emit::again(kept),
             }
+            late::owner_ended(&kept.record);
         }
         let _ = HEADS.remove(&place);
         let _ = CUTS.remove(&place);

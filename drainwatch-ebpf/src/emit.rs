@@ -253,13 +253,13 @@ fn fill_with<const SIZE: usize>(
 
 /// Sends an event that was kept.
 #[inline(always)]
-pub fn again(event: &ConnectionEvent) {
-    // SAFETY: the event is read by helper, as it stands in its map.
+pub fn again<T>(event: &T) {
+    // SAFETY: the event is read by helper, as it stands.
     let sent = unsafe {
         bpf_ringbuf_output(
             (&raw const EVENTS).cast_mut().cast(),
             core::ptr::from_ref(event).cast_mut().cast(),
-            size_of::<ConnectionEvent>() as u64,
+            size_of::<T>() as u64,
             0,
         )
     };

@@ -18,6 +18,7 @@ mod emit;
 mod frames;
 mod globals;
 mod kernel;
+mod late;
 mod long_head;
 mod maps;
 mod payload;

@@ -1,12 +1,12 @@
 //! TCP resets: counted per workload, and, for ports of ending workloads, told one by one.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, reset_flag};
+use drainwatch_ebpf::{PortKey, PortState, ResetEvent, event_kind, offset, record_flag, reset_flag};
 
 use crate::{
     emit::{self, now},
     kernel::{self, Ptr, read, read_at},
-    maps, preemption,
+    late, maps, preemption,
 };
 
 const SENT: u32 = 0;
@@ -63,7 +63,8 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The segment that was answered with RST: did it want a port of a workload that is ending?
+/// The segment that was answered with RST: did it want a port of a workload that is ending, or a connection whose
+/// process has ended?
 #[inline(always)]
 fn answered(sk: Ptr, skb: Ptr, flags: u32) {
     let head: Ptr = read(skb, offset::SKB_HEAD);
@@ -84,17 +85,18 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
     };
     let netns = read::<u64>(net, offset::NET_COOKIE) as u32;
 
-    let Some(port) = maps::port(&PortKey {
+    let port = maps::port(&PortKey {
         netns,
         port: u32::from(destination),
-    }) else {
-        return;
-    };
-    if port.closed_ns == 0 && !maps::drains(port.cgroup, port.tgid) {
-        return;
-    }
+    });
+    let tells = |port: &PortState| port.closed_ns != 0 || maps::drains(port.cgroup, port.tgid);
+    let leaving = port.filter(tells);
     // `data` points at the TCP header here, so `len` is header and payload.
     let payload = read::<u32>(skb, offset::SKB_LEN).saturating_sub(header);
+    let maybe_late = !syn && payload > 0;
+    if leaving.is_none() && !maybe_late {
+        return;
+    }
     let version = read_at::<u8>(head, ip) >> 4;
     let mut local = [0; 16];
     let mut peer = [0; 16];
@@ -110,17 +112,16 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         2
     };
     // On its way from an address to itself a segment is still in the hands of whoever sends it.
-    let same_cgroup = local == peer && kernel::current_cgroup() == port.cgroup;
-    let Some(mut entry) = emit::reserve::<ResetEvent>() else {
-        return;
+    let sender = if local == peer {
+        kernel::current_cgroup()
+    } else {
+        0
     };
-    entry.write(ResetEvent {
+    let mut event = ResetEvent {
         header: emit::header(event_kind::RESET_SENT, now()),
-        cgroup: port.cgroup,
-        tgid: port.tgid,
-        flags: flags
-            | if syn { reset_flag::SYN } else { 0 }
-            | if same_cgroup { reset_flag::SAME_CGROUP } else { 0 },
+        cgroup: 0,
+        tgid: 0,
+        flags: flags | if syn { reset_flag::SYN } else { 0 },
         payload,
         netns,
         family,
@@ -129,6 +130,12 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         reserved: 0,
         local,
         peer,
-    });
-    emit::submit(entry);
+    };
+    if let Some(port) = leaving {
+        late::tell(&mut event, port.cgroup, port.tgid, sender);
+    }
+    // The process that closed this connection need not be the one that opened the port.
+    if maybe_late {
+        late::came(&mut event, sender);
+    }
 }

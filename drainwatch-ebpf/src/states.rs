@@ -222,7 +222,8 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         (current, kernel::current_cgroup())
     };
     let exits = tgid == current && kernel::current_exiting();
-    let tells = exits || maps::drains(cgroup, tgid) || parent_drains(tgid, current);
+    let asked = exits || maps::drains(cgroup, tgid);
+    let tells = asked || parent_drains(tgid, current);
     if !tells && (!owned || tgid != current) {
         return true;
     }
@@ -237,11 +238,13 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         new_state,
     };
     catch_up(record, tcp);
-    if !tells {
-        cuts::remember(sk, tcp, record, &change);
-        return true;
+    if tells {
+        emit::connection(sk, tcp, record, &change);
     }
-    emit::connection(sk, tcp, record, &change);
+    // A parent that ends, or replaces its program, does not mean that its children do.
+    if !asked && owned && tgid == current {
+        cuts::remember(sk, tcp, record, &change);
+    }
     true
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    exchange::Doubt,
+    exchange::{Doubt, Exchange, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -41,13 +41,18 @@ struct Remembered {
     /// A request that reaches it now would be a new one, and late: we ended it, and nothing of it was
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
-    /// What comes then and is longer than this is a request: a protocol that is read was the last that was spoken on
-    /// it. Elsewhere it may be a goodbye, whatever its length.
-    goodbye: Option<u32>,
+    /// What comes then and is longer than this is a request: this protocol, which is read, was the last that was spoken
+    /// on it. Elsewhere it may be a goodbye, whatever its length.
+    goodbye: Option<(Protocol, u32)>,
     /// It counts as opaque already.
     counted_opaque: bool,
     /// All that was asked on it were probes; `None`: nothing was seen to be asked.
     only_probes: Option<bool>,
+}
+
+/// What the last exchange of a connection says of what may follow it.
+fn goodbye(last: &Exchange) -> Option<(Protocol, u32)> {
+    Some((last.protocol, last.longest_goodbye()?))
 }
 
 /// Effects not yet given out: how many requests of which kind.
@@ -262,7 +267,7 @@ impl Tally {
             seen.only_probes = Some(before && probe(Some(exchange)));
         }
         if let Some(last) = connection.exchanges.last() {
-            seen.goodbye = last.longest_goodbye();
+            seen.goodbye = goodbye(last);
         }
         seen.ended = ends;
         seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
@@ -324,8 +329,26 @@ impl Tally {
         if std::mem::replace(&mut seen.ended, true) {
             return false;
         }
+        let judged = judge::judge(connection, 0, None, &Told::default());
+        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown(_));
+        seen.may_be_late = connection.role == Role::Server && !judged.iter().any(doubt);
+        seen.goodbye = connection.exchanges.last().and_then(goodbye);
+        seen.only_probes = Some(
+            connection
+                .exchanges
+                .iter()
+                .all(|exchange| sieve.holds(connection, Some(exchange))),
+        );
+        // What nobody reads is in no report for this alone.
+        seen.counted_opaque = true;
+        if seen.may_be_late {
+            self.by_pair.insert(
+                &(connection.local, connection.peer, connection.netns),
+                connection.id,
+            );
+        }
         let mut any = false;
-        for judged in judge::judge(connection, 0, None, &Told::default()) {
+        for judged in judged {
             let Judged::Severed(cause, exchange) = judged else {
                 continue;
             };
@@ -340,6 +363,7 @@ impl Tally {
                 cause,
                 role: connection.role,
                 exchange,
+                protocol: Protocol::Tcp,
                 pid: connection.pid,
                 local: connection.local,
                 peer: connection.peer,
@@ -387,14 +411,16 @@ impl Tally {
             .unwrap_or_else(|| sieve.silent(local, peer, 0, None));
         if probe {
             self.probed();
-        } else if seen.goodbye.is_some_and(|goodbye| payload <= goodbye) {
-            return false;
-        } else if seen.goodbye.is_some() {
+        } else if let Some((protocol, longest)) = seen.goodbye {
+            if payload <= longest {
+                return false;
+            }
             self.record(&Cut {
                 at_ns,
                 cause: Cause::Late,
                 role: Role::Server,
                 exchange: None,
+                protocol,
                 pid,
                 local,
                 peer,

@@ -333,6 +333,28 @@ fn a_client_that_closes_its_sending_side_still_waits(agent: &Agent) -> anyhow::R
     is("aborted", &report["requests"]["aborted"], &json!(1), &report)
 }
 
+fn a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end(
+    agent: &Agent,
+) -> anyhow::Result<()> {
+    let server = Scene::server(agent, "leaves")?;
+    let mut early = server.send("/1")?;
+    let mut late = server.send("/1")?;
+    answered(&mut early)?;
+    answered(&mut late)?;
+    server.signal(Signal::SIGUSR1)?;
+    server.process.line("closed")?;
+    let again = b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n";
+    early.write_all(again)?;
+    server.process.wait()?;
+    late.write_all(again)?;
+    lost(early)?;
+    lost(late)?;
+    let report = server.report()?;
+    is("trigger", &report["trigger"], &json!("exit"), &report)?;
+    is("severed", &report["severed"], &json!({"late": 2}), &report)?;
+    is("findings", codes(&report), vec!["keepalive_race"], &report)
+}
+
 type Way = fn(&Agent) -> anyhow::Result<()>;
 
 const WAYS: &[(&str, Way)] = &[
@@ -374,6 +396,10 @@ const WAYS: &[(&str, Way)] = &[
     (
         "a client that closes its sending side still waits",
         a_client_that_closes_its_sending_side_still_waits,
+    ),
+    (
+        "a request that comes too late is lost though nobody asked for the end",
+        a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end,
     ),
 ];
 

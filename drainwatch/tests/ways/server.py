@@ -7,6 +7,7 @@
 - `headless`: its main thread ends, the others serve on;
 - `slow`: one thread takes a request every 0.3 s; exits after the last of them when told to stop;
 - `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
+- `leaves`: keeps its connections; told by SIGUSR1, closes them, says `closed`, and exits 0.3 s later;
 - `front`: asks a worker of its own, in the same cgroup, and wakes itself up by a connection to itself.
 """
 
@@ -77,6 +78,24 @@ if WAY == "slow":
         connection.sendall(OK)
         taken += 1
     sys.exit(0)
+
+if WAY == "leaves":
+    kept = []
+
+    def leave(*_):
+        for connection in kept:
+            connection.close()
+        say("closed")
+        time.sleep(0.3)
+        os._exit(0)
+
+    signal.signal(signal.SIGUSR1, leave)
+    say("ready")
+    while True:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(OK)
+        kept.append(connection)
 
 if WAY == "front":
     behind = subprocess.Popen([sys.executable, __file__, "0", "plain"], stdout=subprocess.PIPE)

@@ -114,6 +114,8 @@ impl Episode {
             kubelets,
         };
         if self.tally.late(at_ns, pid, pair, payload, sieve) {
+            // It may have come before an end that nobody had asked for.
+            self.started_ns = self.started_ns.min(at_ns);
             self.touch(at_ns, Urgency::Soon);
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Cut<'a> {
     pub role: Role,
     /// Nothing where no byte of it was read.
     pub exchange: Option<&'a Exchange>,
+    /// What was spoken on its connection before, where no byte of it was read.
+    pub protocol: Protocol,
     pub pid: u32,
     pub local: SocketAddr,
     pub peer: SocketAddr,
@@ -134,6 +136,7 @@ impl Tally {
             cause,
             role,
             exchange,
+            protocol: Protocol::Tcp,
             pid: connection.pid,
             local: connection.local,
             peer: connection.peer,
@@ -146,6 +149,7 @@ impl Tally {
             cause,
             role,
             exchange,
+            protocol,
             pid,
             local,
             peer,
@@ -161,9 +165,12 @@ impl Tally {
         }
         let (protocol, operation, evidence) = match exchange {
             Some(exchange) => (exchange.protocol, exchange.operation.clone(), exchange.evidence),
-            // What was written is known by its number of bytes alone; the others met no process.
-            None if cause == Cause::Unsent => (Protocol::Tcp, Operation::Opaque, Evidence::Inferred),
-            None => (Protocol::Tcp, Operation::Opaque, Evidence::Exact),
+            // Known by their number of bytes alone, and by what was spoken before.
+            None if matches!(cause, Cause::Unsent | Cause::Late) => {
+                (protocol, Operation::Opaque, Evidence::Inferred)
+            }
+            // A connection that met no process.
+            None => (protocol, Operation::Opaque, Evidence::Exact),
         };
         let started = exchange.map(|exchange| exchange.started_ns);
         self.severed_requests.push(Severed {

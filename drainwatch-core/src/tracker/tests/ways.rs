@@ -3,7 +3,7 @@
 use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Process, Role, Sender, Signal},
-    exchange::{Doubt, ExchangeState},
+    exchange::{Doubt, Evidence, ExchangeState, Protocol},
     report::{Cause, FindingCode, MomentKind, Trigger, Verdict},
     tracker::{
         Effect,
@@ -41,6 +41,55 @@ fn what_a_process_cut_before_it_ended_by_itself_is_severed_and_what_it_answered_
         report.started_at, "2026-01-01T00:00:01.000Z",
         "it began with the cut"
     );
+}
+
+#[test]
+fn a_request_that_came_too_late_for_a_process_that_ends_by_itself_is_severed() {
+    for came in [1200, 1700] {
+        let mut scene = Scene::new();
+        let web = process(100).serving();
+        scene.exit(1500, &web, 0);
+        let closed = Connection {
+            remembered: true,
+            ..scene.connection(&web, End::Close, vec![get(ExchangeState::Complete, 950, 980)])
+        };
+        let peer = closed.peer;
+        scene.push(1000, EventKind::ConnectionEnded(closed));
+        // A retransmission is told, too.
+        for _ in 0..2 {
+            scene.reset(came, &web, false, 33, peer);
+        }
+        scene.emptied(1701);
+        let report = scene.report();
+        assert_eq!(
+            (report.trigger, causes(&report)),
+            (Trigger::Exit, vec![(Cause::Late, 1)])
+        );
+        assert_eq!(codes(&report), [FindingCode::KeepaliveRace]);
+        let late = &report.severed_requests[0];
+        assert_eq!(
+            (late.protocol, late.evidence),
+            (Protocol::Http11, Evidence::Inferred),
+            "nobody read it"
+        );
+    }
+}
+
+#[test]
+fn what_comes_for_a_connection_that_was_closed_before_anybody_asked_its_process_to_end_is_not_counted() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(1100, &web);
+    scene.exit(1500, &web, 0);
+    let closed = Connection {
+        remembered: true,
+        ..scene.connection(&web, End::Close, vec![get(ExchangeState::Complete, 950, 980)])
+    };
+    let peer = closed.peer;
+    scene.push(1000, EventKind::ConnectionEnded(closed));
+    scene.reset(1050, &web, false, 33, peer);
+    scene.emptied(1501);
+    assert_eq!(scene.report().verdict, Verdict::Clean);
 }
 
 #[test]

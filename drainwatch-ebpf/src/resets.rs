@@ -1,7 +1,7 @@
 //! TCP resets: counted per workload, and, for ports of ending workloads, told one by one.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use drainwatch_ebpf::{PortKey, PortState, ResetEvent, event_kind, offset, record_flag, reset_flag};
+use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, reset_flag};
 
 use crate::{
     emit::{self, now},
@@ -89,12 +89,15 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         netns,
         port: u32::from(destination),
     });
-    let tells = |port: &PortState| port.closed_ns != 0 || maps::drains(port.cgroup, port.tgid);
-    let leaving = port.filter(tells);
+    // Always defined: verifiers before 6.3 refuse what is read from the stack where it was never written, though unused.
+    let (cgroup, tgid, leaving) = port.map_or((0, 0, false), |port| {
+        let leaving = port.closed_ns != 0 || maps::drains(port.cgroup, port.tgid);
+        (port.cgroup, port.tgid, leaving)
+    });
     // `data` points at the TCP header here, so `len` is header and payload.
     let payload = read::<u32>(skb, offset::SKB_LEN).saturating_sub(header);
     let maybe_late = !syn && payload > 0;
-    if leaving.is_none() && !maybe_late {
+    if !leaving && !maybe_late {
         return;
     }
     let version = read_at::<u8>(head, ip) >> 4;
@@ -131,8 +134,8 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         local,
         peer,
     };
-    if let Some(port) = leaving {
-        late::tell(&mut event, port.cgroup, port.tgid, sender);
+    if leaving {
+        late::tell(&mut event, cgroup, tgid, sender);
     }
     // The process that closed this connection need not be the one that opened the port.
     if maybe_late {

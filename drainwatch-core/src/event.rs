@@ -84,6 +84,9 @@ pub enum EventKind {
         /// What one of its children was called, where it still had any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<String>,
+        /// It listened on a Unix socket.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unix_listener: bool,
     },
     /// A process that had closed connections just before has replaced its program (`execve`); they are told after
     /// this event.
@@ -289,6 +292,8 @@ pub enum End {
     Unaccepted,
     /// The peer left first: FIN without reading further, or RST, or a timeout.
     Peer,
+    /// Neither side: somebody else on the node had the kernel destroy it (`ss -K`, a network manager, a BPF program).
+    Destroyed,
     /// Which side ended it cannot be told.
     Unknown,
 }

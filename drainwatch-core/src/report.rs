@@ -72,6 +72,9 @@ pub struct Report {
     /// known, and `endpoint_lag_ms` says nothing.
     #[serde(default)]
     pub still_arriving: bool,
+    /// A process of it listened on a Unix socket: what was asked there is not recorded, and in no number of this report.
+    #[serde(default)]
+    pub unix_sockets: bool,
     /// What was wrong, with advice.
     pub findings: Vec<Finding>,
     /// Events that the kernel could not deliver while this went on.
@@ -345,6 +348,9 @@ pub struct Outcomes {
     pub severed: u64,
     /// The peer ended first.
     pub aborted: u64,
+    /// Neither side ended: somebody else on the node had the connection destroyed (`ss -K`).
+    #[serde(default)]
+    pub destroyed: u64,
     /// The evidence does not say.
     pub unknown: u64,
     /// Connections whose protocol nobody reads, and that were not seen to take turns: in no verdict.
@@ -360,10 +366,11 @@ impl Outcomes {
             failed,
             severed,
             aborted,
+            destroyed,
             unknown,
             opaque: _,
         } = self;
-        drained + failed + severed + aborted + unknown
+        drained + failed + severed + aborted + destroyed + unknown
     }
 }
 

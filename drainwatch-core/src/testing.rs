@@ -40,6 +40,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         drain_ms: None,
         endpoint_lag_ms: None,
         still_arriving: false,
+        unix_sockets: false,
         findings: vec![],
         events_lost: 0,
         configured: None,

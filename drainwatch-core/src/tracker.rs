@@ -190,11 +190,13 @@ impl Tracker {
                 code,
                 signal,
                 child,
+                unix_listener,
             } => {
                 let ended = Ended {
                     at_ns,
                     code: *code,
                     signal: *signal,
+                    unix_listener: *unix_listener,
                 };
                 self.process_exited(process, ended, child.as_deref());
             }

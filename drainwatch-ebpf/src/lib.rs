@@ -326,8 +326,8 @@ pub struct ExitEvent {
     pub process: ProcessInfo,
     /// Wait status: low 7 bits the fatal signal, bits 8 to 15 the exit code.
     pub status: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// 1: it had a listening Unix socket open.
+    pub unix_listener: u32,
     /// `comm` of one of its children, zero-padded; empty where it had none.
     pub child: [u8; COMM],
 }

@@ -31,6 +31,7 @@ mod signals;
 mod sockets;
 mod stand_ins;
 mod states;
+mod unix;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -66,6 +66,13 @@ offsets! {
     TASK_CHILDREN = "task_struct" . "children";
     TASK_SIBLING = "task_struct" . "sibling";
     TASK_BUSY = "task_struct" . "se" . "avg" . "runnable_avg";
+    TASK_FILES = "task_struct" . "files";
+    FILES_TABLE = "files_struct" . "fdt";
+    TABLE_FILES = "fdtable" . "fd";
+    TABLE_SIZE = "fdtable" . "max_fds";
+    FILE_INODE = "file" . "f_inode";
+    FILE_PRIVATE = "file" . "private_data";
+    INODE_MODE = "inode" . "i_mode";
     TASK_EXIT_CODE = "task_struct" . "exit_code";
     SIGNAL_THREAD_HEAD = "signal_struct" . "thread_head";
     SIGNAL_LIVE = "signal_struct" . "live";

@@ -8,7 +8,7 @@ use crate::{
     emit::{self, now},
     globals::{offset_of, setting},
     kernel::{self, Ptr, read, read_at},
-    maps, preemption,
+    maps, preemption, unix,
 };
 
 /// Signal part of a wait status.
@@ -49,7 +49,7 @@ fn exited(task: Ptr) {
             header: emit::header(event_kind::PROCESS_EXIT, now()),
             process: *process,
             status,
-            reserved: 0,
+            unix_listener: u32::from(unix::listens(task)),
             child: child(task),
         });
         emit::submit(entry);
@@ -98,7 +98,7 @@ fn replaced(task: Ptr) {
         (*event).header = emit::header(event_kind::PROCESS_EXEC, now());
         kernel::describe(task, &mut (*event).process);
         (*event).status = 0;
-        (*event).reserved = 0;
+        (*event).unix_listener = 0;
         (*event).child = [0; COMM];
     }
     emit::submit(entry);
@@ -138,7 +138,7 @@ pub fn mark_victim(ctx: BtfTracePointContext) -> i32 {
             comm: [0; COMM],
         },
         status: 0,
-        reserved: 0,
+        unix_listener: 0,
         child: [0; COMM],
     });
     emit::submit(entry);

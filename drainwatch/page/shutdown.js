@@ -215,8 +215,10 @@ function numbers(report) {
     report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: in no other number") : null,
     r.opaque ? tile("", "opaque", r.opaque.toLocaleString("en"), "connections that nobody reads: not judged") : null,
     r.aborted ? tile("", "aborted", r.aborted.toLocaleString("en"), "their clients left first") : null,
+    r.destroyed ? tile("", "destroyed", r.destroyed.toLocaleString("en"), "by somebody else on the node, as ss -K does") : null,
     tile("", "took", took === null ? (report.ended_at === null ? "under way" : "–") : span(took), grace === null || grace === undefined ? null : `of ${seconds(grace)} grace`),
     report.still_arriving ? tile("is-unknown", "new traffic", "goes on", "clients still tried when nobody watched any more") : null,
+    report.unix_sockets ? tile("is-unknown", "Unix sockets", "not seen", "what was asked on them is not recorded") : null,
     report.endpoint_lag_ms === null ? null : tile("is-unknown", "new traffic for", span(report.endpoint_lag_ms), report.deleted_at ? "after the pod's deletion" : "after the stop signal"),
   );
 }

@@ -24,6 +24,8 @@ pub(super) enum Judged<'a> {
     Severed(Cause, Option<&'a Exchange>),
     /// The peer ended first.
     Aborted(&'a Exchange),
+    /// Somebody else on the node had its connection destroyed.
+    Destroyed(&'a Exchange),
     /// The evidence does not say.
     Unknown(&'a Exchange),
     /// Nobody reads what was spoken; nothing follows from it.
@@ -37,6 +39,7 @@ impl<'a> Judged<'a> {
             Self::Drained(exchange)
             | Self::Failed(exchange)
             | Self::Aborted(exchange)
+            | Self::Destroyed(exchange)
             | Self::Unknown(exchange)
             | Self::Opaque(exchange) => Some(exchange),
             Self::Severed(_, exchange) => exchange,
@@ -143,7 +146,7 @@ pub(super) fn is_told_of(cause: Cause, exchange: Option<&Exchange>) -> bool {
 /// One on a connection of which nothing is known but that it stood: told of once, where we ended it.
 fn opaque(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
     match end {
-        End::Open | End::Peer => None,
+        End::Open | End::Peer | End::Destroyed => None,
         End::Exit | End::Close | End::Unaccepted | End::Unknown => Some(Judged::Opaque(exchange)),
     }
 }
@@ -187,11 +190,13 @@ fn server<'a>(
         (Unknown, End::Peer) if last && connection.unacked > 0 => return Some(Judged::Aborted(exchange)),
         // Whether it had been complete or not when the peer left, we did not sever it. And where the
         // connection goes on, nothing that is incomplete is settled.
-        (Unknown, End::Peer) | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {
+        (Unknown, End::Peer | End::Destroyed)
+        | (Unanswered | ResponseIncomplete | RequestIncomplete | Stream, End::Open) => {
             return None;
         }
         (Unknown, _) | (_, End::Unknown) => return Some(Judged::Unknown(exchange)),
         (_, End::Peer) => return Some(Judged::Aborted(exchange)),
+        (_, End::Destroyed) => return Some(Judged::Destroyed(exchange)),
         (Unanswered, _) => Cause::Unanswered,
         (ResponseIncomplete, _) => Cause::Truncated,
         (RequestIncomplete, _) => Cause::Upload,
@@ -214,11 +219,12 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
         (Opaque, end) => opaque(end, exchange),
         // Whoever closes it alive has given it up; whoever dies with it has lost what was done in it.
         (Transaction, End::Exit) => Some(Judged::Severed(Cause::Outbound, Some(exchange))),
-        (Complete | Stream | Transaction, _) | (_, End::Open | End::Unaccepted) | (Unknown, End::Peer) => {
-            None
-        }
+        (Complete | Stream | Transaction, _)
+        | (_, End::Open | End::Unaccepted)
+        | (Unknown, End::Peer | End::Destroyed) => None,
         (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
         (_, End::Peer) => Some(Judged::Aborted(exchange)),
+        (_, End::Destroyed) => Some(Judged::Destroyed(exchange)),
         (RequestIncomplete | Unanswered | ResponseIncomplete, End::Exit | End::Close) => {
             Some(Judged::Severed(Cause::Outbound, Some(exchange)))
         }

@@ -106,6 +106,7 @@ impl Episode {
                 .filter(|_| !still_arriving)
                 .map(|(last, from)| ms(last.saturating_sub(from))),
             still_arriving,
+            unix_sockets: self.listened_on_unix_socket(),
             findings: Vec::new(),
             events_lost: self.lost(),
             configured: self.settings().map(configured),

@@ -311,6 +311,7 @@ impl Tally {
                 Judged::Failed(exchange) => self.failed(connection, exchange),
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
+                Judged::Destroyed(_) => self.outcomes.destroyed += 1,
                 Judged::Unknown(exchange) => {
                     self.outcomes.unknown += 1;
                     let doubt = exchange.doubt.unwrap_or(Doubt::End);
@@ -437,6 +438,7 @@ impl Tally {
         self.outcomes.failed += other.outcomes.failed;
         self.outcomes.severed += other.outcomes.severed;
         self.outcomes.aborted += other.outcomes.aborted;
+        self.outcomes.destroyed += other.outcomes.destroyed;
         self.outcomes.unknown += other.outcomes.unknown;
         self.outcomes.opaque += other.outcomes.opaque;
         for (doubt, count) in other.doubts {

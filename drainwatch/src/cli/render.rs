@@ -93,6 +93,9 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     if requests.aborted > 0 {
         counts.push(format!("{} aborted by the client", requests.aborted));
     }
+    if requests.destroyed > 0 {
+        counts.push(format!("{} destroyed by somebody else", requests.destroyed));
+    }
     if requests.unknown > 0 {
         let doubts: Vec<_> = report
             .unknown_reasons
@@ -133,6 +136,11 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
         report
             .still_arriving
             .then(|| "clients still tried when nobody watched any more".to_owned()),
+    )
+    .chain(
+        report
+            .unix_sockets
+            .then(|| "what was asked on its Unix sockets is not recorded".to_owned()),
     )
     .collect();
     if !times.is_empty() {

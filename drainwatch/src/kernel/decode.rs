@@ -29,6 +29,8 @@ const _: () = assert!(
 
 /// `AF_INET6`.
 const INET6: u16 = 10;
+/// `errno.h`.
+const ECONNABORTED: u32 = 103;
 
 /// Decodes one entry of the ring; `None` when it is not one of ours.
 pub fn fact(bytes: &[u8]) -> Option<Fact> {
@@ -195,6 +197,7 @@ fn exit(event: &ExitEvent) -> EventKind {
         code: (fatal == 0).then_some(code),
         signal: (fatal != 0).then_some(fatal),
         child: (event.child[0] != 0).then(|| comm(&event.child)),
+        unix_listener: event.unix_listener != 0,
     }
 }
 
@@ -260,7 +263,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         unread,
         unsent: event.unsent,
         unacked: event.unacked,
-        aborted: event.new_state == CLOSE && end != End::Peer,
+        aborted: event.new_state == CLOSE && !matches!(end, End::Peer | End::Destroyed),
         silent: false,
         other_end: match event.other_end {
             other_end::SAME_CGROUP => OtherEnd::SameCgroup,
@@ -297,6 +300,10 @@ fn end(event: &ConnectionEvent) -> End {
     let record = &event.record;
     if event.header.kind == event_kind::TURN_ENDED {
         return End::Open;
+    }
+    // tcp_abort(), for SOCK_DESTROY and bpf_sock_destroy(), and nothing else sets this one.
+    if event.new_state == CLOSE && event.error == ECONNABORTED {
+        return End::Destroyed;
     }
     // tcp_reset() and tcp_write_err() set sk_err before the state changes; our own abort after it.
     if record.flags & record_flag::PEER_RESET != 0 || (event.new_state == CLOSE && event.error != 0) {
@@ -401,6 +408,15 @@ mod tests {
     #[test]
     fn given_a_client_that_waits_when_nobody_accepted_then_it_was_dropped() {
         assert_eq!(connection(&queued(1)).end, End::Unaccepted);
+    }
+
+    #[test]
+    fn given_a_connection_that_somebody_else_destroyed_when_it_ends_then_neither_side_ended_it() {
+        let mut event = queued(1);
+        event.new_state = CLOSE;
+        event.error = ECONNABORTED;
+        let connection = connection(&event);
+        assert_eq!((connection.end, connection.aborted), (End::Destroyed, false));
     }
 
     #[test]

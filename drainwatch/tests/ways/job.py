@@ -20,7 +20,7 @@ if what == "drain":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 if what == "threads":
     threading.Thread(target=burn, daemon=True).start()
-print("ready", flush=True)
+print("begun", flush=True)
 if what == "burn":
     burn()
 if what == "child":

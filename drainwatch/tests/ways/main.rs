@@ -7,6 +7,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -53,7 +54,7 @@ impl<'a> Scene<'a> {
             .arg(port.number.to_string())
             .arg(way);
         let process = Process::start(command)?;
-        process.line("ready")?;
+        process.line("begun")?;
         Ok(Self {
             agent,
             cgroup,
@@ -70,7 +71,14 @@ impl<'a> Scene<'a> {
     }
 
     fn send(&self, path: &str) -> anyhow::Result<TcpStream> {
-        let mut client = TcpStream::connect(("127.0.0.1", self.port.number))?;
+        let mut client = TcpStream::connect(("127.0.0.1", self.port.number)).with_context(|| {
+            let port = self.port.number;
+            let sockets = Command::new("ss")
+                .args(["-tanp", "sport", "=", &port.to_string()])
+                .output();
+            let sockets = sockets.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            format!("{path} to port {port}, where there are: {sockets:?}")
+        })?;
         client.set_read_timeout(Some(Duration::from_secs(20)))?;
         client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())?;
         Ok(client)
@@ -245,7 +253,7 @@ fn a_successor_is_nobodys_drain(agent: &Agent) -> anyhow::Result<()> {
         .arg(old.port.number.to_string())
         .arg("reuse");
     let successor = Process::start(command)?;
-    successor.line("ready")?;
+    successor.line("begun")?;
     old.signal(Signal::SIGTERM)?;
     old.process.wait()?;
     let until = Instant::now() + Duration::from_secs(3);
@@ -352,7 +360,41 @@ fn a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end(
     let report = server.report()?;
     is("trigger", &report["trigger"], &json!("exit"), &report)?;
     is("severed", &report["severed"], &json!({"late": 2}), &report)?;
+    is("Unix sockets", &report["unix_sockets"], &json!(false), &report)?;
     is("findings", codes(&report), vec!["keepalive_race"], &report)
+}
+
+fn a_connection_that_somebody_else_destroys_was_cut_by_neither_side(agent: &Agent) -> anyhow::Result<()> {
+    let server = Scene::server(agent, "goes_on")?;
+    let [destroyed, cut] = [server.ask("/hang/destroyed")?, server.ask("/hang/cut")?];
+    server.signal(Signal::SIGTERM)?;
+    server.process.line("told")?;
+    let client = destroyed.local_addr()?.port();
+    let ss = Command::new("ss")
+        .args([
+            "-K",
+            "state",
+            "established",
+            "sport",
+            "=",
+            &server.port.number.to_string(),
+        ])
+        .args(["dport", "=", &client.to_string()])
+        .output()?;
+    ensure!(ss.status.success(), "ss: {ss:?}");
+    lost(destroyed)?;
+    server.kill()?;
+    lost(cut)?;
+    let report = server.report()?;
+    is("Unix sockets", &report["unix_sockets"], &json!(true), &report)?;
+    is("destroyed", &report["requests"]["destroyed"], &json!(1), &report)?;
+    is("severed", &report["severed"], &json!({"unanswered": 1}), &report)?;
+    is(
+        "path",
+        &report["severed_requests"][0]["path"],
+        &json!("/hang/cut"),
+        &report,
+    )
 }
 
 type Way = fn(&Agent) -> anyhow::Result<()>;
@@ -400,6 +442,10 @@ const WAYS: &[(&str, Way)] = &[
     (
         "a request that comes too late is lost though nobody asked for the end",
         a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end,
+    ),
+    (
+        "a connection that somebody else destroys was cut by neither side",
+        a_connection_that_somebody_else_destroys_was_cut_by_neither_side,
     ),
 ];
 

@@ -1,4 +1,4 @@
-"""A server on bare sockets, a thread for each connection. Says `ready PORT`, and `got PATH` for each request.
+"""A server on bare sockets, a thread for each connection. Says `begun PORT`, and `got PATH` for each request.
 
 `/hang…` is never answered, all else at once. The ways to be started:
 
@@ -8,6 +8,7 @@
 - `slow`: one thread takes a request every 0.3 s; exits after the last of them when told to stop;
 - `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
 - `leaves`: keeps its connections; told by SIGUSR1, closes them, says `closed`, and exits 0.3 s later;
+- `goes_on`: does nothing when told to stop; listens on a Unix socket, too;
 - `front`: asks a worker of its own, in the same cgroup, and wakes itself up by a connection to itself.
 """
 
@@ -46,7 +47,9 @@ def thread(target, *arguments):
 
 
 listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if WAY == "reuse" else socket.SO_REUSEADDR, 1)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if WAY == "reuse":
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 listener.bind(("127.0.0.1", PORT))
 listener.listen(64)
 
@@ -66,7 +69,7 @@ if WAY == "slow":
 
     signal.signal(signal.SIGTERM, stop)
     listener.settimeout(0.05)
-    say("ready")
+    say("begun")
     taken = 0
     while not (stopping and taken == 4):
         try:
@@ -90,7 +93,7 @@ if WAY == "leaves":
         os._exit(0)
 
     signal.signal(signal.SIGUSR1, leave)
-    say("ready")
+    say("begun")
     while True:
         connection, _ = listener.accept()
         connection.recv(65536)
@@ -109,15 +112,20 @@ if WAY == "front":
         woken.sendall(b"?")
         wake.recv(1)
     wake.sendall(b"!")
-    say("ready")
+    say("begun")
     while True:
         connection, _ = listener.accept()
         thread(serve, connection, socket.create_connection(("127.0.0.1", inner_port)))
 
+if WAY == "goes_on":
+    local = socket.socket(socket.AF_UNIX)
+    local.bind(f"\0drainwatch-ways-{PORT}")
+    local.listen()
+    signal.signal(signal.SIGTERM, lambda *_: say("told"))
 thread(accept)
 if WAY == "cpu":
     resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
-say("ready", str(listener.getsockname()[1]))
+say("begun", str(listener.getsockname()[1]))
 if WAY == "cpu":
     while True:
         pass

@@ -44,6 +44,8 @@ pub(in crate::tracker) struct Ended {
     pub at_ns: u64,
     pub code: Option<i32>,
     pub signal: Option<u32>,
+    /// It listened on a Unix socket.
+    pub unix_listener: bool,
 }
 
 impl Ended {

@@ -320,6 +320,12 @@ impl Episode {
         }
     }
 
+    /// A process of it listened on a Unix socket when it ended.
+    pub fn listened_on_unix_socket(&self) -> bool {
+        self.members
+            .any(|member| member.exit().is_some_and(|ended| ended.unix_listener))
+    }
+
     /// The container that holds a pod's namespaces: no workload of anybody's. Its program is `pause` wherever
     /// it comes from.
     fn is_sandbox(&self) -> bool {

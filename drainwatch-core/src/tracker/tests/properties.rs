@@ -169,6 +169,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         code: (signal > 9).then_some(code),
         signal: (signal <= 9).then_some(signal),
         child: (code == 2).then(|| "sleep".to_owned()),
+        unix_listener: false,
     });
     let reset =
         (any_process(), any::<bool>(), 0u32..2, 0u16..40).prop_map(|(process, syn, payload, peer)| {

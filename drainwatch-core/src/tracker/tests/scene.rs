@@ -309,6 +309,7 @@ impl Scene {
                 code: Some(code),
                 signal: None,
                 child: None,
+                unix_listener: false,
             },
         );
     }
@@ -321,6 +322,7 @@ impl Scene {
                 code: None,
                 signal: Some(signal),
                 child: None,
+                unix_listener: false,
             },
         );
     }

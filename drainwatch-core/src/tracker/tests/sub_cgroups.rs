@@ -319,6 +319,7 @@ fn given_a_cgroup_that_was_never_announced_when_it_is_removed_before_its_end_is_
         code: None,
         signal: Some(SIGKILL),
         child: None,
+        unix_listener: false,
     };
     let mut effects = scene.tracker.observe(&Event { at_ns, kind: killed });
     let removed = EventKind::CgroupRemoved { cgroup: 4711 };

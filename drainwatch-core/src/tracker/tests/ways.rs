@@ -351,6 +351,7 @@ fn interrupted(scene: &mut Scene, process: &Process, busy: u32) {
             code: None,
             signal: Some(SIGTERM),
             child: Some("sleep".to_owned()),
+            unix_listener: false,
         },
     );
     scene.emptied(102);

@@ -47,6 +47,7 @@ pub fn log(report: &Report) {
                 failed,
                 severed,
                 aborted,
+                destroyed,
                 unknown,
                 refused,
                 refused_clients,
@@ -125,6 +126,7 @@ mod tests {
             failed: 3,
             severed: 8,
             aborted: 1,
+            destroyed: 0,
             unknown: 2,
             opaque: 0,
         };

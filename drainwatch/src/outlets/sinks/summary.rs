@@ -75,6 +75,8 @@ pub struct Summary {
     pub severed: u64,
     /// Requests whose peer ended first.
     pub aborted: u64,
+    /// Requests whose connection somebody else on the node had destroyed.
+    pub destroyed: u64,
     /// Requests of which the evidence does not say.
     pub unknown: u64,
     /// Connection attempts that met a closed port, apart from requests.
@@ -173,6 +175,7 @@ impl From<&Report> for Summary {
             failed: report.requests.failed,
             severed: report.requests.severed,
             aborted: report.requests.aborted,
+            destroyed: report.requests.destroyed,
             unknown: report.requests.unknown,
             refused: report.refused.attempts,
             refused_clients: report.refused.clients,

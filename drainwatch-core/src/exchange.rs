@@ -204,6 +204,9 @@ pub struct Exchange {
     /// It was answered before its request had arrived: what still comes is the rest of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uploading: bool,
+    /// No process had read a byte of it: what is said of it stood in the kernel's queue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// Monotonic time of the request's first byte at our process; 0 unknown.
     pub started_ns: u64,
     /// Monotonic time of the last byte of the exchange.

@@ -18,6 +18,7 @@ mod probes;
 mod redis;
 mod senders;
 mod text;
+mod waiting;
 mod websocket;
 mod wire;
 
@@ -112,7 +113,12 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
         Fact::Connection(recorded) => *recorded,
     };
     let turn = preface::without(turn.joined());
-    let Reading { exchanges, session } = read(&turn, &Context::of(&connection, &turn, rules));
+    let context = Context::of(&connection, &turn, rules);
+    let Reading {
+        mut exchanges,
+        session,
+    } = read(&turn, &context);
+    waiting::name(&mut exchanges, &turn, &context);
     let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0 || turn.mptcp;
     let connection = Connection {
         silent: !moved && !connection.seeded,

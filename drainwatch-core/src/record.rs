@@ -78,6 +78,8 @@ pub struct Turn {
     /// Its streams, where the connection began with the preface of HTTP/2: then it is one turn, and there are
     /// no heads.
     pub http2: Option<Box<Http2>>,
+    /// First bytes of what waits unread in the request direction, where the kernel side could read them.
+    pub waiting: Vec<u8>,
 }
 
 /// Why the kernel kept nothing of a connection that speaks HTTP/2.

@@ -207,6 +207,8 @@ pub mod event_kind {
     pub const CGROUP_EMPTIED: u32 = 12;
     /// A process that had closed connections just before replaced its program: [`super::ExitEvent`].
     pub const PROCESS_EXEC: u32 = 13;
+    /// What waits unread on a connection that is about to end: [`super::WaitingEvent`].
+    pub const WAITING: u32 = 14;
 }
 
 /// Header of every event in the ring.
@@ -457,6 +459,45 @@ pub struct ResetEvent {
     pub peer: [u8; 16],
 }
 const _: () = assert!(size_of::<ResetEvent>() == 80);
+
+/// First bytes of what waits unread on a connection: told just before its end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WaitingEvent {
+    /// Time and kind.
+    pub header: EventHeader,
+    /// As in [`ConnectionEvent::socket`].
+    pub socket: u64,
+    /// As in [`SocketRecord::born_ns`].
+    pub born_ns: u64,
+    /// Local port, host byte order.
+    pub local_port: u16,
+    /// Peer's port, host byte order.
+    pub peer_port: u16,
+    /// How many of the bytes are there.
+    pub length: u32,
+    /// The bytes.
+    pub bytes: [u8; ASK_HEAD],
+}
+const _: () = assert!(size_of::<WaitingEvent>() == 40 + ASK_HEAD);
+
+/// Indices of what is known of the kernel's map of all memory: see the programs' `waiting`.
+pub mod direct_map {
+    /// What makes a page's address of its descriptor's: 0 where it was not found.
+    pub const OFFSET: u32 = 0;
+    /// Local port of the connection that it is looked for with.
+    pub const PORT: u32 = 1;
+    /// How many places were tried before.
+    pub const TRIED: u32 = 2;
+    /// The first of the words that wait on that connection.
+    pub const MAGIC: u32 = 3;
+    /// How many words.
+    pub const WORDS: u32 = 4;
+    /// How many values there are.
+    pub const COUNT: u32 = MAGIC + WORDS;
+    /// How many places one pass tries: what verifiers follow.
+    pub const TRIES: u32 = 512;
+}
 
 /// A cgroup came, went, or lost its last process.
 #[repr(C)]

@@ -32,6 +32,7 @@ mod sockets;
 mod stand_ins;
 mod states;
 mod unix;
+mod waiting;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

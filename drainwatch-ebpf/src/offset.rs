@@ -89,6 +89,12 @@ offsets! {
     SKB_HEAD = "sk_buff" . "head";
     SKB_TRANSPORT_HEADER = "sk_buff" . "transport_header";
     SKB_NETWORK_HEADER = "sk_buff" . "network_header";
+    SOCK_RECEIVE_QUEUE = "sock" . "sk_receive_queue";
+    SKB_END = "sk_buff" . "end";
+    SKB_DATA_LEN = "sk_buff" . "data_len";
+    SKB_CB = "sk_buff" . "cb";
+    SHARED_COUNT = "skb_shared_info" . "nr_frags";
+    SHARED_FRAGMENTS = "skb_shared_info" . "frags";
     SKB_LEN = "sk_buff" . "len";
     SKB_DATA = "sk_buff" . "data";
     SKB_DEV = "sk_buff" . "dev";

@@ -12,7 +12,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     kernel::{Ptr, load, read, tcp_sock},
-    maps, states,
+    maps, states, waiting,
 };
 
 /// `struct bpf_iter__task_file`: four eight-byte members, pointers that may be NULL.
@@ -78,6 +78,16 @@ pub extern "C" fn seed_connections(ctx: *const TaskFile) -> i32 {
             process_flag::CALLED
         },
     );
+    0
+}
+
+/// Run before the others, once: see [`waiting`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn seed_direct_map(ctx: *const TaskFile) -> i32 {
+    if let Some((_, sk)) = tcp_socket(ctx) {
+        waiting::find_direct_map(sk);
+    }
     0
 }
 

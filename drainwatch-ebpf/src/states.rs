@@ -13,6 +13,7 @@ use crate::{
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
     maps,
     stand_ins::{self, Event, Hook},
+    waiting,
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -239,6 +240,9 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     };
     catch_up(record, tcp);
     if tells {
+        if !owned {
+            waiting::tell(sk, tcp, record);
+        }
         emit::connection(sk, tcp, record, &change);
     }
     // A parent that ends, or replaces its program, does not mean that its children do.
@@ -307,7 +311,7 @@ fn mptcp_ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
 
 /// The owner is current, and its parent got a stop signal.
 #[inline(always)]
-fn parent_drains(tgid: u32, current: u32) -> bool {
+pub fn parent_drains(tgid: u32, current: u32) -> bool {
     if tgid != current || !maps::anything_drains() {
         return false;
     }

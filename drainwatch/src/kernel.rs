@@ -13,12 +13,14 @@ mod btf;
 mod cgroups;
 mod counters;
 mod decode;
+mod direct_map;
 mod kfuncs;
 mod load;
 mod privileges;
 mod probes;
 
 pub use decode::fact;
+use decode::waiting;
 pub use load::give_memory_back;
 
 use std::{
@@ -32,7 +34,7 @@ use aya::{
     maps::{Map, MapError, RingBuf},
 };
 use drainwatch_core::{
-    event::{Event, EventKind},
+    event::{End, Event, EventKind},
     record::Fact,
 };
 use drainwatch_ebpf::{Draining, PortKey, PortState, activity};
@@ -51,6 +53,9 @@ pub enum CaptureMode {
     /// Nothing: every request is judged by turn-taking on the wire.
     None,
 }
+
+/// Most requests that wait for the end of their connection.
+const WAITING: usize = 1024;
 
 /// State of one probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -177,6 +182,8 @@ pub struct Kernel {
     cgroup_root: PathBuf,
     /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
     paths: HashMap<u64, String>,
+    /// What waits unread on connections, whose end is told next, by their identity.
+    waiting: HashMap<u64, Vec<u8>>,
     /// What the seed told and nobody has asked for yet.
     seeded: Vec<Fact>,
     undecodable: u64,
@@ -239,7 +246,22 @@ impl Kernel {
         let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         while let Some(entry) = ring.next() {
+            if let Some((connection, bytes)) = waiting(&entry) {
+                // Its end comes next: more than a few are those whose end was lost.
+                if self.waiting.len() >= WAITING {
+                    self.waiting.clear();
+                }
+                self.waiting.insert(connection, bytes);
+                continue;
+            }
             match fact(&entry) {
+                Some(Fact::Connection(mut recorded)) => {
+                    if recorded.connection.end != End::Open {
+                        let waiting = self.waiting.remove(&recorded.connection.id);
+                        recorded.turn.waiting = waiting.unwrap_or_default();
+                    }
+                    facts.push(Fact::Connection(recorded));
+                }
                 Some(fact) => facts.push(fact),
                 None => self.undecodable += 1,
             }

@@ -150,8 +150,19 @@ pub struct Agent {
     address: String,
     clock: Clock,
     cache: Mutex<Option<(Instant, Vec<Report>)>>,
-    /// `reset_sent` works on this kernel: refused and late requests can be seen.
-    pub sees_resets: bool,
+    /// What can be seen on this kernel.
+    pub sees: Sees,
+}
+
+/// What can be seen on this kernel, of that which cannot be seen on all.
+#[derive(Debug, Clone, Copy)]
+pub struct Sees {
+    /// Resets without a socket: refused and late requests.
+    pub resets: bool,
+    /// What waits in an accept queue.
+    pub accept_queues: bool,
+    /// What waits on an accepted connection.
+    pub receive_queues: bool,
 }
 
 impl Agent {
@@ -189,20 +200,26 @@ impl Agent {
             .args(arguments);
         let running = testkit::Agent::start_logging(command, &out.join("agent.log"), clock)?;
         let metrics = metrics::series(&running.get("/metrics")?);
-        let reset_sent = metrics.iter().find(|series| {
-            series.name == "drainwatch_probe_status"
-                && series
-                    .labels
-                    .get("probe")
-                    .is_some_and(|probe| probe == "reset_sent")
-        });
-        let reset_sent = reset_sent.context("no drainwatch_probe_status{probe=\"reset_sent\"}")?;
+        let works = |probe: &str| -> anyhow::Result<bool> {
+            let status = metrics.iter().find(|series| {
+                series.name == "drainwatch_probe_status"
+                    && series.labels.get("probe").is_some_and(|name| name == probe)
+            });
+            let status = status.with_context(|| format!("no drainwatch_probe_status{{probe={probe:?}}}"))?;
+            Ok(status.value > 0.0)
+        };
+        let accept_queues = works("waiting_head")?;
+        let sees = Sees {
+            resets: works("reset_sent")?,
+            accept_queues,
+            receive_queues: accept_queues && works("socket_close")?,
+        };
         Ok(Self {
             address: running.address().to_string(),
             running,
             clock,
             cache: Mutex::new(None),
-            sees_resets: reset_sent.value > 0.0,
+            sees,
         })
     }
 

@@ -161,7 +161,7 @@ fn ledger(options: &Options) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map(|binary| Agent::start(binary, &out, &engines, clock))
         .transpose()?;
-    if agent.as_ref().is_some_and(|agent| !agent.sees_resets) {
+    if agent.as_ref().is_some_and(|agent| !agent.sees.resets) {
         println!("this kernel shows no reset without a socket: causes `refused` and `late` are not expected");
     }
     let mut world = World {

@@ -398,8 +398,10 @@ pub enum Fate {
     Drained,
     /// Severed, with path.
     Severed(&'static str),
-    /// Severed, without path: the server had not read it.
+    /// Severed, without path: no byte of it had come, or it met a connection that was closed.
     Pathless(&'static str),
+    /// Severed while it waited in a queue of the kernel's: with path, where the programs can look into that queue.
+    Waiting(&'static str),
     /// Lost, and this kernel does not show it.
     Unstopped,
     /// Answered with 5xx after the stop signal.

@@ -72,6 +72,7 @@ impl Calls {
             state: call.state,
             doubt: (call.state == ExchangeState::Unknown).then_some(Doubt::Gap),
             uploading: false,
+            unread: false,
             started_ns: turn.ask_first_ns,
             last_ns: match call.state {
                 Complete | Transaction if self.asides => turn.message_first_ns,

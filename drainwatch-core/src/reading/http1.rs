@@ -99,6 +99,7 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
                 state,
                 doubt,
                 uploading: state == ExchangeState::Complete && request.is_arriving(),
+                unread: false,
                 started_ns: if index == 0 {
                     turn.ask_first_ns
                 } else {
@@ -124,6 +125,7 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
         state,
         doubt,
         uploading: false,
+        unread: false,
         started_ns,
         last_ns: turn.last_ns(),
     };
@@ -190,6 +192,7 @@ fn response_alone(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         state,
         doubt,
         uploading: false,
+        unread: false,
         started_ns,
         last_ns: turn.last_ns(),
     };

@@ -45,6 +45,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
             state,
             doubt: (state == ExchangeState::Unknown).then_some(Doubt::Gap),
             uploading: false,
+            unread: false,
             started_ns: stream.began_ns,
             last_ns: stream.last_ns,
         })
@@ -76,6 +77,7 @@ fn nameless(turn: &Turn, state: ExchangeState, doubt: Option<Doubt>) -> Exchange
         state,
         doubt,
         uploading: false,
+        unread: false,
         started_ns: 0,
         last_ns: turn.last_ns(),
     }

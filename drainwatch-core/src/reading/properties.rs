@@ -159,6 +159,7 @@ proptest! {
             message_first_ns: times[1],
             mptcp: false,
             http2: None,
+            waiting: Vec::new(),
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {
             for ending in [Ending::Cut, Ending::Orderly] {

@@ -57,6 +57,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
         // Only of what is older than the agent nothing is known here.
         doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
         uploading: false,
+        unread: false,
         started_ns,
         last_ns,
     };
@@ -112,6 +113,7 @@ pub(super) fn unrecorded(turn: &Turn, doubt: Doubt) -> Exchange {
         state: ExchangeState::Unknown,
         doubt: Some(doubt),
         uploading: false,
+        unread: false,
         started_ns: 0,
         last_ns: 0,
     }

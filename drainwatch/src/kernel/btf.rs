@@ -53,6 +53,15 @@ impl Types {
         Some(bits / 8)
     }
 
+    /// Size in bytes of a structure.
+    pub fn size(&self, structure: &str) -> Option<usize> {
+        let kinds = self.0.resolve_types_by_name(structure).ok()?;
+        kinds.iter().find_map(|kind| match kind {
+            Type::Struct(composite) => Some(composite.size()),
+            _ => None,
+        })
+    }
+
     /// Offset in bits and type of a direct member, looking into anonymous structures and unions.
     fn member(&self, kind: &Type, name: &str) -> Option<(u32, Type)> {
         let (Type::Struct(composite) | Type::Union(composite)) = kind else {

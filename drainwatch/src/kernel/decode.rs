@@ -15,8 +15,8 @@ use drainwatch_core::{
 };
 use drainwatch_ebpf::{
     COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo,
-    ResetEvent, SignalEvent, SocketRecord, TAIL, disposition, event_kind, other_end, process_flag,
-    record_flag, reset_flag, role, sender_kind,
+    ResetEvent, SignalEvent, SocketRecord, TAIL, WaitingEvent, disposition, event_kind, other_end,
+    process_flag, record_flag, reset_flag, role, sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -89,6 +89,17 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
     }))
 }
 
+/// What waits unread on a connection that is about to end, and which one.
+pub fn waiting(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let header: EventHeader = structure(bytes)?;
+    if header.kind != event_kind::WAITING {
+        return None;
+    }
+    let event: WaitingEvent = structure(bytes)?;
+    let id = identity(event.born_ns, event.socket, event.peer_port, event.local_port);
+    Some((id, head(&event.bytes, event.length).into()))
+}
+
 /// Structures of the ABI: plain integers, any bytes are valid.
 trait Plain: Copy {}
 impl Plain for EventHeader {}
@@ -97,6 +108,7 @@ impl Plain for ExitEvent {}
 impl Plain for ListenerEvent {}
 impl Plain for ConnectionEvent {}
 impl Plain for ResetEvent {}
+impl Plain for WaitingEvent {}
 impl Plain for CgroupEvent {}
 
 fn structure<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -250,7 +262,7 @@ fn connection(event: &ConnectionEvent) -> Connection {
         (record.tgid, record.cgroup)
     };
     Connection {
-        id: identity(event),
+        id: identity(record.born_ns, event.socket, record.peer_port, record.local_port),
         role,
         pid,
         cgroup,
@@ -277,12 +289,11 @@ fn connection(event: &ConnectionEvent) -> Connection {
 }
 
 /// FNV-1a over what makes a connection one: kernel addresses stay here.
-fn identity(event: &ConnectionEvent) -> u64 {
-    let record = &event.record;
+fn identity(born_ns: u64, socket: u64, peer_port: u16, local_port: u16) -> u64 {
     [
-        record.born_ns,
-        event.socket,
-        u64::from(record.peer_port) << 16 | u64::from(record.local_port),
+        born_ns,
+        socket,
+        u64::from(peer_port) << 16 | u64::from(local_port),
     ]
     .iter()
     .flat_map(|word| word.to_le_bytes())
@@ -359,6 +370,7 @@ fn turn(record: &SocketRecord) -> Turn {
         message_first_ns: record.message_ns,
         mptcp: has(record_flag::MPTCP),
         http2: None,
+        waiting: Vec::new(),
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{
     CaptureMode, Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
     btf::{self, Types},
-    cgroups, kfuncs, privileges,
+    cgroups, direct_map, kfuncs, privileges,
     probes::{self, explain},
 };
 
@@ -82,6 +82,7 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         cgroup_root,
         paths,
         seeded: seeded.into_iter().map(Fact::Event).collect(),
+        waiting: std::collections::HashMap::new(),
         undecodable: 0,
         unmarked: 0,
         stop_signals: std::collections::HashMap::new(),
@@ -146,7 +147,8 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
                 failed("loading the BPF maps", &explain(error))
             }
         })?;
-    let probes = probes::attach_all(&mut ebpf, &btf, &types);
+    let mut probes = probes::attach_all(&mut ebpf, &btf, &types);
+    probes.push(direct_map::find(&mut ebpf, &btf, &types));
     Ok(Loaded { ebpf, btf, probes })
 }
 
@@ -253,7 +255,7 @@ fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
     }
 }
 
-fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
+pub fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
     let program: &mut Iter = ebpf
         .program_mut(name)
         .ok_or("the object lacks this program")?

@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FExit},
+    programs::{BtfTracePoint, FEntry, FExit},
 };
 use tracing::debug;
 
@@ -13,6 +13,8 @@ use super::{ProbeStatus, btf::Types};
 enum Hook {
     /// A BTF tracepoint.
     Tracepoint(&'static str),
+    /// The beginning of a function.
+    Entry(&'static str),
     /// The exit of a function.
     Exit(&'static str),
 }
@@ -57,7 +59,7 @@ impl Way {
     fn exists(self, types: &Types) -> bool {
         let arguments = match self.hook {
             Hook::Tracepoint(name) => types.tracepoint_arguments(name),
-            Hook::Exit(name) => types.function_parameters(name),
+            Hook::Entry(name) | Hook::Exit(name) => types.function_parameters(name),
         };
         arguments.is_some_and(|has| self.arguments.is_none_or(|wanted| has == wanted))
     }
@@ -195,6 +197,15 @@ const PROBES: &[Probe] = &[
         required: false,
         ways: &[Way::tracepoint("tcp_receive_reset")],
     },
+    Probe {
+        name: "socket_close",
+        gives: "path and class of requests that wait on an accepted connection, unread, when it ends",
+        required: false,
+        ways: &[Way {
+            hook: Hook::Entry("tcp_close"),
+            ..Way::tracepoint("tcp_close")
+        }],
+    },
 ];
 
 /// Whose second program stands in for another probe's.
@@ -255,7 +266,7 @@ fn hooks_of(probe: &Probe) -> String {
         .iter()
         .map(|way| match way.hook {
             Hook::Tracepoint(name) => format!("tracepoint {name}"),
-            Hook::Exit(name) => format!("function {name}"),
+            Hook::Entry(name) | Hook::Exit(name) => format!("function {name}"),
         })
         .collect();
     names.join(" or ")
@@ -266,6 +277,11 @@ fn attach_program(name: &str, hook: Hook, ebpf: &mut Ebpf, btf: &Btf) -> Result<
     match hook {
         Hook::Tracepoint(name) => {
             let program: &mut BtfTracePoint = program.try_into().map_err(explain)?;
+            program.load(name, btf).map_err(explain)?;
+            program.attach().map_err(explain)?;
+        }
+        Hook::Entry(name) => {
+            let program: &mut FEntry = program.try_into().map_err(explain)?;
             program.load(name, btf).map_err(explain)?;
             program.attach().map_err(explain)?;
         }

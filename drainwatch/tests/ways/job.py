@@ -1,4 +1,4 @@
-"""A job that serves nobody. Says `ready` when it is at work."""
+"""A job that serves nobody. Says `begun` when it is at work."""
 
 import os
 import signal

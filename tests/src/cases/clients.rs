@@ -4,7 +4,7 @@ use super::{DRAIN, KILL, OVERRUN, PYTHON, drained, killed, overrun};
 use crate::table::{
     Act::{AfterFin, Half, Hang, Quick},
     Case,
-    Fate::{Aborted, Drained, Early, Gone, Pathless, Severed},
+    Fate::{Aborted, Drained, Early, Gone, Severed, Waiting},
     Reports,
     Saw::{Complete, Cut, Eof, Left, Reset},
     Server::{Go, Hyper, Node, Raw},
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
         case("hyper/kill/left-accept-queue", Hyper("default"), KILL, killed())
             .freeze()
             .row(QueueLeft, Hang, Left, Aborted)
-            .row(Queue, Hang, Reset, Pathless("unaccepted")),
+            .row(Queue, Hang, Reset, Waiting("unaccepted")),
         // In the middle of a drain.
         case("node/drain/left-by-reset", Node("drain"), DRAIN, drained())
             .row(ResetDuring, Hang, Left, Aborted)

@@ -7,7 +7,7 @@ use crate::table::{
         Big, Chunked, Half, Hang, Head, Huge, NoContent, NotModified, Post, Quick, Sse, Undelimited, Upgrade,
     },
     Case,
-    Fate::{Early, Pathless, Queued, Severed, Unknown},
+    Fate::{Early, Pathless, Queued, Severed, Unknown, Waiting},
     Hops, Net,
     Saw::{Complete, Cut, Eof, Reset, Vague},
     Server::{Go, Gunicorn, Hyper, Node, Raw, Uvicorn},
@@ -130,7 +130,7 @@ fn marked(header: &'static str, class: &'static str) -> Act {
 
 /// Not read: the kernel answers with a reset.
 fn unread() -> Vec<Case> {
-    let lost = |case: Case| case.freeze().row(Ignored, Hang, Reset, Pathless("unanswered"));
+    let lost = |case: Case| case.freeze().row(Ignored, Hang, Reset, Waiting("unanswered"));
     vec![
         lost(case("hyper/kill/unread", Hyper("default"), KILL, killed())).times(2),
         lost(case("node/kill/unread", Node("default"), KILL, killed())),
@@ -250,7 +250,7 @@ fn uploads() -> Vec<Case> {
 
 /// Never accepted.
 fn unaccepted() -> Vec<Case> {
-    let queue = |case: Case| case.row(Queue, Hang, Reset, Pathless("unaccepted"));
+    let queue = |case: Case| case.row(Queue, Hang, Reset, Waiting("unaccepted"));
     vec![
         queue(case("hyper/kill/accept-queue", Hyper("default"), KILL, killed()))
             .times(2)
@@ -358,7 +358,7 @@ fn others() -> Vec<Case> {
             Ask,
             &[
                 (Hang, Reset, Severed("unanswered")),
-                (Hang, Reset, Pathless("unanswered")),
+                (Hang, Reset, Waiting("unanswered")),
             ],
         ),
         stream(case("node/kill/sse", Node("default"), KILL, killed()), Sse).times(2),

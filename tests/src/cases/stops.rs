@@ -6,7 +6,7 @@ use super::{NGINX, ONE_THREAD, OVERRUN, PYTHON, TERM, drained, overrun, runtime_
 use crate::table::{
     Act::{Block, Chunked, Half, Hang, Post, Quick, Sse},
     Case, Expect,
-    Fate::{Early, Failed, Pathless, Severed},
+    Fate::{Early, Failed, Severed, Waiting},
     From, Hops, Python, Reports,
     Saw::{Complete, Cut, Eof, Reset, ResetCut},
     Server::{self, Go, Gunicorn, Hyper, Node, Raw},
@@ -99,7 +99,7 @@ fn default_action() -> Vec<Case> {
             unhandled(),
         )
         .row(Ask, Hang, Eof, Severed("unanswered"))
-        .row(Queue, Hang, Reset, Pathless("unaccepted"))
+        .row(Queue, Hang, Reset, Waiting("unaccepted"))
         .times(2),
         // Go's and Node's runtimes handle SIGTERM for themselves (Node restores the terminal), then raise it
         // again with the default action.
@@ -178,7 +178,7 @@ fn at_once() -> Vec<Case> {
             Ask,
             &[
                 (Hang, Reset, Severed("unanswered")),
-                (Hang, Reset, Pathless("unanswered")),
+                (Hang, Reset, Waiting("unanswered")),
             ],
         ),
         case("node/term-twice-then-int", Node("drain-then-int"), TWICE, {
@@ -211,7 +211,7 @@ fn stuck() -> Vec<Case> {
                 .may(&["kept_accepting", "handler_late"])
         })
         .row(Ask, Block, Eof, Severed("unanswered"))
-        .row(Queue, Hang, Reset, Pathless("unaccepted")),
+        .row(Queue, Hang, Reset, Waiting("unaccepted")),
     ]
 }
 
@@ -224,7 +224,7 @@ fn starting() -> Vec<Case> {
         .from(From::Running),
         case("python/term-before-accepting", SLOW_TO_ACCEPT, TERM, unhandled())
             .from(From::Listening)
-            .row(Queue, Hang, Reset, Pathless("unaccepted"))
+            .row(Queue, Hang, Reset, Waiting("unaccepted"))
             .times(2),
     ]
 }

@@ -95,7 +95,7 @@ impl Scene<'_> {
         let known = Known {
             port: self.port,
             main: self.main.as_raw().cast_unsigned(),
-            sees_resets: agent.sees_resets,
+            sees: agent.sees,
         };
         if expect.reports != Reports::One {
             // No report is expected of what happened; the report of the harness's own kill is the

@@ -285,7 +285,7 @@ impl Row {
                 .asks
                 .iter()
                 .skip(1)
-                .any(|ask| matches!(ask.fate, Fate::Pathless(_)))
+                .any(|ask| matches!(ask.fate, Fate::Pathless(_) | Fate::Waiting(_)))
     }
 }
 

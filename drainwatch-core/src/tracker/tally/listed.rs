@@ -59,7 +59,7 @@ pub(in crate::tracker) struct Drained {
 /// byte of it.
 fn is_raced(connection: &Connection, cause: Cause, exchange: Option<&Exchange>) -> bool {
     let next = |exchange: &Exchange| {
-        let unread = exchange.operation.method().is_none();
+        let unread = exchange.unread || exchange.operation.method().is_none();
         let mut others = connection
             .exchanges
             .iter()
@@ -126,9 +126,9 @@ impl Tally {
         } else if !matches!(cause, Cause::Outbound | Cause::Unsent) {
             self.cut_by_exit += 1;
         }
-        // One that nobody took: of what it would have been only the connection is known.
+        // One that nobody took: only what stood in its queue says what it would have been.
         let (role, exchange) = match cause {
-            Cause::Unaccepted => (Role::Server, None),
+            Cause::Unaccepted => (Role::Server, exchange.filter(|exchange| exchange.unread)),
             _ => (connection.role, exchange),
         };
         self.record(&Cut {

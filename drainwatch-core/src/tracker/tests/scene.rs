@@ -112,6 +112,7 @@ pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
         state,
         doubt: None,
         uploading: false,
+        unread: false,
         started_ns: ns(started),
         last_ns: ns(last),
     }

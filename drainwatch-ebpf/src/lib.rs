@@ -496,7 +496,7 @@ pub mod direct_map {
     /// How many values there are.
     pub const COUNT: u32 = MAGIC + WORDS;
     /// How many places one pass tries: what verifiers follow.
-    pub const TRIES: u32 = 512;
+    pub const TRIES: u32 = 64;
 }
 
 /// A cgroup came, went, or lost its last process.

@@ -41,3 +41,76 @@ pub(super) fn name(exchanges: &mut [Exchange], turn: &Turn, context: &Context<'_
         last.unread = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        exchange::{Evidence, Protocol},
+        reading::{read, recorder::given},
+    };
+
+    const WEBHOOK: &str =
+        "POST /webhooks/7 HTTP/1.1\r\nHost: shop\r\nX-GitHub-Event: push\r\nContent-Length: 2\r\n\r\nhi";
+
+    /// What stands on a connection after these bytes were taken, while others wait.
+    fn waiting(recorder: &crate::reading::recorder::Recorder, waits: &str) -> Vec<Exchange> {
+        let recorder = recorder.clone().unread(waits.len() as u64);
+        let turn = Turn {
+            waiting: waits.as_bytes().to_vec(),
+            ..recorder.turn.clone()
+        };
+        let mut exchanges = read(&turn, &recorder.context()).exchanges;
+        name(&mut exchanges, &turn, &recorder.context());
+        exchanges
+    }
+
+    #[test]
+    fn given_a_request_that_nobody_took_when_its_head_stands_in_the_queue_then_it_is_told_by_that() {
+        let answered = given()
+            .read("GET / HTTP/1.1\r\n\r\n")
+            .write("HTTP/1.1 204 No Content\r\n\r\n");
+        for (recorder, before) in [(given(), 0), (answered, 1)] {
+            let exchanges = waiting(&recorder, WEBHOOK);
+            assert_eq!(exchanges.len(), before + 1);
+            let last = &exchanges[before];
+            assert_eq!(last.state, ExchangeState::Unanswered);
+            assert_eq!(
+                (last.operation.method(), last.operation.path()),
+                (Some("POST"), Some("/webhooks/7"))
+            );
+            assert_eq!(last.operation.sender(), Some("github"));
+            assert_eq!(
+                (last.protocol, last.evidence, last.unread),
+                (Protocol::Http11, Evidence::Exact, true)
+            );
+        }
+    }
+
+    #[test]
+    fn given_a_request_that_was_taken_when_another_waits_then_each_has_its_own_name() {
+        let taken = given().read("GET /taken HTTP/1.1\r\n\r\n");
+        let exchanges = waiting(&taken, WEBHOOK);
+        let paths: Vec<_> = exchanges
+            .iter()
+            .map(|exchange| (exchange.operation.path(), exchange.unread))
+            .collect();
+        assert_eq!(paths, [(Some("/taken"), false), (Some("/webhooks/7"), true)]);
+        let body = given().read("POST /taken HTTP/1.1\r\nContent-Length: 500\r\n\r\n");
+        let exchanges = waiting(&body, WEBHOOK);
+        assert_eq!(exchanges.len(), 1, "what waits is of its body");
+        assert_eq!(exchanges[0].operation.path(), Some("/taken"));
+    }
+
+    #[test]
+    fn given_bytes_that_are_no_head_when_they_wait_then_nothing_is_said_of_them() {
+        for bytes in ["\u{0}\u{1}\u{2}", "hello\r\n\r\n", "GET", ""] {
+            let exchanges = waiting(&given(), bytes);
+            assert!(
+                exchanges
+                    .iter()
+                    .all(|exchange| exchange.operation.method().is_none() && !exchange.unread)
+            );
+        }
+    }
+}

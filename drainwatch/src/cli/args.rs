@@ -2,18 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use drainwatch_core::report::Verdict;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use clap_complete::engine::ArgValueCandidates;
+use drainwatch_core::report::{Cause, FindingCode, Verdict};
 
 use crate::{
     agent::config::{Flags, Setting},
-    cli::{client, failure::EXIT_CODES},
+    cli::{client, complete, failure::EXIT_CODES},
 };
 
 /// Finds the requests that a deploy silently kills.
 #[derive(Debug, Parser)]
 #[command(name = "drainwatch", version, max_term_width = 100, after_help = EXIT_CODES,
-    subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+    subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -32,9 +36,12 @@ pub enum Command {
     /// Past shutdowns, newest first
     #[command(after_help = SHUTDOWNS_EXAMPLES)]
     Shutdowns(ShutdownsArgs),
-    /// One shutdown with its timeline
+    /// One shutdown with its timeline: the last one, the last one of a workload, or any by its id
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// The last deploys, and what each cost: the shutdowns of one workload's old revision on this node as one
+    #[command(after_help = ROLLOUTS_EXAMPLES)]
+    Rollouts(RolloutsArgs),
     /// One line per shutdown as it ends
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
@@ -47,9 +54,13 @@ pub enum Command {
     /// Checks whether `run --config` accepts a file, and says what is wrong with it
     #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig {
-        /// Configuration in TOML.
+        /// Configuration in TOML; - is standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// The configuration that `run` would have with the same flags, environment and file, and where each value is from
+    #[command(after_help = PRINT_CONFIG_EXAMPLES)]
+    PrintConfig(RunArgs),
     /// Shell completions
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -80,15 +91,24 @@ const SHUTDOWNS_EXAMPLES: &str = "\
 Examples:
   drainwatch shutdowns
   drainwatch shutdowns --since 1h --verdict severed
-  drainwatch shutdowns --workload shop.service --format json";
+  drainwatch shutdowns --workload shop.service -o json
+  drainwatch shutdowns --finding killed_mid_drain -o wide";
 const SHOW_EXAMPLES: &str = "\
 Examples:
+  drainwatch show             the last one
+  drainwatch show shop/web    the last one of a workload
   drainwatch show 01hx        a unique prefix of the id is enough
-  drainwatch show 01hx --format json";
+  drainwatch show 01hx -o json";
+const ROLLOUTS_EXAMPLES: &str = "\
+Examples:
+  drainwatch rollouts
+  drainwatch rollouts --workload shop/web --since 30d
+  drainwatch rollouts --verdict severed -o json";
 const WATCH_EXAMPLES: &str = "\
 Examples:
   drainwatch watch
-  drainwatch watch --format json | jq -r .workload.name";
+  drainwatch watch --verdict severed --namespace shop
+  drainwatch watch -o jsonl | jq -r .workload.name";
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   drainwatch replay shutdowns.jsonl
@@ -103,8 +123,16 @@ const CHECK_CONFIG_EXAMPLES: &str = "\
 Exits with 0 if the file can be used, else with 78, the line and the reason.
 
 Examples:
-  drainwatch check-config /etc/drainwatch/drainwatch.toml";
+  drainwatch check-config /etc/drainwatch/drainwatch.toml
+  helm template … | yq … | drainwatch check-config -";
+const PRINT_CONFIG_EXAMPLES: &str = "\
+What it prints is a configuration file. Values that may be passwords are left out.
+
+Examples:
+  drainwatch print-config --config /etc/drainwatch/drainwatch.toml";
 const COMPLETIONS_EXAMPLES: &str = "\
+Ids and names are those of the agent at DRAINWATCH_URL, else of this host's.
+
 Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch
   drainwatch completions zsh > ~/.zfunc/_drainwatch";
@@ -129,19 +157,35 @@ pub struct RunArgs {
 pub enum Format {
     /// For people.
     Table,
+    /// For people, with every column, however wide.
+    Wide,
     /// For programs.
     Json,
+    /// For programs, one line each.
+    Jsonl,
+}
+
+/// Where the agent is.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Address of the agent, such as node1:9669 or https://drainwatch.example
+    #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL, value_hint = ValueHint::Url, display_order = 800)]
+    pub url: String,
+    /// Certificates in PEM that an agent behind https is known by [default: those of this host]
+    #[arg(long = "url.ca-file", env = "DRAINWATCH_URL_CA_FILE", value_name = "FILE", value_hint = ValueHint::FilePath,
+        display_order = 801)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Where the agent is, and how results are printed.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// Address of the agent
-    #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL)]
-    pub url: String,
-    /// How to print
-    #[arg(long, env = "DRAINWATCH_FORMAT", value_enum, default_value = "table")]
-    pub format: Format,
+    /// Where.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// How results are printed, of commands that ask no agent.
@@ -149,7 +193,9 @@ pub struct ClientArgs {
 pub struct FormatArgs {
     /// How to print
     #[arg(
+        short = 'o',
         long,
+        visible_alias = "output",
         env = "DRAINWATCH_FORMAT",
         value_enum,
         default_value = "table",
@@ -166,18 +212,66 @@ pub struct DemoArgs {
     pub format: FormatArgs,
 }
 
+/// Which shutdowns.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// Only this Kubernetes namespace
+    #[arg(short, long, value_name = "NAME", add = ArgValueCandidates::new(complete::namespaces))]
+    pub namespace: Option<String>,
+    /// Only this verdict
+    #[arg(long, value_name = "VERDICT",
+        value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
+    pub verdict: Option<Verdict>,
+    /// Only those that cut a request of this class: webhook, request, stream or one of your own
+    #[arg(long, value_name = "CLASS", add = ArgValueCandidates::new(complete::classes))]
+    pub class: Option<String>,
+    /// Only those with this finding
+    #[arg(long, value_name = "FINDING",
+        value_parser = PossibleValuesParser::new(FindingCode::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<FindingCode>()))]
+    pub finding: Option<FindingCode>,
+    /// Only those that cut a request for this cause
+    #[arg(long, value_name = "CAUSE",
+        value_parser = PossibleValuesParser::new(Cause::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Cause>()))]
+    pub cause: Option<Cause>,
+    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<String>,
+    /// Ended until this time (2026-01-01T00:00:00Z, or 15m ago)
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<String>,
+}
+
+impl FilterArgs {
+    /// Parameters of the API that say the same.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("workload", self.workload.clone()),
+            ("namespace", self.namespace.clone()),
+            ("verdict", self.verdict.map(|word| word.to_string())),
+            ("class", self.class.clone()),
+            ("finding", self.finding.map(|word| word.to_string())),
+            ("cause", self.cause.map(|word| word.to_string())),
+            ("since", self.since.clone()),
+            ("until", self.until.clone()),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+fn when(text: &str) -> Result<String, String> {
+    crate::outlets::listing::time("when", text, jiff::Timestamp::now()).map(|_| text.into())
+}
+
 /// Flags of `shutdowns`.
 #[derive(Debug, Args)]
 pub struct ShutdownsArgs {
-    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
-    #[arg(long, value_name = "WHEN", value_parser = since)]
-    pub since: Option<String>,
-    /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<String>,
-    /// Only this verdict: clean, severed or unknown
-    #[arg(long)]
-    pub verdict: Option<Verdict>,
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// At most this many, up to 1000
     #[arg(long, default_value = "50", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
@@ -186,23 +280,66 @@ pub struct ShutdownsArgs {
     pub client: ClientArgs,
 }
 
-fn since(text: &str) -> Result<String, String> {
-    crate::outlets::listing::since(text, jiff::Timestamp::now()).map(|_| text.into())
-}
-
 /// Flags of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Id of a shutdown, or a unique prefix
-    pub id: String,
+    /// Id of a shutdown, or a unique prefix, or the name of a workload: its last one [default: the last of all]
+    #[arg(value_name = "ID|NAME", add = ArgValueCandidates::new(complete::ids_and_names))]
+    pub which: Option<String>,
     /// Where, and how to print.
     #[command(flatten)]
     pub client: ClientArgs,
 }
 
+/// Flags of `rollouts`.
+#[derive(Debug, Args)]
+pub struct RolloutsArgs {
+    /// Only of this workload: its name, or namespace/name
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// Only of this Kubernetes namespace
+    #[arg(short, long, value_name = "NAME", add = ArgValueCandidates::new(complete::namespaces))]
+    pub namespace: Option<String>,
+    /// Only where this is the worst of their shutdowns' verdicts
+    #[arg(long, value_name = "VERDICT",
+        value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
+    pub verdict: Option<Verdict>,
+    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m ago), or are still under way
+    #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = when)]
+    pub since: String,
+    /// Of shutdowns that ended until this time
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<String>,
+    /// At most this many, up to 1000
+    #[arg(long, default_value = "20", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Where, and how to print.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+impl RolloutsArgs {
+    /// Parameters of the API that say the same.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("workload", self.workload.clone()),
+            ("namespace", self.namespace.clone()),
+            ("verdict", self.verdict.map(|word| word.to_string())),
+            ("since", Some(self.since.clone())),
+            ("until", self.until.clone()),
+            ("limit", Some(self.limit.to_string())),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 /// Flags of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
+    /// Which; with --since those that ended since then come first, and --until ends it.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Where, and how to print.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -212,6 +349,7 @@ pub struct WatchArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// A recording made by `drainwatch run --record`
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// How to print.
     #[command(flatten)]

@@ -4,12 +4,14 @@
 //! May not enter: what any other room needs. Nothing stands on this one.
 
 pub mod args;
+mod check;
 pub mod client;
 mod complete;
 pub mod demo;
 mod doctor;
 pub mod failure;
 mod history;
+mod recommend;
 mod recordings;
 pub mod render;
 mod rollouts;
@@ -42,9 +44,11 @@ pub fn main() -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(args.format.format),
+        Command::Check(args) => check::check(&args),
         Command::Shutdowns(args) => history::shutdowns(&args),
         Command::Show(args) => history::show(&args),
         Command::Rollouts(args) => rollouts::rollouts(&args),
+        Command::Recommend(args) => recommend::recommend(&args),
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
         Command::Doctor(args) => doctor::doctor(&args),

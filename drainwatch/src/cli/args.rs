@@ -1,6 +1,6 @@
 //! What the command line takes.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum, ValueHint,
@@ -8,10 +8,12 @@ use clap::{
 };
 use clap_complete::engine::ArgValueCandidates;
 use drainwatch_core::report::{Cause, FindingCode, Verdict};
+use nix::sys::signal::Signal;
 
 use crate::{
-    agent::config::{Flags, Setting},
+    agent::config::{Flags, Setting, TimeSpan},
     cli::{client, complete, failure::EXIT_CODES},
+    names::signal,
 };
 
 /// Finds the requests that a deploy silently kills.
@@ -33,6 +35,9 @@ pub enum Command {
     /// A demonstration on this kernel: stops a bad and a good server under traffic
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Is a service fit to be deployed? Starts it, sends it traffic, stops it as an orchestrator would
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Past shutdowns, newest first
     #[command(after_help = SHUTDOWNS_EXAMPLES)]
     Shutdowns(ShutdownsArgs),
@@ -42,6 +47,9 @@ pub enum Command {
     /// The last deploys, and what each cost: the shutdowns of one workload's old revision on this node as one
     #[command(after_help = ROLLOUTS_EXAMPLES)]
     Rollouts(RolloutsArgs),
+    /// preStop and grace period from what was measured, as a change to apply
+    #[command(after_help = RECOMMEND_EXAMPLES)]
+    Recommend(RecommendArgs),
     /// One line per shutdown as it ends
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
@@ -87,6 +95,15 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   sudo drainwatch demo
   sudo drainwatch demo --format json | jq '.shutdowns[].verdict'";
+const CHECK_EXAMPLES: &str = "\
+The command runs in a cgroup of its own; its output goes to standard error. Half of the clients keep their connections.
+Exits with 0 if nobody lost anything, 1 if requests were severed or clients turned away, 2 if that could not be found out.
+
+Examples:
+  sudo drainwatch check -- node server.js
+  sudo drainwatch check --request 'GET /' --request 'GET /slow' --like docker -- ./server --port 8080
+  sudo drainwatch check --prestop 5s --grace 30s --format github -- gunicorn app:app
+  sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server";
 const SHUTDOWNS_EXAMPLES: &str = "\
 Examples:
   drainwatch shutdowns
@@ -104,6 +121,14 @@ Examples:
   drainwatch rollouts
   drainwatch rollouts --workload shop/web --since 30d
   drainwatch rollouts --verdict severed -o json";
+const RECOMMEND_EXAMPLES: &str = "\
+Over the last 20 stops of each workload that this agent has. Nothing to change is an answer too.
+
+Examples:
+  drainwatch recommend
+  drainwatch recommend shop/web
+  drainwatch recommend shop/web --output kubectl-patch
+  drainwatch recommend backup.service --output systemd";
 const WATCH_EXAMPLES: &str = "\
 Examples:
   drainwatch watch
@@ -168,7 +193,7 @@ pub enum Format {
 /// Where the agent is.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// Address of the agent, such as node1:9669 or https://drainwatch.example
+    /// Address of the agent: a URL, or a host with a port such as node1:9669
     #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL, value_hint = ValueHint::Url, display_order = 800)]
     pub url: String,
     /// Certificates in PEM that an agent behind https is known by [default: those of this host]
@@ -334,6 +359,35 @@ impl RolloutsArgs {
     }
 }
 
+/// What a recommendation is printed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Change {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A command that patches what controls the pods; a preStop that sleeps needs Kubernetes 1.30.
+    KubectlPatch,
+    /// Lines of a Compose file.
+    Compose,
+    /// A drop-in of the unit.
+    Systemd,
+}
+
+/// Flags of `recommend`.
+#[derive(Debug, Args)]
+pub struct RecommendArgs {
+    /// Whose: a workload's name, or namespace/name [default: all]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// As what
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Change,
+    /// Where.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
 /// Flags of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
@@ -368,6 +422,141 @@ pub struct DoctorArgs {
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
+}
+
+/// Who stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Like {
+    /// Stop signal to the main process, new requests for a second more, SIGKILL after 30 s.
+    Kubernetes,
+    /// Stop signal to the main process, SIGKILL after 10 s.
+    Docker,
+    /// Stop signal to every process, SIGKILL after 90 s.
+    Systemd,
+}
+
+/// How a check is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A report of tests, as CI servers read it.
+    Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
+}
+
+/// A signal that stops a service, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopSignal(Signal);
+
+impl StopSignal {
+    /// The signal.
+    pub fn signal(self) -> Signal {
+        self.0
+    }
+
+    /// Its number.
+    pub fn number(self) -> u32 {
+        (self.0 as i32).cast_unsigned()
+    }
+}
+
+impl fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl FromStr for StopSignal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = signal(text)?.cast_signed();
+        match Signal::try_from(number) {
+            Ok(Signal::SIGKILL) => Err("SIGKILL is no stop signal; write for example SIGTERM".into()),
+            Ok(signal) => Ok(Self(signal)),
+            Err(_) => Err(format!(
+                "`{text}` is a real-time signal, which `check` does not send"
+            )),
+        }
+    }
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Who stops it
+    #[arg(long, value_enum, default_value = "kubernetes")]
+    pub like: Like,
+    /// A request to send, such as 'GET /slow'; several take turns, and one that is given twice comes twice as often
+    #[arg(long, value_name = "REQUEST", default_value = "GET /")]
+    pub request: Vec<String>,
+    /// Clients at a time
+    #[arg(long, default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Requests a second of all clients together [default: as fast as they are answered]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+    /// Traffic of your own instead: a shell command, which finds the address in DRAINWATCH_ADDRESS and is ended with it
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["request", "concurrency", "rate"])]
+    pub traffic: Option<String>,
+    /// Where it listens [default: its lowest port]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// How long it may take until it listens
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub start_within: TimeSpan,
+    /// How long it serves before it is stopped
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub warmup: TimeSpan,
+    /// How long a preStop hook would sleep before the stop signal
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub prestop: TimeSpan,
+    /// For how long new requests come once the stop has begun [default: 1s like Kubernetes, else 0s]
+    #[arg(long, value_name = "TIME")]
+    pub lag: Option<TimeSpan>,
+    /// From the beginning of the stop to SIGKILL [default: 30s like Kubernetes, 10s like Docker, 90s like systemd]
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<TimeSpan>,
+    /// Stop signal
+    #[arg(long, value_name = "SIGNAL", default_value = "SIGTERM")]
+    pub stop_signal: StopSignal,
+    /// How to print
+    #[arg(
+        short = 'o',
+        long,
+        visible_alias = "output",
+        value_enum,
+        default_value = "text"
+    )]
+    pub format: CheckFormat,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+impl CheckArgs {
+    /// From the beginning of the stop to SIGKILL.
+    pub fn grace(&self) -> Duration {
+        let usual = match self.like {
+            Like::Kubernetes => 30,
+            Like::Docker => 10,
+            Like::Systemd => 90,
+        };
+        self.grace
+            .as_deref()
+            .copied()
+            .unwrap_or(Duration::from_secs(usual))
+    }
+
+    /// For how long new requests come once the stop has begun.
+    pub fn lag(&self) -> Duration {
+        let usual = u64::from(self.like == Like::Kubernetes);
+        self.lag.as_deref().copied().unwrap_or(Duration::from_secs(usual))
+    }
 }
 
 /// Flags of `demo-server`.

@@ -59,7 +59,7 @@ impl Quoted for DeValue<'_> {
 /// Every setting as these flags, this file (its text and path) and the defaults make it.
 pub(super) fn print(given: &BTreeMap<&'static str, Given>, file: Option<(&str, &Path)>) -> String {
     let table = file.and_then(|(text, _)| DeTable::parse(text).ok());
-    let table = table.as_ref().map(|table| table.get_ref());
+    let table = table.as_ref().map(toml::Spanned::get_ref);
     let in_file = |key: &str| {
         let (text, path) = file?;
         let value = match key.split_once('.') {

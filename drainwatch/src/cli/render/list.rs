@@ -19,52 +19,47 @@ const SHORT_FINDING: usize = 14;
 /// Below it a name says nothing.
 const SHORT_NAME: usize = 8;
 
-/// How much there is room for.
-#[derive(Debug, Clone, Copy)]
-struct Room {
-    kind: bool,
-    whole_ids: bool,
-    every_finding: bool,
-    whole_times: bool,
-    drained: bool,
-    reason: bool,
-    trigger: bool,
-    severed: bool,
-    findings: bool,
+/// What goes where it is narrow, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Kind,
+    WholeIds,
+    EveryFinding,
+    WholeTimes,
+    Drained,
+    Reason,
+    Trigger,
+    Severed,
+    Findings,
 }
 
-impl Room {
-    const FULL: Self = Self {
-        kind: true,
-        whole_ids: true,
-        every_finding: true,
-        whole_times: true,
-        drained: true,
-        reason: true,
-        trigger: true,
-        severed: true,
-        findings: true,
-    };
-
-    /// What goes, one after the other.
-    const LADDER: [fn(&mut Self); 9] = [
-        |room| room.kind = false,
-        |room| room.whole_ids = false,
-        |room| room.every_finding = false,
-        |room| room.whole_times = false,
-        |room| room.drained = false,
-        |room| room.reason = false,
-        |room| room.trigger = false,
-        |room| room.severed = false,
-        |room| room.findings = false,
+impl Part {
+    const ALL: [Self; 9] = [
+        Self::Kind,
+        Self::WholeIds,
+        Self::EveryFinding,
+        Self::WholeTimes,
+        Self::Drained,
+        Self::Reason,
+        Self::Trigger,
+        Self::Severed,
+        Self::Findings,
     ];
+}
+
+/// What is there: nothing has gone, or all up to this one.
+#[derive(Debug, Clone, Copy)]
+struct Room(Option<Part>);
+
+impl Room {
+    const FULL: Self = Self(None);
 
     fn ladder() -> impl Iterator<Item = Self> {
-        let mut room = Self::FULL;
-        std::iter::once(room).chain(Self::LADDER.into_iter().map(move |less| {
-            less(&mut room);
-            room
-        }))
+        std::iter::once(Self::FULL).chain(Part::ALL.into_iter().map(|last| Self(Some(last))))
+    }
+
+    fn has(self, part: Part) -> bool {
+        self.0.is_none_or(|last| part > last)
     }
 }
 
@@ -117,43 +112,43 @@ fn sorted(reports: &[Report]) -> Vec<&Report> {
 
 fn columns(reports: &[&Report], room: Room) -> Vec<Column> {
     let of = |cell: &dyn Fn(&Report) -> String| reports.iter().map(|report| cell(report)).collect();
-    let ids = ids(reports, room.whole_ids);
+    let ids = ids(reports, room.has(Part::WholeIds));
     let numbers =
         |head, number: fn(&Report) -> u64| Column::numbers(head, reports.iter().map(|report| number(report)));
     let verdict = |report: &Report| match report.verdict {
-        Verdict::Severed if !room.severed => format!("{} severed", report.requests.severed),
+        Verdict::Severed if !room.has(Part::Severed) => format!("{} severed", report.requests.severed),
         verdict => verdict.to_string(),
     };
     let why = |report: &Report| {
-        if room.reason {
+        if room.has(Part::Reason) {
             why(report)
         } else {
             report.trigger.to_string()
         }
     };
     let mut table = vec![
-        Column::new("time", of(&|report| time(report, room.whole_times))),
+        Column::new("time", of(&|report| time(report, room.has(Part::WholeTimes)))),
         Column::new("id", ids),
         Column::new("workload", of(&|report| workload(&report.workload))).or_cut(SHORT_NAME, Cut::Middle),
     ];
-    if room.kind {
+    if room.has(Part::Kind) {
         table.push(Column::new("kind", of(&|report| clean(&report.workload.kind))));
     }
-    if room.trigger {
+    if room.has(Part::Trigger) {
         table.push(Column::new("why", of(&why)));
     }
     table.push(Column::new("verdict", of(&verdict)));
-    if room.severed {
+    if room.has(Part::Severed) {
         table.push(numbers("severed", |report| report.requests.severed));
     }
-    if room.drained {
+    if room.has(Part::Drained) {
         table.push(numbers("drained", |report| report.requests.drained));
     }
     table.push(Column::new("took", of(&duration)));
-    if room.findings {
-        let findings = of(&|report| findings(report, room.every_finding));
+    if room.has(Part::Findings) {
+        let findings = of(&|report| findings(report, room.has(Part::EveryFinding)));
         let column = Column::new("findings", findings);
-        table.push(if room.severed {
+        table.push(if room.has(Part::Severed) {
             column
         } else {
             column.or_cut(SHORT_FINDING, Cut::End)

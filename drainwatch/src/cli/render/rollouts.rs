@@ -16,56 +16,58 @@ const SHORT_NAME: usize = 8;
 /// Of a hash, or the id of a run, this much tells it from others.
 const SHORT_REVISION: usize = 13;
 
-#[derive(Debug, Clone, Copy)]
-struct Room {
-    image: bool,
-    reason: bool,
-    whole_times: bool,
-    durations: bool,
-    every_finding: bool,
-    to: bool,
-    turned_away: bool,
-    from: bool,
-    findings: bool,
-    webhooks: bool,
+/// What goes where it is narrow, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Image,
+    EveryFinding,
+    Reason,
+    WholeTimes,
+    To,
+    Durations,
+    TurnedAway,
+    From,
+    Findings,
+    Webhooks,
 }
 
-impl Room {
-    const FULL: Self = Self {
-        image: true,
-        reason: true,
-        whole_times: true,
-        durations: true,
-        every_finding: true,
-        to: true,
-        turned_away: true,
-        from: true,
-        findings: true,
-        webhooks: true,
-    };
-
-    const LADDER: [fn(&mut Self); 10] = [
-        |room| room.image = false,
-        |room| room.every_finding = false,
-        |room| room.reason = false,
-        |room| room.whole_times = false,
-        |room| room.to = false,
-        |room| room.durations = false,
-        |room| room.turned_away = false,
-        |room| room.from = false,
-        |room| room.findings = false,
-        |room| room.webhooks = false,
+impl Part {
+    const ALL: [Self; 10] = [
+        Self::Image,
+        Self::EveryFinding,
+        Self::Reason,
+        Self::WholeTimes,
+        Self::To,
+        Self::Durations,
+        Self::TurnedAway,
+        Self::From,
+        Self::Findings,
+        Self::Webhooks,
     ];
+}
+
+/// What is there: nothing has gone, or all up to this one.
+#[derive(Debug, Clone, Copy)]
+struct Room(Option<Part>);
+
+impl Room {
+    const FULL: Self = Self(None);
+
+    fn ladder() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::FULL).chain(Part::ALL.into_iter().map(|last| Self(Some(last))))
+    }
+
+    fn has(self, part: Part) -> bool {
+        self.0.is_none_or(|last| part > last)
+    }
 }
 
 /// Rollouts as a table, one row each, the newest first. Without a width nothing gives way.
 pub fn table(rollouts: &[Rollout], width: Option<usize>) -> String {
-    let mut room = Room::FULL;
-    let ladder = std::iter::once(room).chain(Room::LADDER.into_iter().map(move |less| {
-        less(&mut room);
-        room
-    }));
-    draw(ladder.map(|room| columns(rollouts, room, width.is_none())), width)
+    draw(
+        Room::ladder().map(|room| columns(rollouts, room, width.is_none())),
+        width,
+    )
 }
 
 fn columns(rollouts: &[Rollout], room: Room, whole: bool) -> Vec<Column> {
@@ -73,7 +75,9 @@ fn columns(rollouts: &[Rollout], room: Room, whole: bool) -> Vec<Column> {
     let numbers = |head, number: fn(&Rollout) -> u64| Column::numbers(head, rollouts.iter().map(number));
     let time = |one: &Rollout| {
         let text = when(&one.started_at);
-        let short = text.get(5..16).filter(|_| text.len() == 20 && !room.whole_times);
+        let short = text
+            .get(5..16)
+            .filter(|_| text.len() == 20 && !room.has(Part::WholeTimes));
         short.map_or_else(|| text.clone(), Into::into)
     };
     let revision = |id: Option<&str>| {
@@ -84,18 +88,18 @@ fn columns(rollouts: &[Rollout], room: Room, whole: bool) -> Vec<Column> {
         Column::new("time", of(&time)),
         Column::new("workload", of(&name)).or_cut(SHORT_NAME, Cut::Middle),
     ];
-    if room.from {
+    if room.has(Part::From) {
         table.push(Column::new("from", of(&|one| revision(one.from.id.as_deref()))));
     }
-    if room.to {
+    if room.has(Part::To) {
         let to = |one: &Rollout| revision(one.to.as_ref().and_then(|to| to.id.as_deref()));
         table.push(Column::new("to", of(&to)));
     }
-    if room.image {
+    if room.has(Part::Image) {
         let image = |one: &Rollout| one.from.image.as_deref().map_or_else(|| "–".into(), clean);
         table.push(Column::new("image", of(&image)));
     }
-    if room.reason {
+    if room.has(Part::Reason) {
         let reason = |one: &Rollout| one.reason.map_or_else(|| "–".into(), |reason| reason.to_string());
         table.push(Column::new("why", of(&reason)));
     }
@@ -104,24 +108,24 @@ fn columns(rollouts: &[Rollout], room: Room, whole: bool) -> Vec<Column> {
         Column::new("verdict", of(&|one| one.verdict.to_string())),
         numbers("cut", |one| one.requests.severed),
     ]);
-    if room.webhooks {
+    if room.has(Part::Webhooks) {
         let webhooks = |one: &Rollout| one.severed_classes.get(WEBHOOK).copied().unwrap_or(0);
         table.push(numbers("webhooks", webhooks));
     }
-    if room.turned_away {
+    if room.has(Part::TurnedAway) {
         table.push(numbers("failed", |one| one.requests.failed));
         table.push(numbers("refused", |one| one.refused.attempts));
     }
-    if room.durations {
+    if room.has(Part::Durations) {
         let spell = |ms: Option<f64>| ms.map_or_else(|| "–".into(), span);
         table.push(Column::new("drain", of(&|one| spell(one.drain_ms))));
         table.push(Column::new("lag", of(&|one| spell(one.endpoint_lag_ms))));
         table.push(Column::new("longest", of(&|one| spell(one.shutdown_ms))));
     }
-    if room.findings {
-        let findings = of(&|one| findings(one, room.every_finding));
+    if room.has(Part::Findings) {
+        let findings = of(&|one| findings(one, room.has(Part::EveryFinding)));
         let column = Column::new("findings", findings);
-        table.push(if room.from {
+        table.push(if room.has(Part::From) {
             column
         } else {
             column.or_cut(SHORT_FINDING, Cut::End)

@@ -51,16 +51,13 @@ impl Rollouts {
             return None;
         }
         let revisions = self.0.entry(key(workload)).or_default();
-        match revisions.iter().position(|(known, _)| known == name) {
-            Some(at) => {
-                let last = revisions.remove(at)?;
-                revisions.push_back(last);
-            }
-            None => {
-                // What an alert or an analysis looks at is there before it is needed.
-                let zero = [REQUEST, WEBHOOK].map(|class| (class.to_owned(), 0));
-                revisions.push_back((name.to_owned(), zero.into()));
-            }
+        if let Some(at) = revisions.iter().position(|(known, _)| known == name) {
+            let last = revisions.remove(at)?;
+            revisions.push_back(last);
+        } else {
+            // What an alert or an analysis looks at is there before it is needed.
+            let zero = [REQUEST, WEBHOOK].map(|class| (class.to_owned(), 0));
+            revisions.push_back((name.to_owned(), zero.into()));
         }
         if revisions.len() > REVISIONS {
             revisions.pop_front();
@@ -111,4 +108,92 @@ fn key(workload: &Workload) -> Name {
         workload.namespace.clone().unwrap_or_default(),
         workload.name.clone(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use drainwatch_core::{
+        report::{Reason, Trigger, Verdict},
+        testing::report,
+    };
+
+    use super::*;
+
+    fn stopped(revision: &str, severed: u64) -> Report {
+        let mut report = report("a", "web", Verdict::Severed);
+        report.workload.namespace = Some("shop".into());
+        report.revision.id = Some(revision.into());
+        report.severed_classes = [(WEBHOOK.to_owned(), severed), ("orders".to_owned(), 1)].into();
+        report
+    }
+
+    /// `revision class count` of each series.
+    fn series(rollouts: &Rollouts) -> Vec<String> {
+        let Some(family) = rollouts.collect() else {
+            return vec![];
+        };
+        let one = |metric: &prometheus::proto::Metric| {
+            let label = |name: &str| {
+                let pair = metric.get_label().iter().find(|pair| pair.name() == name);
+                pair.map_or("", |pair| pair.value()).to_owned()
+            };
+            assert_eq!(
+                (label("namespace"), label("workload")),
+                ("shop".into(), "web".into())
+            );
+            format!(
+                "{} {} {}",
+                label("revision"),
+                label("class"),
+                metric.get_counter().get_value()
+            )
+        };
+        family.get_metric().iter().map(one).collect()
+    }
+
+    #[test]
+    fn given_a_revision_that_runs_then_it_has_series_at_zero_and_its_shutdowns_are_counted_by_class() {
+        let mut rollouts = Rollouts::default();
+        let report = stopped("r1", 2);
+        rollouts.seen(&report.workload, &report.revision);
+        assert_eq!(series(&rollouts), ["r1 request 0", "r1 webhook 0"]);
+        let mut sidecar = stopped("r1", 3);
+        sidecar.workload.container = Some("proxy".into());
+        rollouts.finished(&report);
+        rollouts.finished(&sidecar);
+        assert_eq!(series(&rollouts), ["r1 orders 2", "r1 request 0", "r1 webhook 5"]);
+        rollouts.seen(&report.workload, &Revision::default());
+        assert_eq!(
+            series(&rollouts).len(),
+            3,
+            "nothing is told of what has no revision"
+        );
+        rollouts.keep(&BTreeSet::new());
+        assert_eq!(series(&rollouts), [""; 0]);
+    }
+
+    #[test]
+    fn given_more_revisions_than_three_then_the_one_that_was_seen_longest_ago_goes() {
+        let mut rollouts = Rollouts::default();
+        for revision in ["r1", "r2", "r3", "r1", "r4"] {
+            rollouts.finished(&stopped(revision, 0));
+        }
+        let left: BTreeSet<_> = series(&rollouts)
+            .iter()
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect();
+        assert_eq!(left.into_iter().collect::<Vec<_>>(), ["r1", "r3", "r4"]);
+    }
+
+    #[test]
+    fn given_a_shutdown_that_is_no_part_of_a_deploy_then_it_is_not_counted() {
+        let mut rollouts = Rollouts::default();
+        let mut scaled = stopped("r1", 2);
+        scaled.reason = Some(Reason::ScaleDown);
+        let mut crashed = stopped("r1", 2);
+        crashed.trigger = Trigger::Crash;
+        rollouts.finished(&scaled);
+        rollouts.finished(&crashed);
+        assert_eq!(series(&rollouts), [""; 0]);
+    }
 }

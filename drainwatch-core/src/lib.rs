@@ -13,6 +13,7 @@ pub mod reading;
 pub mod recommend;
 pub mod record;
 pub mod report;
+pub mod rollout;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tracker;

@@ -2,6 +2,8 @@
 //!
 //! Keys are only added to, never renamed.
 
+mod worst;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,9 @@ pub struct Report {
     pub probes: u64,
     /// Severed requests by cause; only causes that occurred.
     pub severed: BTreeMap<Cause, u64>,
+    /// Severed requests by class; only classes that occurred.
+    #[serde(default)]
+    pub severed_classes: BTreeMap<String, u64>,
     /// The severed requests themselves, the first [`SEVERED_LISTED`] of them.
     pub severed_requests: Vec<SeveredRequest>,
     /// Severed requests that are counted but not listed.
@@ -91,6 +96,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// It goes on: it has not ended, and the agent that saw it begin still watched when this was written.
+    pub fn is_under_way(&self) -> bool {
+        self.ended_at.is_none() && self.first(MomentKind::AgentStopped).is_none()
+    }
+
     /// When the workload was gone, in ms since `started_at`, as far as its end was seen: `ended_at` has
     /// the linger in it, this has not.
     pub fn gone_ms(&self) -> Option<f64> {
@@ -359,6 +369,26 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// Adds those of another shutdown.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            drained,
+            failed,
+            severed,
+            aborted,
+            destroyed,
+            unknown,
+            opaque,
+        } = other;
+        self.drained += drained;
+        self.failed += failed;
+        self.severed += severed;
+        self.aborted += aborted;
+        self.destroyed += destroyed;
+        self.unknown += unknown;
+        self.opaque += opaque;
+    }
+
     /// All of them, whatever became of them; what nobody reads is none.
     pub fn total(&self) -> u64 {
         let Self {

@@ -33,6 +33,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         unknown_reasons: BTreeMap::new(),
         probes: 0,
         severed: BTreeMap::new(),
+        severed_classes: BTreeMap::new(),
         severed_requests: vec![],
         severed_requests_omitted: 0,
         timeline: vec![],

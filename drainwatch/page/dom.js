@@ -97,6 +97,7 @@ export const icon = (shape) =>
 
 /** The word of a verdict with its sign; `open` while the shutdown goes on. */
 export const badge = (report) => {
-  const [shape, word] = report.ended_at === null ? ["open", "under way"] : [report.verdict, report.verdict];
+  const open = report.ended_at === null && !report.timeline.some((moment) => moment.what === "agent_stopped");
+  const [shape, word] = open ? ["open", "under way"] : [report.verdict, report.verdict];
   return el("span", { class: `badge is-${shape}` }, icon(shape in SHAPES ? shape : "unknown"), shown(word));
 };

@@ -16,7 +16,8 @@ const RETRY_MS = 2_000;
 /** An answer that is an error; its text says what to do. */
 class Refusal extends Error {}
 
-async function ask(path) {
+/** What the agent answers; an error of its own says what to do. */
+export async function ask(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;

@@ -1,6 +1,7 @@
 // Recent shutdowns: the last day at a glance, filters that live in the address, and the table.
 
 import { ago, badge, clock, count, el, icon, name, shown, span, svg } from "./dom.js";
+import { Deploys } from "./rollouts.js";
 import { FINDINGS, REASONS, TRIGGERS, VERDICTS, duration, findings, request, webhooks, workload, worded } from "./words.js";
 
 /** Rows shown at first, and more of them each time. */
@@ -12,7 +13,7 @@ const SPANS = { "15m": 15 * 60_000, "1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 
 export const KEYS = ["q", "verdict", "since", "ns", "kind"];
 
 const began = (report) => Date.parse(report.started_at);
-const underWay = (report) => report.ended_at === null;
+const underWay = (report) => report.ended_at === null && !report.timeline.some((moment) => moment.what === "agent_stopped");
 
 /** Under way first, then the newest first. */
 const order = (a, b) => underWay(b) - underWay(a) || began(b) - began(a) || (a.id < b.id ? 1 : -1);
@@ -41,7 +42,7 @@ function takes(filter) {
     (!filter.verdict || report.verdict === filter.verdict) &&
     (!filter.kind || report.workload.kind === filter.kind) &&
     (!filter.ns || report.workload.namespace === filter.ns) &&
-    (underWay(report) || Date.parse(report.ended_at) >= since) &&
+    (underWay(report) || Date.parse(report.ended_at ?? report.started_at) >= since) &&
     terms.every((term) => haystack(report).includes(term));
 }
 
@@ -53,6 +54,7 @@ export class List {
   #filter = {};
   #rows = new Map();
   #most = ROWS;
+  #deploys = new Deploys();
   #parts;
 
   constructor(feed, go) {
@@ -111,6 +113,7 @@ export class List {
       { class: "list" },
       title,
       day,
+      this.#deploys.element,
       el("form", { class: "filters", role: "search", submit: (e) => e.preventDefault() }, search, verdict, since, ns, kind),
       counted,
       this.table,
@@ -132,6 +135,7 @@ export class List {
 
   /** Shows what the feed has now. */
   update() {
+    this.#deploys.update();
     const all = [...this.#feed.reports.values()].sort(order);
     const found = all.filter(takes(this.#filter));
     this.#choices(all);

@@ -3,6 +3,7 @@
 import { count, shown } from "./dom.js";
 import { Feed } from "./feed.js";
 import { KEYS, List } from "./list.js";
+import { Workload } from "./rollouts.js";
 import { Shutdown } from "./shutdown.js";
 import { workload } from "./words.js";
 
@@ -11,6 +12,7 @@ const main = $("main");
 const feed = new Feed();
 const list = new List(feed, go);
 const shutdown = new Shutdown(feed, () => listAddress);
+const deploys = new Workload(() => listAddress);
 
 /** Where "back" leads: the list as it was filtered. */
 let listAddress = "?";
@@ -32,6 +34,9 @@ function render() {
     if (view !== shutdown) left = { id, scroll: scrollY };
     swap(shutdown);
     shutdown.show(id);
+  } else if (query.get("workload")) {
+    swap(deploys);
+    deploys.show(query.get("workload"));
   } else {
     listAddress = location.search || "?";
     list.show(Object.fromEntries(KEYS.map((key) => [key, query.get(key) || undefined])));
@@ -49,13 +54,13 @@ function swap(to) {
   if (view === to) return;
   view = to;
   main.replaceChildren(to.element);
-  if (to === shutdown) scrollTo(0, 0);
+  if (to !== list) scrollTo(0, 0);
 }
 
 function titled() {
   const node = feed.reports.values().next().value?.node ?? "";
   $("node").textContent = shown(node);
-  const what = view === shutdown ? shutdown.title : "";
+  const what = view === list ? "" : view.title;
   document.title = [what, "drainwatch", shown(node)].filter(Boolean).join(" · ");
 }
 
@@ -72,8 +77,7 @@ function told({ begun, ended }) {
 
 feed.addEventListener("change", ({ detail }) => {
   told(detail);
-  if (view === shutdown) shutdown.update();
-  else list.update();
+  view.update();
   titled();
 });
 
@@ -104,7 +108,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const typing = event.target.closest?.("input, select, textarea");
   if (event.key === "Escape") {
-    if (view === shutdown) go(listAddress);
+    if (view !== list) go(listAddress);
     else if (typing) typing.blur();
     return;
   }

@@ -173,6 +173,7 @@ function header(report) {
       el("time", { datetime: report.started_at, title: report.started_at }, clock(report.started_at, true)),
       el("span", {}, ago(report.started_at)),
       el("span", {}, "on ", name(report.node)),
+      el("a", { href: `?workload=${encodeURIComponent(workload(w))}`, "data-nav": true }, "its deploys"),
       whose.length ? el("span", {}, whose.map((part, n) => [n ? " · " : "", name(part)])) : null,
     ),
   );

@@ -382,6 +382,7 @@ impl<S: Source> Agent<S> {
                 let _ = answer.send(());
             }
             Question::Metrics(answer) => drop(answer.send(self.expose())),
+            Question::Running(answer) => drop(answer.send(self.metrics.running())),
             Question::List(filter, answer) => drop(answer.send(self.history.list(&filter))),
             Question::Ids(prefix, answer) => drop(answer.send(self.history.ids(&prefix, IDS_NAMED))),
             Question::Get(id, answer) => drop(answer.send(self.history.get(&id))),

@@ -4,19 +4,23 @@
 //! May not enter: what any other room needs. Nothing stands on this one.
 
 pub mod args;
+mod check;
 pub mod client;
+mod complete;
 pub mod demo;
 mod doctor;
 pub mod failure;
 mod history;
+mod recommend;
 mod recordings;
 pub mod render;
+mod rollouts;
 pub mod run;
 mod service;
 
 use std::io::{self, IsTerminal, Write};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{Parser, error::ErrorKind};
 use drainwatch_core::workload::text::clean;
 use serde::Serialize;
 
@@ -32,6 +36,7 @@ const WIDTH: usize = 120;
 
 /// Reads the command line and does what it says. The exit code, and the one line of the failure.
 pub fn main() -> Result<(), Failure> {
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -39,17 +44,17 @@ pub fn main() -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::demo(args.format.format),
+        Command::Check(args) => check::check(&args),
         Command::Shutdowns(args) => history::shutdowns(&args),
         Command::Show(args) => history::show(&args),
+        Command::Rollouts(args) => rollouts::rollouts(&args),
+        Command::Recommend(args) => recommend::recommend(&args),
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::CheckConfig { file } => run::check_config(&file),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "drainwatch", &mut script);
-            print(&String::from_utf8_lossy(&script))
-        }
+        Command::PrintConfig(args) => run::print_config(&args),
+        Command::Completions { shell } => complete::script(shell),
         Command::DemoServer(args) => demo::server::serve(&args),
     }
 }
@@ -99,10 +104,16 @@ pub fn colour(output: &impl IsTerminal) -> Colour {
     }
 }
 
-/// Columns of the terminal.
-pub fn width() -> usize {
+/// Columns of the terminal, where the output is one.
+pub fn terminal() -> Option<usize> {
     // comfy-table knows how to ask the terminal.
-    comfy_table::Table::new().width().map_or(WIDTH, usize::from)
+    let columns = comfy_table::Table::new().width().map(usize::from);
+    columns.filter(|columns| *columns > 0)
+}
+
+/// Columns to draw in.
+pub fn width() -> usize {
+    terminal().unwrap_or(WIDTH)
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no failure: the process ends.
@@ -113,6 +124,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
         Err(why) => Err(Failure::internal("cannot write to standard output", why)),
         Ok(()) => Ok(()),
     }
+}
+
+/// Writes to standard error; who closed it does not want to know.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Writes one value as JSON.
@@ -163,9 +179,14 @@ pub fn refusal(diagnosis: &Diagnosis, refused: Option<String>) -> Option<Failure
         .map(Failure::unavailable)
 }
 
+/// Writes each value as one line of JSON.
+pub fn print_lines(values: &[impl Serialize]) -> Result<(), Failure> {
+    values.iter().try_for_each(|value| print_json(value, false))
+}
+
 /// Checks before writing that the format is for people.
 pub fn is_table(format: Format) -> bool {
-    format == Format::Table
+    matches!(format, Format::Table | Format::Wide)
 }
 
 #[cfg(test)]
@@ -180,11 +201,11 @@ mod tests {
             line,
             "unexpected argument '--stat-dir' found; tip: a similar argument exists: '--state-dir'; see --help"
         );
-        let error = Cli::try_parse_from(["drainwatch", "show"]).unwrap_err();
+        let error = Cli::try_parse_from(["drainwatch", "replay"]).unwrap_err();
         let line = one_line(&error.render().to_string());
         assert_eq!(
             line,
-            "the following required arguments were not provided: <ID>; see --help"
+            "the following required arguments were not provided: <FILE>; see --help"
         );
     }
 

@@ -4,10 +4,12 @@
 //! finished. None may hold up the loop: what writes or sends does so elsewhere, behind a bounded queue.
 
 pub mod brief;
+pub mod doubts;
 pub mod history;
 pub mod listing;
 pub mod metrics;
 pub mod questions;
+pub mod rollouts;
 pub mod sinks;
 pub mod store;
 pub mod text;

@@ -72,8 +72,16 @@ fn given_bad_usage_then_64_and_what_to_write_instead() {
         ),
         (&["shutdowns", "--limit", "0"], "1..=1000"),
         (&["shutdowns", "--url", "ftp://x"], "http://127.0.0.1:9669"),
-        (&["show"], "<ID>"),
-        (&["show", "../metrics"], "not an id"),
+        (
+            &["shutdowns", "--url", "http://x", "--url.ca-file", "y"],
+            "for https",
+        ),
+        (
+            &["shutdowns", "--url", "https://x", "--url.ca-file", "/nowhere"],
+            "in PEM",
+        ),
+        (&["watch", "--finding", "bad"], "killed_mid_drain"),
+        (&["help", "shutdown"], "unrecognized subcommand"),
         (&["demos"], "'demo'"),
         (&[], "--help"),
     ] {
@@ -350,6 +358,7 @@ fn given_something_else_at_the_url_then_65() {
 #[test]
 fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
     let agent = Canned::serve("127.0.0.1:0", |path| match path {
+        _ if path.contains("workload=..%2Fb") => (200, listing(&[])),
         _ if path.starts_with("/api/v1/shutdowns?") => (200, listing(&["a1"])),
         "/api/v1/shutdowns/a1" => (200, report("a1")),
         _ => (404, r#"{"error":"no shutdown has that id"}"#.into()),
@@ -369,11 +378,154 @@ fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
     let json = run(&["shutdowns", "--format", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["shutdowns"][0]["id"], "a1");
+    let lines = run(&[
+        "shutdowns",
+        "-o",
+        "jsonl",
+        "--namespace",
+        "shop",
+        "--cause",
+        "late",
+    ])
+    .stdout;
+    let line: serde_json::Value = serde_json::from_slice(&lines).unwrap();
+    assert_eq!(line["id"], "a1");
+    for which in [&["show", "a1"][..], &["show"], &["show", "svc/shop"]] {
+        let shown = String::from_utf8(run(which).stdout).unwrap();
+        assert!(shown.contains("/svc/shop · severed · stop"), "{which:?}: {shown}");
+    }
     let shown = String::from_utf8(run(&["show", "a1"]).stdout).unwrap();
-    assert!(shown.contains("/svc/shop · severed · stop"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colour where there is no terminal");
-    let line = refused(drainwatch(&["show", "b"]).env("DRAINWATCH_URL", agent.url()), 64);
-    assert!(line.contains("no shutdown has that id"), "{line}");
+    let line = refused(
+        drainwatch(&["show", "../b"]).env("DRAINWATCH_URL", agent.url()),
+        64,
+    );
+    assert!(line.contains("neither the id nor the workload"), "{line}");
+}
+
+#[test]
+fn given_a_shell_that_asks_then_it_is_offered_closed_words_and_what_the_agent_knows() {
+    let agent = Canned::serve("127.0.0.1:0", |_| (200, listing(&["a1", "b2"])));
+    let offered = |words: &[&str]| {
+        let mut ask = drainwatch(&["--", "drainwatch"]);
+        ask.args(words).env("_DRAINWATCH_COMPLETE", "bash");
+        ask.env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        ask.env("_CLAP_IFS", "\n").env("DRAINWATCH_URL", agent.url());
+        let output = ask.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let verdicts = offered(&["shutdowns", "--verdict", ""]);
+    assert!(
+        verdicts.contains("severed") && verdicts.contains("refused"),
+        "{verdicts}"
+    );
+    let shown = offered(&["show", ""]);
+    for known in ["a1", "b2", "/svc/shop"] {
+        assert!(shown.lines().any(|line| line == known), "{known}: {shown}");
+    }
+    assert!(offered(&["watch", "--workload", ""]).contains("/svc/shop"));
+    let script = drainwatch(&["completions", "zsh"]).output().unwrap().stdout;
+    assert!(
+        String::from_utf8(script)
+            .unwrap()
+            .contains("_DRAINWATCH_COMPLETE")
+    );
+}
+
+#[test]
+fn given_https_then_the_agent_is_known_by_the_file_of_its_certificates_alone() {
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = (dir.path().join("ca.pem"), dir.path().join("key.pem"));
+    let made = command("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-days",
+            "1",
+        ])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output();
+    let Ok(made) = made else { return };
+    assert!(made.status.success(), "{made:?}");
+    let agent = Canned::serve("127.0.0.1:0", |_| (200, listing(&["a1"])));
+    let port = unused_address().port();
+    // A proxy in front of the agent, as an ingress is.
+    let mut proxy = command("socat");
+    proxy.arg(format!(
+        "openssl-listen:{port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={},key={}",
+        certificate.display(),
+        key.display()
+    ));
+    proxy.arg(format!("tcp:{}", agent.address));
+    let Ok(proxy) = Process::start(proxy) else { return };
+    let url = format!("https://localhost:{port}");
+    let ca_file = certificate.to_str().unwrap();
+    let mut found = false;
+    for _ in 0..100 {
+        let output = drainwatch(&["shutdowns", "--url", &url, "--url.ca-file", ca_file])
+            .output()
+            .unwrap();
+        found = String::from_utf8_lossy(&output.stdout).contains("/svc/shop");
+        if found {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(found, "no answer through https");
+    let line = refused(&mut drainwatch(&["shutdowns", "--url", &url]), 69);
+    assert!(line.contains("ertificate"), "{line}");
+    proxy.signal(Signal::SIGKILL).unwrap();
+    proxy.wait().unwrap();
+}
+
+#[test]
+fn given_a_configuration_when_printed_then_it_says_where_each_value_is_from_and_is_valid_again() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("d.toml");
+    fs::write(&file, "[web]\nmax-requests = 7\n").unwrap();
+    let printed = drainwatch(&[
+        "print-config",
+        "--config",
+        file.to_str().unwrap(),
+        "--log.level",
+        "debug",
+    ])
+    .env("DRAINWATCH_CAPTURE", "none")
+    .output()
+    .unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    for line in [
+        &format!("max-requests = 7  # {}", file.display()),
+        "level = \"debug\"  # --log.level",
+        "capture = \"none\"  # DRAINWATCH_CAPTURE",
+        "listen-address = \"127.0.0.1:9669\"  # default",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    drainwatch(&["check-config", "-"])
+        .write_stdin(text)
+        .assert()
+        .success()
+        .stdout("<stdin> is valid\n");
+    let line = refused(drainwatch(&["check-config", "-"]).write_stdin("captur = 1"), 78);
+    assert!(line.contains("`capture`"), "{line}");
 }
 
 #[test]
@@ -443,6 +595,8 @@ fn given_help_then_every_command_has_examples_and_the_exit_codes_are_there() {
         assert!(help.contains(word), "{word}");
     }
     assert!(!help.contains("demo-server"));
+    let help = |args: &[&str]| drainwatch(args).assert().success().get_output().stdout.clone();
+    assert_eq!(help(&["help", "show"]), help(&["show", "--help"]));
     drainwatch(&["--version"]).assert().success();
 }
 

@@ -3,6 +3,7 @@
 
 mod boards;
 mod cluster;
+mod delivery;
 mod monitoring;
 pub mod service;
 
@@ -40,6 +41,8 @@ const SOON: Duration = Duration::from_secs(20);
 struct Stage {
     agent: Option<Agent>,
     monitoring: Monitoring,
+    /// What makes an agent name the pod.
+    cluster: Cluster,
     /// A workload with shutdowns of several kinds: a pod, so that there is something to compare its times with.
     shop: Home,
     /// A workload whose first shutdown severs a webhook.
@@ -62,6 +65,10 @@ const STEPS: &[Step<Stage>] = &[
         "traffic after the stop signal, and a severed request",
         Stage::severed_request,
     ),
+    (
+        "what a rollout cost is one number over two agents, for Argo Rollouts and Flagger too",
+        Stage::rollout,
+    ),
     ("a transaction that is left open fires", Stage::open_transaction),
     ("every panel, annotation and variable has data", Stage::panels),
     ("a degraded probe fires", Stage::degraded_probe),
@@ -77,10 +84,12 @@ pub fn run(dashboards: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow
     let monitoring = Monitoring::start(dashboards, agent.address(), out, clock)?;
     let root = testkit::cgroup::unified_root()?;
     let name = |which: &str| format!("drainwatch-alerts-{}-{which}", std::process::id());
+    let shop = Home::create_pod(&root, &cluster.uid, &id, cluster::WORKLOAD)?;
     let mut stage = Stage {
         agent: Some(agent),
         monitoring,
-        shop: Home::create_pod(&root, &cluster.uid, &id, cluster::WORKLOAD)?,
+        cluster,
+        shop,
         pay: Home::create(&root, &name("pay"))?,
         root,
         out: out.into(),
@@ -211,6 +220,65 @@ impl Stage {
                 .until_alertmanager_has(alert, |alert| alert.label("workload") == self.shop.workload())?;
         }
         Ok(())
+    }
+
+    /// A second agent counts too: both see this kernel, so that one cut request is two.
+    fn rollout(&mut self) -> anyhow::Result<()> {
+        let out = self.out.join("second");
+        fs::create_dir_all(&out)?;
+        let second = Agent::start_with(&self.binary, &out, &[], &self.cluster.arguments(), self.clock)?;
+        let addresses = [self.agent()?.address().to_owned(), second.address().to_owned()];
+        self.monitoring.scrape(&[&addresses[0], &addresses[1]])?;
+        let known = format!(
+            "count(drainwatch_rollout_severed_requests_total{{revision=\"{}\",class=\"request\"}})",
+            cluster::REVISION
+        );
+        self.monitoring
+            .until("both agents to know the revision", SOON, &known, |count| {
+                count > 1.5
+            })?;
+        let asked = delivery::queries(&self.monitoring.dashboards)?;
+        let mut before = Vec::new();
+        for (who, query) in &asked {
+            let cost = self.monitoring.query(query)?;
+            let cost = cost
+                .first()
+                .and_then(|series| monitoring::number(&series["value"]));
+            before.push(cost.with_context(|| format!("{who} gets no number: {query}"))?);
+        }
+        let mut service = self.start("rolled", &self.shop, Server::Hyper("default"))?;
+        let hanging = service.get("/orders?do=hang")?;
+        service.until_said("got /orders")?;
+        service.signal(Signal::SIGTERM)?;
+        service.wait()?;
+        drop(hanging);
+        self.report(&self.shop, 4)?;
+        for ((who, query), before) in asked.iter().zip(before) {
+            let enough = |cost| cost > before + 1.5;
+            self.monitoring
+                .until(&format!("{who} to see what both agents saw"), SOON, query, enough)?;
+        }
+        let recorded = format!(
+            "rollout:drainwatch_severed_requests:increase1h{{revision=\"{}\",class=\"request\"}}",
+            cluster::REVISION
+        );
+        self.monitoring
+            .until("the recording rule", SOON, &recorded, |cost| cost > 1.5)?;
+        let revision = format!("; revision {}", cluster::REVISION);
+        // Alertmanager has it since the step before, and is told of another description once a minute.
+        self.clock
+            .until("the alert to name both nodes and the revision", SOON, || {
+                std::thread::sleep(Duration::from_millis(50)); // rules are evaluated now and then
+                let firing = self.monitoring.firing()?;
+                Ok(firing.iter().any(|alert| {
+                    let says = alert.annotation("description");
+                    alert.name() == "DrainwatchRequestsSevered"
+                        && says.contains(&revision)
+                        && addresses.iter().all(|address| says.contains(address))
+                }))
+            })?;
+        second.stop()?;
+        self.monitoring.scrape(&[&addresses[0]])
     }
 
     /// A database is stopped while a client is in the middle of a transaction.

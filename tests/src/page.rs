@@ -52,6 +52,10 @@ const STEPS: &[Step<Stage>] = &[
     ("a shutdown appears by itself, and is announced", Stage::appears),
     ("filters and search live in the address", Stage::filters),
     ("one shutdown: findings, bars, requests", Stage::one),
+    (
+        "the last deploys are seen first, and lead to a workload's history",
+        Stage::deploys,
+    ),
     ("hundreds of requests stay legible", Stage::many),
     ("hostile names and paths are mere text", Stage::hostile),
     ("the keyboard is enough", Stage::keyboard),

@@ -1,6 +1,7 @@
 //! The alerts and dashboards under `dashboards/`: what they ask for exists, and gives data.
 
 mod boards;
+mod delivery;
 mod queries;
 mod registry;
 mod rules;
@@ -55,6 +56,10 @@ pub fn checks() -> Tally {
         Ok(registry) => {
             note("alerts and recording rules", rules::check(&registry));
             note("dashboards", boards::check(&registry));
+            note(
+                "templates of Argo Rollouts and Flagger",
+                delivery::check(&registry),
+            );
         }
         Err(error) => note("metrics of the agent", Err(error)),
     }

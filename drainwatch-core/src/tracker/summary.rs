@@ -86,6 +86,7 @@ impl Episode {
             unknown_reasons: self.unknown_reasons(),
             probes: tally.probes(),
             severed: tally.severed_by_cause().clone(),
+            severed_classes: tally.severed_by_class(),
             severed_requests: tally
                 .severed_requests()
                 .iter()

@@ -88,6 +88,7 @@ pub(super) struct Tally {
     outcomes: Outcomes,
     doubts: BTreeMap<Doubt, u64>,
     severed: BTreeMap<Cause, u64>,
+    severed_classes: BTreeMap<Arc<str>, u64>,
     severed_requests: Vec<Severed>,
     drained_requests: Vec<Drained>,
     last_drained_ns: Option<u64>,
@@ -118,6 +119,7 @@ impl Tally {
             outcomes: Outcomes::default(),
             doubts: BTreeMap::new(),
             severed: BTreeMap::new(),
+            severed_classes: BTreeMap::new(),
             severed_requests: Vec::new(),
             drained_requests: Vec::new(),
             last_drained_ns: None,
@@ -157,6 +159,14 @@ impl Tally {
     /// Counts of each cause that occurred.
     pub fn severed_by_cause(&self) -> &BTreeMap<Cause, u64> {
         &self.severed
+    }
+
+    /// How many were severed of each class.
+    pub fn severed_by_class(&self) -> BTreeMap<String, u64> {
+        let classes = self.severed_classes.iter();
+        classes
+            .map(|(class, count)| (class.to_string(), *count))
+            .collect()
     }
 
     /// The first ones that were severed.
@@ -434,18 +444,15 @@ impl Tally {
 
     /// Takes over what another shutdown, which turned out to be part of this one, had counted.
     pub fn absorb(&mut self, other: Self) {
-        self.outcomes.drained += other.outcomes.drained;
-        self.outcomes.failed += other.outcomes.failed;
-        self.outcomes.severed += other.outcomes.severed;
-        self.outcomes.aborted += other.outcomes.aborted;
-        self.outcomes.destroyed += other.outcomes.destroyed;
-        self.outcomes.unknown += other.outcomes.unknown;
-        self.outcomes.opaque += other.outcomes.opaque;
+        self.outcomes.add(&other.outcomes);
         for (doubt, count) in other.doubts {
             *self.doubts.entry(doubt).or_default() += count;
         }
         for (cause, count) in other.severed {
             *self.severed.entry(cause).or_default() += count;
+        }
+        for (class, count) in other.severed_classes {
+            *self.severed_classes.entry(class).or_default() += count;
         }
         self.severed_requests.extend(other.severed_requests);
         self.severed_requests.sort_by_key(|request| request.at_ns);

@@ -13,6 +13,7 @@ mod classes;
 mod collector;
 mod file;
 mod flags;
+mod in_force;
 mod numbers;
 mod paths;
 mod signals;
@@ -35,7 +36,7 @@ use crate::{
 };
 
 pub use addresses::{ListenAddress, NodeName, TelemetryPath};
-pub use file::{ConfigError, read};
+pub use file::{ConfigError, parse, text};
 pub use flags::Flags;
 pub use numbers::{MaxRequests, TimeSpan};
 pub use paths::{Directory, File, NewFile};

@@ -1,19 +1,25 @@
 //! What the command line takes.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use drainwatch_core::report::Verdict;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use clap_complete::engine::ArgValueCandidates;
+use drainwatch_core::report::{Cause, FindingCode, Verdict};
+use nix::sys::signal::Signal;
 
 use crate::{
-    agent::config::{Flags, Setting},
-    cli::{client, failure::EXIT_CODES},
+    agent::config::{Flags, Setting, TimeSpan},
+    cli::{client, complete, failure::EXIT_CODES},
+    names::signal,
 };
 
 /// Finds the requests that a deploy silently kills.
 #[derive(Debug, Parser)]
 #[command(name = "drainwatch", version, max_term_width = 100, after_help = EXIT_CODES,
-    subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+    subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,12 +35,21 @@ pub enum Command {
     /// A demonstration on this kernel: stops a bad and a good server under traffic
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Is a service fit to be deployed? Starts it, sends it traffic, stops it as an orchestrator would
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Past shutdowns, newest first
     #[command(after_help = SHUTDOWNS_EXAMPLES)]
     Shutdowns(ShutdownsArgs),
-    /// One shutdown with its timeline
+    /// One shutdown with its timeline: the last one, the last one of a workload, or any by its id
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// The last deploys, and what each cost: the shutdowns of one workload's old revision on this node as one
+    #[command(after_help = ROLLOUTS_EXAMPLES)]
+    Rollouts(RolloutsArgs),
+    /// preStop and grace period from what was measured, as a change to apply
+    #[command(after_help = RECOMMEND_EXAMPLES)]
+    Recommend(RecommendArgs),
     /// One line per shutdown as it ends
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
@@ -47,9 +62,13 @@ pub enum Command {
     /// Checks whether `run --config` accepts a file, and says what is wrong with it
     #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig {
-        /// Configuration in TOML.
+        /// Configuration in TOML; - is standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// The configuration that `run` would have with the same flags, environment and file, and where each value is from
+    #[command(after_help = PRINT_CONFIG_EXAMPLES)]
+    PrintConfig(RunArgs),
     /// Shell completions
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -76,19 +95,45 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   sudo drainwatch demo
   sudo drainwatch demo --format json | jq '.shutdowns[].verdict'";
+const CHECK_EXAMPLES: &str = "\
+The command runs in a cgroup of its own; its output goes to standard error. Half of the clients keep their connections.
+Exits with 0 if nobody lost anything, 1 if requests were severed or clients turned away, 2 if that could not be found out.
+
+Examples:
+  sudo drainwatch check -- node server.js
+  sudo drainwatch check --request 'GET /' --request 'GET /slow' --like docker -- ./server --port 8080
+  sudo drainwatch check --prestop 5s --grace 30s --format github -- gunicorn app:app
+  sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server";
 const SHUTDOWNS_EXAMPLES: &str = "\
 Examples:
   drainwatch shutdowns
   drainwatch shutdowns --since 1h --verdict severed
-  drainwatch shutdowns --workload shop.service --format json";
+  drainwatch shutdowns --workload shop.service -o json
+  drainwatch shutdowns --finding killed_mid_drain -o wide";
 const SHOW_EXAMPLES: &str = "\
 Examples:
+  drainwatch show             the last one
+  drainwatch show shop/web    the last one of a workload
   drainwatch show 01hx        a unique prefix of the id is enough
-  drainwatch show 01hx --format json";
+  drainwatch show 01hx -o json";
+const ROLLOUTS_EXAMPLES: &str = "\
+Examples:
+  drainwatch rollouts
+  drainwatch rollouts --workload shop/web --since 30d
+  drainwatch rollouts --verdict severed -o json";
+const RECOMMEND_EXAMPLES: &str = "\
+Over the last 20 stops of each workload that this agent has. Nothing to change is an answer too.
+
+Examples:
+  drainwatch recommend
+  drainwatch recommend shop/web
+  drainwatch recommend shop/web --output kubectl-patch
+  drainwatch recommend backup.service --output systemd";
 const WATCH_EXAMPLES: &str = "\
 Examples:
   drainwatch watch
-  drainwatch watch --format json | jq -r .workload.name";
+  drainwatch watch --verdict severed --namespace shop
+  drainwatch watch -o jsonl | jq -r .workload.name";
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   drainwatch replay shutdowns.jsonl
@@ -103,8 +148,16 @@ const CHECK_CONFIG_EXAMPLES: &str = "\
 Exits with 0 if the file can be used, else with 78, the line and the reason.
 
 Examples:
-  drainwatch check-config /etc/drainwatch/drainwatch.toml";
+  drainwatch check-config /etc/drainwatch/drainwatch.toml
+  helm template … | yq … | drainwatch check-config -";
+const PRINT_CONFIG_EXAMPLES: &str = "\
+What it prints is a configuration file. Values that may be passwords are left out.
+
+Examples:
+  drainwatch print-config --config /etc/drainwatch/drainwatch.toml";
 const COMPLETIONS_EXAMPLES: &str = "\
+Ids and names are those of the agent at DRAINWATCH_URL, else of this host's.
+
 Examples:
   drainwatch completions bash > /etc/bash_completion.d/drainwatch
   drainwatch completions zsh > ~/.zfunc/_drainwatch";
@@ -129,19 +182,35 @@ pub struct RunArgs {
 pub enum Format {
     /// For people.
     Table,
+    /// For people, with every column, however wide.
+    Wide,
     /// For programs.
     Json,
+    /// For programs, one line each.
+    Jsonl,
+}
+
+/// Where the agent is.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Address of the agent: a URL, or a host with a port such as node1:9669
+    #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL, value_hint = ValueHint::Url, display_order = 800)]
+    pub url: String,
+    /// Certificates in PEM that an agent behind https is known by [default: those of this host]
+    #[arg(long = "url.ca-file", env = "DRAINWATCH_URL_CA_FILE", value_name = "FILE", value_hint = ValueHint::FilePath,
+        display_order = 801)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Where the agent is, and how results are printed.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// Address of the agent
-    #[arg(long, env = "DRAINWATCH_URL", default_value = client::URL)]
-    pub url: String,
-    /// How to print
-    #[arg(long, env = "DRAINWATCH_FORMAT", value_enum, default_value = "table")]
-    pub format: Format,
+    /// Where.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// How results are printed, of commands that ask no agent.
@@ -149,7 +218,9 @@ pub struct ClientArgs {
 pub struct FormatArgs {
     /// How to print
     #[arg(
+        short = 'o',
         long,
+        visible_alias = "output",
         env = "DRAINWATCH_FORMAT",
         value_enum,
         default_value = "table",
@@ -166,18 +237,66 @@ pub struct DemoArgs {
     pub format: FormatArgs,
 }
 
+/// Which shutdowns.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// Only this Kubernetes namespace
+    #[arg(short, long, value_name = "NAME", add = ArgValueCandidates::new(complete::namespaces))]
+    pub namespace: Option<String>,
+    /// Only this verdict
+    #[arg(long, value_name = "VERDICT",
+        value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
+    pub verdict: Option<Verdict>,
+    /// Only those that cut a request of this class: webhook, request, stream or one of your own
+    #[arg(long, value_name = "CLASS", add = ArgValueCandidates::new(complete::classes))]
+    pub class: Option<String>,
+    /// Only those with this finding
+    #[arg(long, value_name = "FINDING",
+        value_parser = PossibleValuesParser::new(FindingCode::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<FindingCode>()))]
+    pub finding: Option<FindingCode>,
+    /// Only those that cut a request for this cause
+    #[arg(long, value_name = "CAUSE",
+        value_parser = PossibleValuesParser::new(Cause::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Cause>()))]
+    pub cause: Option<Cause>,
+    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<String>,
+    /// Ended until this time (2026-01-01T00:00:00Z, or 15m ago)
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<String>,
+}
+
+impl FilterArgs {
+    /// Parameters of the API that say the same.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("workload", self.workload.clone()),
+            ("namespace", self.namespace.clone()),
+            ("verdict", self.verdict.map(|word| word.to_string())),
+            ("class", self.class.clone()),
+            ("finding", self.finding.map(|word| word.to_string())),
+            ("cause", self.cause.map(|word| word.to_string())),
+            ("since", self.since.clone()),
+            ("until", self.until.clone()),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+fn when(text: &str) -> Result<String, String> {
+    crate::outlets::listing::time("when", text, jiff::Timestamp::now()).map(|_| text.into())
+}
+
 /// Flags of `shutdowns`.
 #[derive(Debug, Args)]
 pub struct ShutdownsArgs {
-    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
-    #[arg(long, value_name = "WHEN", value_parser = since)]
-    pub since: Option<String>,
-    /// Only this workload: its name, namespace/name, cgroup, or the last part of its name
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<String>,
-    /// Only this verdict: clean, severed or unknown
-    #[arg(long)]
-    pub verdict: Option<Verdict>,
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// At most this many, up to 1000
     #[arg(long, default_value = "50", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
@@ -186,23 +305,95 @@ pub struct ShutdownsArgs {
     pub client: ClientArgs,
 }
 
-fn since(text: &str) -> Result<String, String> {
-    crate::outlets::listing::since(text, jiff::Timestamp::now()).map(|_| text.into())
-}
-
 /// Flags of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Id of a shutdown, or a unique prefix
-    pub id: String,
+    /// Id of a shutdown, or a unique prefix, or the name of a workload: its last one [default: the last of all]
+    #[arg(value_name = "ID|NAME", add = ArgValueCandidates::new(complete::ids_and_names))]
+    pub which: Option<String>,
     /// Where, and how to print.
     #[command(flatten)]
     pub client: ClientArgs,
 }
 
+/// Flags of `rollouts`.
+#[derive(Debug, Args)]
+pub struct RolloutsArgs {
+    /// Only of this workload: its name, or namespace/name
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// Only of this Kubernetes namespace
+    #[arg(short, long, value_name = "NAME", add = ArgValueCandidates::new(complete::namespaces))]
+    pub namespace: Option<String>,
+    /// Only where this is the worst of their shutdowns' verdicts
+    #[arg(long, value_name = "VERDICT",
+        value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
+    pub verdict: Option<Verdict>,
+    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m ago), or are still under way
+    #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = when)]
+    pub since: String,
+    /// Of shutdowns that ended until this time
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<String>,
+    /// At most this many, up to 1000
+    #[arg(long, default_value = "20", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Where, and how to print.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+impl RolloutsArgs {
+    /// Parameters of the API that say the same.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("workload", self.workload.clone()),
+            ("namespace", self.namespace.clone()),
+            ("verdict", self.verdict.map(|word| word.to_string())),
+            ("since", Some(self.since.clone())),
+            ("until", self.until.clone()),
+            ("limit", Some(self.limit.to_string())),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// What a recommendation is printed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Change {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A command that patches what controls the pods; a preStop that sleeps needs Kubernetes 1.30.
+    KubectlPatch,
+    /// Lines of a Compose file.
+    Compose,
+    /// A drop-in of the unit.
+    Systemd,
+}
+
+/// Flags of `recommend`.
+#[derive(Debug, Args)]
+pub struct RecommendArgs {
+    /// Whose: a workload's name, or namespace/name [default: all]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::workloads))]
+    pub workload: Option<String>,
+    /// As what
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Change,
+    /// Where.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
 /// Flags of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
+    /// Which; with --since those that ended since then come first, and --until ends it.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Where, and how to print.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -212,6 +403,7 @@ pub struct WatchArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// A recording made by `drainwatch run --record`
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// How to print.
     #[command(flatten)]
@@ -230,6 +422,141 @@ pub struct DoctorArgs {
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
+}
+
+/// Who stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Like {
+    /// Stop signal to the main process, new requests for a second more, SIGKILL after 30 s.
+    Kubernetes,
+    /// Stop signal to the main process, SIGKILL after 10 s.
+    Docker,
+    /// Stop signal to every process, SIGKILL after 90 s.
+    Systemd,
+}
+
+/// How a check is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A report of tests, as CI servers read it.
+    Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
+}
+
+/// A signal that stops a service, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopSignal(Signal);
+
+impl StopSignal {
+    /// The signal.
+    pub fn signal(self) -> Signal {
+        self.0
+    }
+
+    /// Its number.
+    pub fn number(self) -> u32 {
+        (self.0 as i32).cast_unsigned()
+    }
+}
+
+impl fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl FromStr for StopSignal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = signal(text)?.cast_signed();
+        match Signal::try_from(number) {
+            Ok(Signal::SIGKILL) => Err("SIGKILL is no stop signal; write for example SIGTERM".into()),
+            Ok(signal) => Ok(Self(signal)),
+            Err(_) => Err(format!(
+                "`{text}` is a real-time signal, which `check` does not send"
+            )),
+        }
+    }
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Who stops it
+    #[arg(long, value_enum, default_value = "kubernetes")]
+    pub like: Like,
+    /// A request to send, such as 'GET /slow'; several take turns, and one that is given twice comes twice as often
+    #[arg(long, value_name = "REQUEST", default_value = "GET /")]
+    pub request: Vec<String>,
+    /// Clients at a time
+    #[arg(long, default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Requests a second of all clients together [default: as fast as they are answered]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+    /// Traffic of your own instead: a shell command, which finds the address in DRAINWATCH_ADDRESS and is ended with it
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["request", "concurrency", "rate"])]
+    pub traffic: Option<String>,
+    /// Where it listens [default: its lowest port]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// How long it may take until it listens
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub start_within: TimeSpan,
+    /// How long it serves before it is stopped
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub warmup: TimeSpan,
+    /// How long a preStop hook would sleep before the stop signal
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub prestop: TimeSpan,
+    /// For how long new requests come once the stop has begun [default: 1s like Kubernetes, else 0s]
+    #[arg(long, value_name = "TIME")]
+    pub lag: Option<TimeSpan>,
+    /// From the beginning of the stop to SIGKILL [default: 30s like Kubernetes, 10s like Docker, 90s like systemd]
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<TimeSpan>,
+    /// Stop signal
+    #[arg(long, value_name = "SIGNAL", default_value = "SIGTERM")]
+    pub stop_signal: StopSignal,
+    /// How to print
+    #[arg(
+        short = 'o',
+        long,
+        visible_alias = "output",
+        value_enum,
+        default_value = "text"
+    )]
+    pub format: CheckFormat,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+impl CheckArgs {
+    /// From the beginning of the stop to SIGKILL.
+    pub fn grace(&self) -> Duration {
+        let usual = match self.like {
+            Like::Kubernetes => 30,
+            Like::Docker => 10,
+            Like::Systemd => 90,
+        };
+        self.grace
+            .as_deref()
+            .copied()
+            .unwrap_or(Duration::from_secs(usual))
+    }
+
+    /// For how long new requests come once the stop has begun.
+    pub fn lag(&self) -> Duration {
+        let usual = u64::from(self.like == Like::Kubernetes);
+        self.lag.as_deref().copied().unwrap_or(Duration::from_secs(usual))
+    }
 }
 
 /// Flags of `demo-server`.

@@ -1,7 +1,7 @@
 //! `drainwatch demo`: a server that shuts down badly and the same one that shuts down well, on the
 //! user's own kernel, with what their clients saw beside what the agent saw.
 
-mod cgroup;
+pub mod cgroup;
 pub mod server;
 mod traffic;
 

@@ -5,6 +5,10 @@ use std::fmt::Display;
 /// Exit codes, those of `sysexits.h` where it has a fitting one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// `check`: the service is not fit to be deployed.
+    Unfit = 1,
+    /// `check`: whether it is fit could not be found out.
+    NotChecked = 2,
     /// Bad usage: unknown flag, malformed value (`EX_USAGE`).
     Usage = 64,
     /// Data that cannot be read: a truncated recording, an answer that is no report (`EX_DATAERR`).
@@ -25,13 +29,15 @@ pub enum Exit {
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    success
+  1    check: requests were severed, or clients turned away
+  2    check: it could not be run, or evidence is missing
   64   bad usage: unknown flag, malformed value
   65   bad data: truncated recording, response that is not a report
   69   unavailable: agent not reachable, port occupied, store in use, kernel not supported
   70   internal error
   77   missing privilege
   78   bad configuration
-  130  interrupted (demo, watch)";
+  130  interrupted (check, demo, watch)";
 
 /// A failure of a command: what failed, why, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

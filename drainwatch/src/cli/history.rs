@@ -2,16 +2,15 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    io::{self, Write},
-    thread,
+    io, thread,
     time::Duration,
 };
 
-use drainwatch_core::report::Report;
+use drainwatch_core::{report::Report, workload::text::clean};
 
 use super::{
     args::{Format, ShowArgs, ShutdownsArgs, WatchArgs},
-    colour, failure_line, is_table, print, print_json, width,
+    colour, failure_line, is_table, print, print_json, print_lines, say, terminal, width,
 };
 use crate::{
     cli::{
@@ -19,7 +18,7 @@ use crate::{
         failure::{Exit, Failure},
         render,
     },
-    outlets::brief,
+    outlets::{brief, listing},
 };
 
 /// How often `watch` asks.
@@ -27,43 +26,66 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How far back each question of `watch` reaches: what ended while a question was on its way, or
 /// while the agent was restarting, is in it; what was printed already is remembered.
 const BACK: &str = "10m";
+/// Of how many the last one is looked for.
+const LAST_OF: usize = 20;
 /// Ids remembered as printed.
 const REMEMBERED: usize = 10_000;
 
 /// Prints past shutdowns.
 pub fn shutdowns(args: &ShutdownsArgs) -> Result<(), Failure> {
-    let mut parameters = vec![("limit", args.limit.to_string())];
-    let optional = [
-        ("since", args.since.clone()),
-        ("workload", args.workload.clone()),
-        ("verdict", args.verdict.map(|verdict| verdict.to_string())),
-    ];
-    parameters.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| value.map(|value| (name, value))),
-    );
-    let listing = Client::new(&args.client.url)?.list(&parameters)?;
-    if !is_table(args.client.format) {
-        return print_json(
+    let mut parameters = args.filter.parameters();
+    parameters.push(("limit", args.limit.to_string()));
+    let listing = Client::new(&args.client.agent)?.list(&parameters)?;
+    match args.client.format.format {
+        Format::Json => print_json(
             &serde_json::json!({ "shutdowns": listing.shutdowns, "more": listing.more }),
             true,
-        );
+        ),
+        Format::Jsonl => print_lines(&listing.shutdowns),
+        Format::Table | Format::Wide if listing.shutdowns.is_empty() => print("no shutdowns\n"),
+        format => {
+            print(&if format == Format::Wide {
+                render::wide(&listing.shutdowns)
+            } else {
+                render::table(&listing.shutdowns, terminal())
+            })?;
+            if listing.more {
+                say("… and more; raise --limit, or narrow it with --since, --workload or --verdict");
+            }
+            Ok(())
+        }
     }
-    if listing.shutdowns.is_empty() {
-        return print("no shutdowns\n");
-    }
-    print(&render::table(&listing.shutdowns, width()))?;
-    if listing.more {
-        print("… and more; raise --limit, or narrow it with --since, --workload or --verdict\n")?;
-    }
-    Ok(())
 }
 
-/// Prints one shutdown.
+/// Prints one shutdown: by its id, the last one of a workload, or the last one of all.
 pub fn show(args: &ShowArgs) -> Result<(), Failure> {
-    let report = Client::new(&args.client.url)?.show(&args.id)?;
-    print_report(&report, args.client.format)
+    let client = Client::new(&args.client.agent)?;
+    let report = match &args.which {
+        None => last(&client, None)?.ok_or_else(|| {
+            Failure::usage("no shutdown was seen yet; `sudo drainwatch demo` shows an example")
+        })?,
+        Some(which) => match client.show(which)? {
+            Some(report) => report,
+            None => last(&client, Some(which))?.ok_or_else(|| {
+                Failure::usage(format!(
+                    "`{which}` is neither the id nor the workload of a shutdown; `drainwatch shutdowns` lists them"
+                ))
+            })?,
+        },
+    };
+    print_report(&report, args.client.format.format)
+}
+
+/// The shutdown that began last, of this workload or of all.
+fn last(client: &Client, workload: Option<&str>) -> Result<Option<Report>, Failure> {
+    let workload = workload.map(|name| ("workload", name.to_owned()));
+    // Those under way come before those that ended, and need not have begun later.
+    let parameters: Vec<_> = workload
+        .into_iter()
+        .chain([("limit", LAST_OF.to_string())])
+        .collect();
+    let reports = client.list(&parameters)?.shutdowns.into_iter();
+    Ok(reports.max_by(|a, b| a.started_at.cmp(&b.started_at)))
 }
 
 /// Prints one report.
@@ -71,39 +93,46 @@ pub fn print_report(report: &Report, format: Format) -> Result<(), Failure> {
     if is_table(format) {
         print(&render::report(report, width(), colour(&io::stdout())))
     } else {
-        print_json(report, true)
+        print_json(report, format == Format::Json)
     }
 }
 
-/// Prints each shutdown as it ends, until interrupted. Survives the agent's restart.
+/// Prints each shutdown as it ends, until interrupted or until the time that was given. Survives the agent's restart.
 pub fn watch(args: &WatchArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.client.url)?;
-    let parameters = [("since", BACK.to_owned()), ("limit", "1000".to_owned())];
+    let client = Client::new(&args.client.agent)?;
+    let until = args.filter.until.as_deref().and_then(|until| {
+        let now = jiff::Timestamp::now();
+        listing::time("until", until, now).ok()
+    });
     let mut printed = Printed::default();
-    for report in client
-        .list(&parameters)?
-        .shutdowns
-        .iter()
-        .filter(|report| report.ended_at.is_some())
-    {
-        printed.is_new(&report.id);
+    let mut first = args.filter.parameters();
+    first.push(("limit", "1000".into()));
+    let mut parameters = first.clone();
+    parameters.retain(|(name, _)| *name != "since" && *name != "until");
+    parameters.push(("since", BACK.into()));
+    if args.filter.since.is_none() {
+        first.clone_from(&parameters);
+    }
+    for report in ended(&client.list(&first)?.shutdowns) {
+        if printed.is_new(&report.id) && args.filter.since.is_some() {
+            print_line(report, args.client.format.format)?;
+        }
     }
     let mut away = false;
     loop {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        if until.is_some_and(|until| until <= now_ms) {
+            return Ok(());
+        }
         thread::sleep(EVERY);
         match client.list(&parameters) {
             Ok(listing) => {
                 if std::mem::take(&mut away) {
                     say("drainwatch: the agent answers again");
                 }
-                for report in listing
-                    .shutdowns
-                    .iter()
-                    .rev()
-                    .filter(|report| report.ended_at.is_some())
-                {
+                for report in ended(&listing.shutdowns) {
                     if printed.is_new(&report.id) {
-                        print_line(report, args.client.format)?;
+                        print_line(report, args.client.format.format)?;
                     }
                 }
             }
@@ -117,17 +146,21 @@ pub fn watch(args: &WatchArgs) -> Result<(), Failure> {
     }
 }
 
-fn print_line(report: &Report, format: Format) -> Result<(), Failure> {
-    if is_table(format) {
-        print(&(brief::line(report, colour(&io::stdout())) + "\n"))
-    } else {
-        print_json(report, false)
-    }
+/// Those that ended, the oldest first.
+fn ended(reports: &[Report]) -> impl Iterator<Item = &Report> {
+    reports.iter().rev().filter(|report| report.ended_at.is_some())
 }
 
-/// To standard error; who closed it does not want to know.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+fn print_line(report: &Report, format: Format) -> Result<(), Failure> {
+    let line = match format {
+        Format::Json | Format::Jsonl => return print_json(report, false),
+        Format::Table => brief::line(report, colour(&io::stdout())),
+        Format::Wide => {
+            let line = brief::line(report, colour(&io::stdout()));
+            format!("{line}  id {} on {}", clean(&report.id), clean(&report.node))
+        }
+    };
+    print(&(line + "\n"))
 }
 
 /// Ids that were printed, the oldest forgotten first.

@@ -8,7 +8,10 @@ use std::{
 
 use drainwatch_core::event::Event;
 
-use super::{args::ReplayArgs, colour, is_table, print, print_json, width};
+use super::{
+    args::{Format, ReplayArgs},
+    colour, print, print_json, print_lines, terminal, width,
+};
 use crate::{
     agent::{
         Tape,
@@ -44,13 +47,13 @@ pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         };
         Failure::data(format!("cannot replay {path}: {error}; {advice}"))
     })?;
-    if !is_table(args.format.format) {
-        return print_json(&serde_json::json!({ "shutdowns": reports }), true);
-    }
-    match reports.as_slice() {
-        [] => print("no shutdowns\n"),
-        [one] => print(&render::report(one, width(), colour(&io::stdout()))),
-        many => print(&render::table(many, width())),
+    match (args.format.format, reports.as_slice()) {
+        (Format::Json, reports) => print_json(&serde_json::json!({ "shutdowns": reports }), true),
+        (Format::Jsonl, reports) => print_lines(reports),
+        (_, []) => print("no shutdowns\n"),
+        (_, [one]) => print(&render::report(one, width(), colour(&io::stdout()))),
+        (Format::Table, many) => print(&render::table(many, terminal())),
+        (Format::Wide, many) => print(&render::wide(many)),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Reports for people. Pure: a report, a width and whether to colour give a string.
 
+pub mod columns;
+mod list;
+mod rollouts;
 mod timeline;
 
 use std::fmt::Write;
@@ -17,10 +20,14 @@ use crate::{
     kernel::Diagnosis,
     names::Probed,
     outlets::{
-        brief::{duration, findings, severed_counts, turned_away, verdict_ink, when, why, workload},
+        brief::{duration, severed_counts, turned_away, verdict_ink, why, workload},
+        doubts,
         text::{Colour, Ink, span, wrap},
     },
 };
+
+pub use list::{table, wide};
+pub use rollouts::table as rollouts;
 
 /// Most severed requests in the table below a timeline.
 const SEVERED_ROWS: usize = 20;
@@ -146,15 +153,14 @@ fn header(report: &Report, width: usize, colour: Colour) -> Vec<String> {
     if !times.is_empty() {
         lines.push(times.join(", "));
     }
-    if report.unknown_reasons.contains_key(&Doubt::Job) {
-        let job = "a job that serves nobody, ended by a signal that it did not handle: how far it had come nobody knows";
-        lines.extend(wrap(job, width));
+    for doubt in doubts::sentences(report) {
+        lines.extend(
+            wrap(&doubt, width)
+                .iter()
+                .map(|line| colour.paint(Ink::Doubt, line)),
+        );
     }
-    if report.unknown_reasons.contains_key(&Doubt::CutShort) {
-        let short = "too many shutdowns were under way at once: it was finished before its end";
-        lines.extend(wrap(short, width));
-    }
-    if report.events_lost > 0 {
+    if report.events_lost > 0 && !report.unknown_reasons.contains_key(&Doubt::EventsLost) {
         let lost = format!("{} events were lost: counts may be too low", report.events_lost);
         lines.extend(
             wrap(&lost, width)
@@ -308,29 +314,6 @@ fn maybe_delivered(report: &Report, width: usize, colour: Colour) -> Vec<String>
     std::iter::once(String::new())
         .chain(wrap(&text, width).iter().map(|line| colour.paint(Ink::Bad, line)))
         .collect()
-}
-
-/// Shutdowns as a table, one row each.
-pub fn table(reports: &[Report], width: usize) -> String {
-    let mut table = plain_table(width);
-    table.set_header([
-        "time", "id", "workload", "trigger", "verdict", "severed", "drained", "duration", "findings",
-    ]);
-    keep_whole(&mut table, &[0, 1, 3, 4, 7]);
-    for report in reports {
-        table.add_row([
-            when(&report.started_at),
-            clean(&report.id),
-            workload(&report.workload),
-            report.trigger.to_string(),
-            report.verdict.to_string(),
-            report.requests.severed.to_string(),
-            report.requests.drained.to_string(),
-            duration(report),
-            findings(report),
-        ]);
-    }
-    trimmed(&table) + "\n"
 }
 
 /// What the kernel and the privileges allow.

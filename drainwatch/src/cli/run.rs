@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -54,14 +54,36 @@ pub fn settings(flags: &Flags, file: Option<&Path>) -> Result<Settings, Failure>
     Ok(Settings::resolve(flags, file))
 }
 
-/// Says whether `run --config` would take the file.
+/// Says whether `run --config` would take the file, or standard input where its name is `-`.
 pub fn check_config(path: &Path) -> Result<(), Failure> {
-    read_config(path)?;
+    let (text, path) = text_of(path)?;
+    read(&text, &path)?;
     print(&format!("{} is valid\n", clean(&path.display().to_string())))
 }
 
+/// Prints what `run` would run with.
+pub fn print_config(args: &RunArgs) -> Result<(), Failure> {
+    // What `run` refuses has nothing to print.
+    args.settings.layer().map_err(Failure::usage)?;
+    let file = args.config.as_deref().map(text_of).transpose()?;
+    if let Some((text, path)) = &file {
+        read(text, path)?;
+    }
+    let file = file.as_ref().map(|(text, path)| (text.as_str(), path.as_path()));
+    print(&args.settings.in_force(file))
+}
+
 fn read_config(path: &Path) -> Result<config::Layer, Failure> {
-    config::read(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+    let (text, path) = text_of(path)?;
+    read(&text, &path)
+}
+
+fn text_of(path: &Path) -> Result<(String, PathBuf), Failure> {
+    config::text(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}
+
+fn read(text: &str, path: &Path) -> Result<config::Layer, Failure> {
+    config::parse(text, path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
 
 /// One thread for everything: the agent waits far more than it works.

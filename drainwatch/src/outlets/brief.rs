@@ -7,11 +7,17 @@ use drainwatch_core::{
     workload::text::clean,
 };
 
-use crate::outlets::text::{Colour, Ink, span};
+use crate::outlets::{
+    doubts,
+    text::{Colour, Ink, span},
+};
 
 /// One shutdown in one line.
 pub fn line(report: &Report, colour: Colour) -> String {
-    let verdict = colour.paint(verdict_ink(report.verdict), report.verdict.as_str());
+    let mut verdict = colour.paint(verdict_ink(report.verdict), report.verdict.as_str());
+    if report.verdict == Verdict::Unknown {
+        let _ = write!(verdict, " ({})", doubts::words(report));
+    }
     let mut line = format!(
         "{}  {}  {}  {verdict}  {}, {} drained{}  {}",
         when(&report.started_at),
@@ -100,13 +106,10 @@ pub fn duration(report: &Report) -> String {
     }
 }
 
-/// Codes of the findings.
+/// Codes of the findings, the worst first.
 pub fn findings(report: &Report) -> String {
-    let codes: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| finding.code.as_str())
-        .collect();
+    let codes = report.findings_by_rank();
+    let codes: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
     codes.join(", ")
 }
 

@@ -126,13 +126,13 @@ impl History {
             .open
             .values()
             .rev()
-            .filter(|report| filter.takes(&Head::from(&***report)));
-        let from = filter.since_ms.unwrap_or(i64::MIN);
+            .filter(|report| filter.takes_under_way() && filter.takes(&Head::from(&***report)));
+        let times = filter.ended_ms();
         let ended = self
             .recent
-            .range((from, String::new())..)
+            .range((*times.start(), String::new())..)
             .rev()
-            .filter(|(_, kept)| filter.takes(&kept.head));
+            .filter(|((ended_ms, _), kept)| ended_ms <= times.end() && filter.takes(&kept.head));
         let all = open
             .map(|report| to_json(report).into())
             .chain(ended.map(|(_, kept)| kept.json.clone()));

@@ -1,8 +1,8 @@
 //! Which shutdowns a listing asks for, and what it found of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
-use drainwatch_core::report::{Report, Verdict};
+use drainwatch_core::report::{Cause, FindingCode, Report, Verdict};
 use serde::Deserialize;
 
 use crate::outlets::text::duration;
@@ -15,10 +15,20 @@ const LISTING_BYTES: usize = 8 << 20;
 pub struct Filter {
     /// Ended at this time (ms since the epoch) or later, or still under way.
     pub since_ms: Option<i64>,
+    /// Ended at this time (ms since the epoch) or earlier.
+    pub until_ms: Option<i64>,
     /// Name, `namespace/name`, cgroup path, or the last part of the name.
     pub workload: Option<String>,
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
     /// Verdict.
     pub verdict: Option<Verdict>,
+    /// Class of a severed request.
+    pub class: Option<String>,
+    /// A finding.
+    pub finding: Option<FindingCode>,
+    /// Cause of a severed request.
+    pub cause: Option<Cause>,
     /// Most reports.
     pub limit: usize,
 }
@@ -27,39 +37,98 @@ impl Default for Filter {
     fn default() -> Self {
         Self {
             since_ms: None,
+            until_ms: None,
             workload: None,
+            namespace: None,
             verdict: None,
+            class: None,
+            finding: None,
+            cause: None,
             limit: 100,
         }
     }
 }
 
 impl Filter {
-    /// The report with this head is asked for, as far as workload and verdict go.
+    /// The report with this head is asked for, as far as anything but its time goes.
     pub fn takes(&self, head: &Head) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
         self.verdict.is_none_or(|verdict| verdict == head.verdict)
+            && is(&self.namespace, head.workload.namespace.as_deref())
             && self
                 .workload
                 .as_ref()
                 .is_none_or(|wanted| head.workload.is(wanted))
+            && self
+                .finding
+                .is_none_or(|code| head.findings.iter().any(|found| found == code.as_str()))
+            && self
+                .cause
+                .is_none_or(|cause| head.causes.iter().any(|found| found == cause.as_str()))
+            && self
+                .class
+                .as_ref()
+                .is_none_or(|class| head.classes.contains(class))
+    }
+
+    /// The times of end that it asks for, in ms since the epoch, both included.
+    pub fn ended_ms(&self) -> RangeInclusive<i64> {
+        self.since_ms.unwrap_or(i64::MIN)..=self.until_ms.unwrap_or(i64::MAX)
+    }
+
+    /// Those under way are among what it asks for: they have not ended by any time.
+    pub fn takes_under_way(&self) -> bool {
+        self.until_ms.is_none()
     }
 }
 
-/// The fields of a report that a [`Filter`] looks at.
+/// The fields of a report that a [`Filter`] looks at. Words are texts here: a report of a newer agent can be listed.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Fields")]
 pub struct Head {
-    /// Verdict.
-    pub verdict: Verdict,
-    /// Workload.
-    pub workload: HeadWorkload,
+    verdict: Verdict,
+    workload: HeadWorkload,
+    findings: Vec<String>,
+    causes: Vec<String>,
+    classes: Vec<String>,
 }
 
-/// The fields of a workload that a [`Filter`] looks at.
 #[derive(Debug, Clone, Deserialize)]
-pub struct HeadWorkload {
+struct HeadWorkload {
     namespace: Option<String>,
     name: String,
     cgroup: String,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    verdict: Verdict,
+    workload: HeadWorkload,
+    #[serde(default)]
+    findings: Vec<Coded>,
+    #[serde(default)]
+    severed: BTreeMap<String, u64>,
+    #[serde(default)]
+    severed_classes: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Coded {
+    code: String,
+}
+
+impl From<Fields> for Head {
+    fn from(fields: Fields) -> Self {
+        Self {
+            verdict: fields.verdict,
+            workload: fields.workload,
+            findings: fields.findings.into_iter().map(|finding| finding.code).collect(),
+            causes: fields.severed.into_keys().collect(),
+            classes: fields.severed_classes.into_keys().collect(),
+        }
+    }
 }
 
 impl HeadWorkload {
@@ -85,6 +154,17 @@ impl From<&Report> for Head {
                 name: workload.name.clone(),
                 cgroup: workload.cgroup.clone(),
             },
+            findings: report
+                .findings
+                .iter()
+                .map(|finding| finding.code.as_str().to_owned())
+                .collect(),
+            causes: report
+                .severed
+                .keys()
+                .map(|cause| cause.as_str().to_owned())
+                .collect(),
+            classes: report.severed_classes.keys().cloned().collect(),
         }
     }
 }
@@ -144,16 +224,57 @@ impl Matches {
     }
 }
 
-/// A time (RFC 3339), or how long ago (`15m`), as ms since the epoch.
-pub fn since(text: &str, now: jiff::Timestamp) -> Result<i64, String> {
+/// Most reports of one listing.
+const MOST_LISTED: usize = 1000;
+
+/// The query of a listing; the error says what to send instead.
+pub fn query(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
+    const PARAMETERS: &str = "since, until, workload, namespace, verdict, class, finding, cause or limit";
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
+        &format!("/?{query}")
+            .parse()
+            .map_err(|_| "the query is not URL-encoded".to_string())?,
+    )
+    .map_err(|error| format!("the query cannot be read ({error}); send {PARAMETERS}"))?
+    .0;
+    let mut filter = Filter::default();
+    for (name, value) in pairs {
+        if value.is_empty() {
+            continue;
+        }
+        match name.as_str() {
+            "since" => filter.since_ms = Some(time("since", &value, now)?),
+            "until" => filter.until_ms = Some(time("until", &value, now)?),
+            "workload" => filter.workload = Some(value),
+            "namespace" => filter.namespace = Some(value),
+            "class" => filter.class = Some(value),
+            "verdict" => filter.verdict = Some(value.parse().map_err(|why| format!("verdict: {why}"))?),
+            "finding" => filter.finding = Some(value.parse().map_err(|why| format!("finding: {why}"))?),
+            "cause" => filter.cause = Some(value.parse().map_err(|why| format!("cause: {why}"))?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n));
+                filter.limit = limit
+                    .ok_or_else(|| format!("limit: `{value}` is not a number from 1 to {MOST_LISTED}"))?;
+            }
+            _ => return Err(format!("unknown parameter `{name}`; send {PARAMETERS}")),
+        }
+    }
+    Ok(filter)
+}
+
+/// A time (RFC 3339), or how long ago (`15m`), as ms since the epoch; `what` is whose it is.
+pub fn time(what: &str, text: &str, now: jiff::Timestamp) -> Result<i64, String> {
     // A `+` of a time zone that was not encoded arrives as a space.
     if let Ok(at) = text.replace(' ', "+").parse::<jiff::Timestamp>() {
         return Ok(at.as_millisecond());
     }
     let ago = duration(text).map_err(|_| {
-        format!("since: `{text}` is neither a time such as 2026-01-01T00:00:00Z nor a duration such as 15m")
+        format!("{what}: `{text}` is neither a time such as 2026-01-01T00:00:00Z nor a duration such as 15m")
     })?;
     Ok(now
         .as_millisecond()
         .saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,14 @@
 
 mod cgroups;
 mod families;
+mod rollouts;
 mod sample;
 mod series;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use drainwatch_core::{
     class::Classes,
@@ -18,6 +22,7 @@ use drainwatch_core::{
     exchange::Doubt,
     recommend::{self, Measured},
     report::{Configured, Report, Revision, Trigger, Workload},
+    rollout::RolledOut,
     tracker::Effect,
 };
 use prometheus::{Encoder, TextEncoder};
@@ -29,6 +34,7 @@ use crate::{
 };
 use cgroups::Cgroups;
 use families::OriginSeries;
+use rollouts::Rollouts;
 pub use sample::sample;
 use series::Series;
 
@@ -122,6 +128,7 @@ pub struct Metrics {
     classes: Arc<[Arc<str>]>,
     overflowed: u64,
     cgroups: Cgroups,
+    rollouts: Rollouts,
     agent: families::Agent,
     most: usize,
     /// What the last shutdowns measured; longer than series, for a workload that comes back.
@@ -148,6 +155,7 @@ impl Metrics {
             classes: classes.names().into(),
             overflowed: 0,
             cgroups: Cgroups::default(),
+            rollouts: Rollouts::default(),
             agent: families::Agent::new()?,
             most: MOST_WORKLOADS,
             measured: BTreeMap::new(),
@@ -208,11 +216,11 @@ impl Metrics {
             } => self.configured(workload, configured, running.as_ref()),
             Effect::Unresolved { origin } => *self.unresolved.entry(*origin).or_default() += 1,
             Effect::WatchStopSignal { .. }
-            | Effect::Updated(_)
             | Effect::Discarded { .. }
             | Effect::MarkCgroup { .. }
             | Effect::UnmarkCgroup { .. }
             | Effect::UnmarkProcess { .. } => {}
+            Effect::Updated(report) => self.rollouts.seen(&report.workload, &report.revision),
         }
     }
 
@@ -222,6 +230,7 @@ impl Metrics {
             known.series.configured_prestop = configured.prestop_seconds;
             if let Some(running) = running {
                 known.series.running = Some(running.clone());
+                self.rollouts.seen(workload, running);
             }
         }
     }
@@ -250,8 +259,22 @@ impl Metrics {
         }
     }
 
+    /// Which revision runs of each workload, as told last.
+    pub fn running(&self) -> BTreeMap<RolledOut, Revision> {
+        let running = self.workloads.iter().filter_map(|(labels, known)| {
+            let workload = RolledOut {
+                namespace: Some(labels.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+                name: labels.workload.clone(),
+                kind: labels.kind.clone(),
+            };
+            Some((workload, known.series.running.clone()?))
+        });
+        running.collect()
+    }
+
     fn finished(&mut self, report: &Report, now_ns: u64) {
         self.remember(report);
+        self.rollouts.finished(report);
         for (doubt, count) in &report.unknown_reasons {
             *self.doubts.entry(*doubt).or_default() += count;
         }
@@ -300,6 +323,12 @@ impl Metrics {
         self.workloads.retain(|_, known| stays(known.gone_ns));
         self.cgroups.forget(|gone_ns| !stays(Some(gone_ns)));
         self.cgroups.unlabel(|labels| self.workloads.contains_key(labels));
+        let names: BTreeSet<_> = self
+            .workloads
+            .keys()
+            .map(|labels| (labels.namespace.as_str(), labels.workload.as_str()))
+            .collect();
+        self.rollouts.keep(&names);
     }
 
     /// The exposition. Retires what is long gone.
@@ -316,6 +345,9 @@ impl Metrics {
             }
         }
         let workloads = self.workloads.len();
+        if let Some(family) = self.rollouts.collect() {
+            encoder.encode_utf8(&[family], &mut text)?;
+        }
         let mut own = self.agent.collect(scrape, workloads, self.overflowed);
         own.push(families::Agent::doubts(&self.doubts));
         own.extend(families::Agent::origins(&self.origins(scrape.origins)));

@@ -1,7 +1,12 @@
 //! What the web server, the service manager and the demo ask the loop: a bounded channel, and a second for the answer.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use drainwatch_core::{report::Revision, rollout::RolledOut};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::outlets::{
@@ -52,6 +57,8 @@ pub enum Question {
     Ready(oneshot::Sender<()>),
     /// The exposition of all metrics.
     Metrics(oneshot::Sender<String>),
+    /// Which revision runs of each workload, as told last.
+    Running(oneshot::Sender<BTreeMap<RolledOut, Revision>>),
     /// What this filter asks for of the reports in memory, and the ids of all of those.
     List(Filter, oneshot::Sender<(Matches, HashSet<String>)>),
     /// Ids in memory that begin so, at most [`IDS_NAMED`].
@@ -111,6 +118,11 @@ impl Handle {
     /// The exposition of all metrics.
     pub async fn metrics(&self) -> Result<String, Stuck> {
         self.ask(Question::Metrics).await
+    }
+
+    /// Which revision runs of each workload, as far as it was told.
+    pub async fn running(&self) -> Result<BTreeMap<RolledOut, Revision>, Stuck> {
+        self.ask(Question::Running).await
     }
 
     /// Reports: under way first, then newest first.

@@ -288,10 +288,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let read = self.begin_read()?;
         let reports = read.open_table(REPORTS)?;
-        let from = filter.since_ms.unwrap_or(i64::MIN);
-        for row in reports.range((from, "")..)?.rev() {
+        let times = filter.ended_ms();
+        for row in reports.range((*times.start(), "")..)?.rev() {
             let (key, json) = row?;
-            if known.contains(key.value().1) {
+            if key.value().0 > *times.end() || known.contains(key.value().1) {
                 continue;
             }
             let Ok(json) = std::str::from_utf8(json.value()) else {

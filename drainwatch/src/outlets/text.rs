@@ -81,6 +81,22 @@ pub fn cut(text: &str, width: usize) -> String {
     out
 }
 
+/// `text` in at most `width` columns, its middle left out: names differ at both ends.
+pub fn elide(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.into();
+    }
+    let tail_width = width.saturating_sub(1) / 2;
+    let mut tail = String::new();
+    for c in text.chars().rev() {
+        if columns(&tail) + c.width().unwrap_or(0) > tail_width {
+            break;
+        }
+        tail.insert(0, c);
+    }
+    cut(text, width.saturating_sub(columns(&tail))) + &tail
+}
+
 /// Lines of at most `width` columns, broken at spaces (within a word only where it is longer than a line).
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(8);
@@ -169,6 +185,8 @@ mod tests {
         assert_eq!(fit("日本語", 4), "日… ");
         assert_eq!(fit("ab", 4), "ab  ");
         assert_eq!(cut("abc", 0), "");
+        assert_eq!(elide("shop/checkout-api", 11), "shop/…t-api");
+        assert_eq!(elide("abc", 0), "");
     }
 
     #[test]

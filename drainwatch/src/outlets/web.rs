@@ -5,8 +5,9 @@
 //! | `/metrics` | the exposition, text format 0.0.4 |
 //! | `/healthz` | the loop answered within a second |
 //! | `/readyz` | attached, and caught up with what the ring held when it was asked |
-//! | `/api/v1/shutdowns?since=&workload=&verdict=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
+//! | `/api/v1/shutdowns?since=&until=&workload=&namespace=&verdict=&class=&finding=&cause=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
 //! | `/api/v1/shutdowns/{id}` | report; a unique prefix of the id is enough |
+//! | `/api/v1/rollouts?since=&until=&workload=&namespace=&verdict=&limit=` | `{"rollouts":[…]}`, newest first |
 //! | `/api/v1/events` | a stream that says when to ask again |
 //! | `/`, `/page/…` | the page; to who does not ask for HTML, where these are |
 //!
@@ -14,6 +15,7 @@
 
 mod events;
 mod page;
+mod rollouts;
 
 use std::{collections::HashMap, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -25,7 +27,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use drainwatch_core::report::Verdict;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -38,8 +39,7 @@ use tokio::{
 };
 
 use crate::outlets::{
-    listing::{Filter, since},
-    metrics,
+    listing, metrics,
     questions::{Handle, Lookup, Stuck, Unanswered},
 };
 
@@ -56,8 +56,6 @@ const HEAD_BYTES: usize = 16 * 1024;
 const LAST_REQUESTS_WITHIN: Duration = Duration::from_millis(50);
 /// How long answers may still take once the agent stops.
 const FINISH_WITHIN: Duration = Duration::from_millis(250);
-/// Most reports of one listing.
-const MOST_LISTED: usize = 1000;
 
 /// What to serve with.
 #[derive(Debug, Clone)]
@@ -168,6 +166,7 @@ fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Rou
     let room = Arc::new(Semaphore::new(options.max_requests));
     let path = &options.telemetry_path;
     let events = events::router(handle.changes(), stop);
+    let rollouts = rollouts::router(handle.clone());
     Router::new()
         .route(&options.telemetry_path, get(expose))
         .route("/healthz", get(healthy))
@@ -177,6 +176,7 @@ fn router(handle: Handle, options: &Options, stop: watch::Receiver<bool>) -> Rou
         .with_state(handle)
         .merge(page::router(path, index(path)))
         .merge(events)
+        .merge(rollouts)
         .fallback(|| async {
             error(
                 StatusCode::NOT_FOUND,
@@ -193,8 +193,9 @@ fn index(telemetry_path: &str) -> String {
     format!(
         "drainwatch {}: the requests that shutdowns cut on this node\n\n\
          {telemetry_path}\n/healthz\n/readyz\n\
-         /api/v1/shutdowns?since=15m&workload=NAME&verdict=severed&limit=100\n\
+         /api/v1/shutdowns?since=15m&workload=NAME&verdict=severed&limit=100 (and until, namespace, class, finding, cause)\n\
          /api/v1/shutdowns/ID\n\
+         /api/v1/rollouts?since=7d&workload=NAME&limit=50\n\
          /api/v1/events\n\n\
          A browser gets a page here.\n",
         env!("CARGO_PKG_VERSION")
@@ -234,7 +235,7 @@ fn plain(answered: Result<(), Stuck>) -> Response {
 }
 
 async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Response {
-    let filter = match filter(query.as_deref().unwrap_or_default(), jiff::Timestamp::now()) {
+    let filter = match listing::query(query.as_deref().unwrap_or_default(), jiff::Timestamp::now()) {
         Ok(filter) => filter,
         Err(what) => return error(StatusCode::BAD_REQUEST, &what),
     };
@@ -308,85 +309,4 @@ fn json(status: StatusCode, body: String) -> Response {
         ),
     ];
     (status, headers, body).into_response()
-}
-
-/// The query of a listing; the error says what to send instead.
-fn filter(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
-        &format!("/?{query}")
-            .parse()
-            .map_err(|_| "the query is not URL-encoded".to_string())?,
-    )
-    .map_err(|error| format!("the query cannot be read ({error}); send since, workload, verdict and limit"))?
-    .0;
-    let mut filter = Filter::default();
-    for (name, value) in pairs {
-        if value.is_empty() {
-            continue;
-        }
-        match name.as_str() {
-            "since" => filter.since_ms = Some(since(&value, now)?),
-            "workload" => filter.workload = Some(value),
-            "verdict" => {
-                let verdict: Verdict = value.parse().map_err(|why| format!("verdict: {why}"))?;
-                filter.verdict = Some(verdict);
-            }
-            "limit" => {
-                let limit = value.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n));
-                filter.limit = limit
-                    .ok_or_else(|| format!("limit: `{value}` is not a number from 1 to {MOST_LISTED}"))?;
-            }
-            _ => {
-                return Err(format!(
-                    "unknown parameter `{name}`; send since, workload, verdict or limit"
-                ));
-            }
-        }
-    }
-    Ok(filter)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now() -> jiff::Timestamp {
-        "2026-01-01T01:00:00Z".parse().unwrap()
-    }
-
-    #[test]
-    fn given_a_query_when_read_then_every_parameter_counts() {
-        let read = filter("since=15m&workload=%2Fsvc%2Fa&verdict=severed&limit=7", now()).unwrap();
-        let since_ms = Some(
-            "2026-01-01T00:45:00Z"
-                .parse::<jiff::Timestamp>()
-                .unwrap()
-                .as_millisecond(),
-        );
-        let expected = Filter {
-            since_ms,
-            workload: Some("/svc/a".into()),
-            verdict: Some(Verdict::Severed),
-            limit: 7,
-        };
-        assert_eq!(read, expected);
-        assert_eq!(filter("", now()).unwrap(), Filter::default());
-        assert_eq!(filter("since=&limit=", now()).unwrap(), Filter::default());
-        let zoned = filter("since=2026-01-01T02:00:00+01:00", now()).unwrap();
-        assert_eq!(zoned.since_ms, Some(now().as_millisecond()));
-    }
-
-    #[test]
-    fn given_a_bad_query_when_read_then_the_error_says_what_to_send_instead() {
-        for (query, says) in [
-            ("since=yesterday", "such as 15m"),
-            ("verdict=bad", "clean, severed, refused, unknown"),
-            ("limit=0", "from 1 to 1000"),
-            ("limit=1001", "from 1 to 1000"),
-            ("limt=3", "send since, workload, verdict or limit"),
-        ] {
-            let error = filter(query, now()).unwrap_err();
-            assert!(error.contains(says), "{query}: {error}");
-        }
-    }
 }

@@ -118,5 +118,6 @@ fn read(text: &str) -> Layer {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("drainwatch.toml");
     std::fs::write(&path, text).unwrap();
-    config::read(&path).unwrap()
+    let (text, path) = config::text(&path).unwrap();
+    config::parse(&text, &path).unwrap()
 }

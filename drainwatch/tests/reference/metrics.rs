@@ -15,6 +15,8 @@ const OPEN: &[&str] = &[
     "version",
     "probe",
     "le",
+    "revision",
+    "image",
 ];
 
 /// Labels that every series of a workload has.
@@ -35,7 +37,8 @@ pub fn page() -> String {
     let mut page = String::from(
         "What `/metrics` exposes, in the text format 0.0.4.\n\n\
          ## Of workloads\n\n\
-         Each of these has the labels `namespace`, `workload`, `workload_kind` and `container`, and those of the table. \
+         But for `drainwatch_rollout_severed_requests_total`, which is counted over all containers of a pod and has \
+         `namespace` and `workload` alone, each of these has the labels `namespace`, `workload`, `workload_kind` and `container`, and those of the table. \
          Every series of a workload exists at 0 from the moment that the workload is known, so that `increase()` sees \
          its first shutdown. A workload is known once it listens, or is stopped. Its series go ten minutes after its \
          last instance. At most 1000 workloads have series of their own; the others are counted as `_overflow`, and \

@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 
 /// Name of the pod's workload.
 pub const WORKLOAD: &str = "shop";
+/// Its namespace.
+pub const NAMESPACE: &str = "store";
+/// Its revision.
+pub const REVISION: &str = "shop-5d4f8c7b9";
 const NODE: &str = "node1";
 
 /// An API server that knows one pod, until the program ends.
@@ -64,7 +68,8 @@ fn pod(uid: &str, id: &str) -> Value {
     json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
-            "name": "shop-0", "namespace": "store", "uid": uid, "resourceVersion": "1",
+            "name": "shop-0", "namespace": NAMESPACE, "uid": uid, "resourceVersion": "1",
+            "labels": {"controller-revision-hash": REVISION},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": WORKLOAD, "uid": "s", "controller": true}]
         },
         "spec": {

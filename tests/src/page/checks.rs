@@ -216,6 +216,43 @@ impl Stage {
         Ok(())
     }
 
+    pub fn deploys(&mut self) -> anyhow::Result<()> {
+        let (cgroup, _) = self.pay()?;
+        let path = cgroup.path().to_owned();
+        self.open("")?;
+        let card = format!(
+            "[...document.querySelectorAll('.deploys li')].find(card => card.textContent.includes({path:?}))"
+        );
+        self.browser.until(&format!("{card} !== undefined"))?;
+        let says = self.browser.eval(&format!("{card}.innerText"))?.to_string();
+        for part in [
+            "2 severed, 1 webhook of them",
+            "1 stop",
+            "No handler for the stop signal",
+        ] {
+            ensure!(says.contains(part), "{part:?} is not in {says}");
+        }
+        self.browser.eval(&format!("{card}.querySelector('a').click()"))?;
+        self.browser
+            .until("document.querySelectorAll('.workload tbody tr').length === 1")?;
+        let title = self.text("h1")?;
+        ensure!(title == path, "the history is of {title}");
+        let history = self.text(".workload")?;
+        for part in [
+            "1 of 1",
+            "deploys severed requests",
+            "Install a SIGTERM handler",
+            "drainwatch recommend",
+        ] {
+            ensure!(history.contains(part), "{part:?} is not in {history}");
+        }
+        ensure!(self.count(".trend rect")? == 1, "one bar for one deploy");
+        self.browser
+            .eval("document.querySelector('.workload tbody a').click()")?;
+        self.browser.until("document.querySelector('.rows') !== null")?;
+        Ok(())
+    }
+
     pub fn many(&mut self) -> anyhow::Result<()> {
         const REQUESTS: u64 = 130;
         let cgroup = self.cgroup("many")?;
@@ -418,7 +455,8 @@ impl Stage {
             self.browser.prefer(theme)?;
             let one = format!("?id={}", self.pay()?.1);
             let hostile = format!("?id={}", self.hostile.as_ref().context("no hostile one")?.1);
-            for address in ["", "?q=surely-nobody", &one, &hostile] {
+            let history = format!("?workload={}", self.pay()?.0.path());
+            for address in ["", "?q=surely-nobody", &one, &hostile, &history] {
                 self.open(address)?;
                 self.browser
                     .until("document.querySelector('tbody tr, .empty:not([hidden]), .rows') !== null")?;

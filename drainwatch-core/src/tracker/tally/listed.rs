@@ -158,6 +158,7 @@ impl Tally {
         let class = judge::class(&self.classes, cause, exchange, answering.port());
         self.outcomes.severed += 1;
         *self.severed.entry(cause).or_default() += 1;
+        *self.severed_classes.entry(Arc::clone(&class)).or_default() += 1;
         let pending = (cause, Arc::clone(&class), role);
         *self.pending.severed.entry(pending).or_default() += 1;
         if self.severed_requests.len() >= SEVERED_LISTED {

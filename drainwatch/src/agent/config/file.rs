@@ -39,16 +39,22 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a configuration file.
-pub fn read(path: &Path) -> Result<Layer, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|why| ConfigError::Unreadable {
-        path: path.into(),
-        why,
-    })?;
-    parse(&text, path)
+/// The text of a configuration file, or, where its name is `-`, standard input; with what it is called in messages.
+pub fn text(path: &Path) -> Result<(String, PathBuf), ConfigError> {
+    let (read, path) = if path == Path::new("-") {
+        (std::io::read_to_string(std::io::stdin()), Path::new("<stdin>"))
+    } else {
+        (std::fs::read_to_string(path), path)
+    };
+    read.map(|text| (text, path.to_owned()))
+        .map_err(|why| ConfigError::Unreadable {
+            path: path.into(),
+            why,
+        })
 }
 
-pub(super) fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
+/// What the text of a configuration file says.
+pub fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
     let malformed = |Refusal { at, why }: Refusal| ConfigError::Malformed {
         path: path.into(),
         line: text

@@ -1,17 +1,31 @@
 //! Settings as flags of a command, with their environment variables.
 
+use std::{collections::BTreeMap, path::Path};
+
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::{Layer, SETTINGS, Value};
+use super::{
+    Layer, SETTINGS, Value,
+    in_force::{self, Given},
+};
 
 /// The flags that the command has of the settings: of `run` all, of `doctor` those that say who is asked for names.
 #[derive(Debug)]
-pub struct Flags(Result<Box<Layer>, String>);
+pub struct Flags {
+    layer: Result<Box<Layer>, String>,
+    given: BTreeMap<&'static str, Given>,
+}
 
 impl Flags {
     /// What they and the environment say; or one sentence on a value that is refused.
     pub fn layer(&self) -> Result<Layer, String> {
-        self.0.clone().map(|layer| *layer)
+        self.layer.clone().map(|layer| *layer)
+    }
+
+    /// Every setting as they, a file (its text and path) and the defaults make it: a configuration file that says where
+    /// each value is from.
+    pub fn in_force(&self, file: Option<(&str, &Path)>) -> String {
+        in_force::print(&self.given, file)
     }
 }
 
@@ -32,7 +46,9 @@ impl FromArgMatches for Flags {
     }
 
     fn from_arg_matches_mut(flags: &mut ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(Layer::from_flags(flags).map(Box::new)))
+        let given = in_force::given(flags);
+        let layer = Layer::from_flags(flags).map(Box::new);
+        Ok(Self { layer, given })
     }
 
     fn update_from_arg_matches(&mut self, flags: &ArgMatches) -> Result<(), clap::Error> {

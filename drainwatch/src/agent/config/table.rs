@@ -143,8 +143,9 @@ impl Setting {
             * 10
     }
 
-    /// Its flag, where this command has it.
+    /// Its flag, where this command has it. What `print-config` prints is the configuration of `run`.
     pub(super) fn arg(&self, command: &str) -> Option<Arg> {
+        let command = if command == "print-config" { "run" } else { command };
         let flag = self
             .flag
             .as_ref()

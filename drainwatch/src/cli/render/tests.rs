@@ -182,7 +182,8 @@ fn given_hostile_strings_everywhere_when_drawn_then_none_reaches_the_terminal() 
     hostile.findings[0].advice = evil.into();
     let drawn = [
         report(&hostile, 80, Colour::Never),
-        table(std::slice::from_ref(&hostile), 80),
+        table(std::slice::from_ref(&hostile), Some(80)),
+        wide(std::slice::from_ref(&hostile)),
         line(&hostile, Colour::Never),
     ];
     for text in drawn {
@@ -209,16 +210,14 @@ fn given_strange_numbers_when_drawn_then_nothing_breaks() {
 }
 
 #[test]
-fn given_shutdowns_when_listed_then_each_has_a_row_and_says_when_its_end_is_not_known() {
-    let mut going_on = empty("02", "/svc/b", Verdict::Clean);
-    going_on.ended_at = None;
+fn given_a_shutdown_when_told_in_one_line_then_it_says_what_was_cut_and_why_it_is_unknown() {
+    insta::assert_snapshot!("line", line(&killed(), Colour::Never));
     let mut unfinished = empty("03", "/svc/c", Verdict::Unknown);
-    unfinished.ended_at = None;
     unfinished
         .timeline
         .push(moment(5.0, MomentKind::AgentStopped, None));
-    insta::assert_snapshot!("table_120", table(&[going_on, killed(), unfinished], 120));
-    insta::assert_snapshot!("line", line(&killed(), Colour::Never));
+    let told = line(&unfinished, Colour::Never);
+    assert!(told.contains("unknown (agent_stopped)"), "{told}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ use k8s_openapi::{
 
 /// Label of a `ReplicaSet`'s pods.
 const TEMPLATE_HASH: &str = "pod-template-hash";
+/// The same of Argo Rollouts' `ReplicaSet`s.
+const ROLLOUTS_HASH: &str = "rollouts-pod-template-hash";
 /// Label of a `StatefulSet`'s and a `DaemonSet`'s pods.
 const CONTROLLER_HASH: &str = "controller-revision-hash";
 /// Label of a `DaemonSet`'s pods, and what the `DaemonSet` has in its annotation: the number of its template.
@@ -41,6 +43,7 @@ pub fn revision(metadata: &ObjectMeta) -> Option<&str> {
     let labels = metadata.labels.as_ref()?;
     let hash = labels
         .get(TEMPLATE_HASH)
+        .or_else(|| labels.get(ROLLOUTS_HASH))
         .or_else(|| labels.get(CONTROLLER_HASH))?;
     (!hash.is_empty()).then_some(hash)
 }

@@ -469,7 +469,7 @@ fn sinks(sinks: &[(&'static str, Count)]) -> MetricFamily {
 
 /// A family of counters that something else keeps.
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has only f64")]
-fn counters(name: &str, help: &str, series: &[(&[(&str, &str)], u64)]) -> MetricFamily {
+pub fn counters(name: &str, help: &str, series: &[(&[(&str, &str)], u64)]) -> MetricFamily {
     let metrics = series.iter().map(|(labels, count)| {
         let mut counter = Counter::default();
         counter.set_value(*count as f64);

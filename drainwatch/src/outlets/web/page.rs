@@ -37,7 +37,7 @@ const FOLDER: &str = "/page/";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name below [`FOLDER`], type, text.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     (
         "style.css",
         "text/css; charset=utf-8",
@@ -54,6 +54,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("words.js", SCRIPT, include_str!("../../../page/words.js")),
     ("feed.js", SCRIPT, include_str!("../../../page/feed.js")),
     ("list.js", SCRIPT, include_str!("../../../page/list.js")),
+    ("rollouts.js", SCRIPT, include_str!("../../../page/rollouts.js")),
     ("shutdown.js", SCRIPT, include_str!("../../../page/shutdown.js")),
     ("timeline.js", SCRIPT, include_str!("../../../page/timeline.js")),
 ];

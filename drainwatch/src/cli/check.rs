@@ -1,0 +1,182 @@
+//! `drainwatch check -- CMD`: starts a service, sends it traffic, stops it as an orchestrator would, and says whether that
+//! cost anybody anything.
+
+mod outcome;
+mod service;
+mod traffic;
+
+use std::{
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use drainwatch_core::{reading::HeaderRules, report::Report};
+use tokio::sync::watch;
+
+use crate::{
+    agent::{Agent, Options, source::Live},
+    cli::{
+        args::{CheckArgs, Like},
+        failure::{Exit, Failure},
+        refusal,
+        run::{runtime, stop_signal},
+        start_kernel,
+    },
+    kernel::{Kernel, KernelOptions},
+    names::node,
+    outlets::{listing::Filter, questions::Handle},
+};
+use outcome::Outcome;
+use service::Service;
+use traffic::{Clients, Phase, Plan};
+
+/// Late arrivals come from this program alone, which has ended its traffic by then.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long the report may take once the service has ended.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
+/// How long requests may still take once the service has ended.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs the check and prints what it found. Whatever keeps it from an answer exits with 2.
+pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let outcome = run(args).map_err(|failure| match failure.exit {
+        Exit::Usage | Exit::Interrupted => failure,
+        _ => Failure::new(Exit::NotChecked, failure.message),
+    })?;
+    outcome.print(args.format)?;
+    outcome.judge()
+}
+
+fn run(args: &CheckArgs) -> Result<Outcome, Failure> {
+    let plan = Plan::new(args).map_err(Failure::usage)?;
+    let diagnosis = Kernel::diagnose();
+    if let Some(failure) = refusal(&diagnosis, None) {
+        return Err(failure);
+    }
+    let root = diagnosis.cgroup_root.ok_or_else(|| {
+        Failure::unavailable(
+            "no unified cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup/unified",
+        )
+    })?;
+    runtime()?.block_on(watched(args, plan, Path::new(&root)))
+}
+
+/// The agent runs in this process for as long as the check does.
+async fn watched(args: &CheckArgs, plan: Plan, cgroup_root: &Path) -> Result<Outcome, Failure> {
+    let interrupted = stop_signal()?;
+    let options = KernelOptions {
+        stop_signals: vec![args.stop_signal.number()],
+        ..KernelOptions::default()
+    };
+    let kernel = start_kernel(&options)?;
+    let options = Options {
+        node: node(),
+        linger: LINGER,
+        memory_reports: 100,
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
+        .map_err(|why| Failure::internal("the metrics did not start", why))?;
+    let mut outcome = Err(Failure::new(
+        Exit::Interrupted,
+        "interrupted; everything was cleaned up",
+    ));
+    // Dropping it, whatever ends it, kills the service and removes its cgroup.
+    let played = async {
+        tokio::select! {
+            played = play(args, plan, &handle, cgroup_root) => outcome = played,
+            () = interrupted => {}
+        }
+    };
+    agent.run(played).await;
+    outcome
+}
+
+async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path) -> Result<Outcome, Failure> {
+    // The loop answers once it has read what was there before it.
+    handle
+        .beat()
+        .await
+        .map_err(|why| Failure::internal("the agent did not start", why))?;
+    let mut service = Service::start(cgroup_root, &args.command)?;
+    let address = service.listening(args.port, *args.start_within).await?;
+    say(&format!(
+        "process {} listens at {address}; sending {}",
+        service.pid(),
+        plan.description()
+    ));
+    let (phase, told) = watch::channel(Phase::Serving);
+    let clients = Clients::start(address, plan, &told);
+    tokio::time::sleep(*args.warmup).await;
+    service.check_alive()?;
+
+    let begun = Instant::now();
+    let grace = args.grace();
+    let lag = args.lag();
+    phase.send_replace(if lag.is_zero() {
+        Phase::Quiet
+    } else {
+        Phase::Stopping
+    });
+    // An endpoint is taken out of rotation while its preStop hook runs and the signal is handled.
+    let quiet = async {
+        tokio::time::sleep(lag).await;
+        phase.send_replace(Phase::Quiet);
+    };
+    let stop = async {
+        tokio::time::sleep(*args.prestop).await;
+        say(&format!("stopping it with {}", args.stop_signal));
+        service.signal(&args.stop_signal, args.like == Like::Systemd)?;
+        let left = grace.saturating_sub(begun.elapsed());
+        if !service.ended(left).await {
+            say(&format!(
+                "it is still there after {} s: SIGKILL",
+                grace.as_secs_f64()
+            ));
+            service.kill();
+            service.ended(ANSWERED_WITHIN).await;
+        }
+        Ok::<(), Failure>(())
+    };
+    let ((), stopped) = tokio::join!(quiet, stop);
+    stopped?;
+    let seen = clients.finish(ANSWERED_WITHIN).await;
+    let report = report_of(handle, &service.cgroup_name()).await?;
+    Ok(Outcome { report, seen })
+}
+
+/// The final report of the service: of the whole, where single processes of it have reports too.
+async fn report_of(handle: &Handle, cgroup: &str) -> Result<Report, Failure> {
+    let deadline = Instant::now() + REPORTED_WITHIN;
+    let filter = Filter {
+        workload: Some(cgroup.into()),
+        ..Filter::default()
+    };
+    while Instant::now() < deadline {
+        let matches = handle
+            .list(filter.clone())
+            .await
+            .map_err(|why| Failure::internal("the agent did not answer", why))?;
+        let reports: Vec<Report> = matches
+            .found()
+            .iter()
+            .filter_map(|json| serde_json::from_str(json).ok())
+            .collect();
+        let all_ended = reports.iter().all(|report| report.ended_at.is_some());
+        let newest = reports.into_iter().max_by(|a, b| a.started_at.cmp(&b.started_at));
+        if let Some(report) = newest.filter(|_| all_ended) {
+            return Ok(report);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(Failure::internal(
+        "no report came",
+        format!("of {cgroup}; `drainwatch doctor` says which probes work"),
+    ))
+}
+
+/// Progress, for people; who closed standard error does not want it.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "drainwatch: {what}");
+}

@@ -132,6 +132,8 @@ pub enum Operation {
     Database(Database),
     /// A message of a queue.
     Message(Message),
+    /// Not read, but how its connection began: TLS says in clear for whom it is.
+    Tls(Tls),
     /// Not read.
     Opaque,
 }
@@ -185,6 +187,17 @@ pub struct Message {
     pub destination: Option<String>,
 }
 
+/// What a handshake of TLS says in clear. All text is bounded and printable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Host that the client named (SNI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Protocols that it offered (ALPN), or the one that the server chose, where that is said in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<String>,
+}
+
 /// One request and its response, as far as they were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
@@ -234,7 +247,7 @@ impl Operation {
     pub fn http(&self) -> Option<&Http> {
         match self {
             Self::Http(http) => Some(http),
-            Self::Database(_) | Self::Message(_) | Self::Opaque => None,
+            Self::Database(_) | Self::Message(_) | Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -244,7 +257,7 @@ impl Operation {
             Self::Http(http) => http.method.as_deref(),
             Self::Database(database) => database.operation.as_deref(),
             Self::Message(message) => message.operation.as_deref(),
-            Self::Opaque => None,
+            Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -253,7 +266,7 @@ impl Operation {
         match self {
             Self::Http(http) => http.path.as_deref(),
             Self::Message(message) => message.destination.as_deref(),
-            Self::Database(_) | Self::Opaque => None,
+            Self::Database(_) | Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -269,6 +282,18 @@ impl Operation {
 
     /// Host that was asked for, of a protocol that says so.
     pub fn host(&self) -> Option<&str> {
-        self.http()?.host.as_deref()
+        match self {
+            Self::Http(http) => http.host.as_deref(),
+            Self::Tls(tls) => tls.host.as_deref(),
+            Self::Database(_) | Self::Message(_) | Self::Opaque => None,
+        }
+    }
+
+    /// What its client would speak inside TLS.
+    pub fn alpn(&self) -> &[String] {
+        match self {
+            Self::Tls(tls) => &tls.alpn,
+            _ => &[],
+        }
     }
 }

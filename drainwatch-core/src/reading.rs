@@ -18,6 +18,7 @@ mod probes;
 mod redis;
 mod senders;
 mod text;
+mod tls;
 mod websocket;
 mod wire;
 
@@ -96,6 +97,7 @@ const READERS: &[Reader] = &[
     amqp::read,
     redis::read,
     http1::read,
+    tls::read,
 ];
 
 /// The event that a fact is, with the exchanges of its connection.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use drainwatch_core::{
     event::Role,
     reading::{Context, Ending, HeaderRules, read},
-    record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
+    record::{ANSWER_HEAD, ASK_HEAD, Hellos, TAIL, Turn},
 };
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
@@ -33,6 +33,7 @@ struct Input {
     interim: bool,
     http: bool,
     mptcp: bool,
+    hellos: Option<(Vec<u8>, Vec<u8>)>,
     number: u32,
     answers: u32,
     ports: [u16; 2],
@@ -77,6 +78,7 @@ fuzz_target!(|input: Input| {
         answer_last_ns,
         message_first_ns,
         http2: None,
+        hellos: input.hellos.map(|(client, server)| Box::new(Hellos { client, server })),
         mptcp: input.mptcp,
     };
     let context = Context {

@@ -112,6 +112,7 @@ pub struct Severed {
     pub protocol: String,
     pub method: Option<String>,
     pub path: Option<String>,
+    pub host: Option<String>,
     pub class: String,
     pub evidence: String,
     pub peer: String,

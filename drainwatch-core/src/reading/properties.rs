@@ -12,7 +12,7 @@ use crate::{
         ExchangeState::{self, *},
         Http,
     },
-    record::{ANSWER_HEAD, ASK_HEAD, Turn},
+    record::{ANSWER_HEAD, ASK_HEAD, Hellos, Turn},
 };
 
 /// Bytes that are often nearly HTTP, `WebSocket` or TLS.
@@ -135,10 +135,12 @@ proptest! {
         numbers in (count(), count(), count(), count(), any::<u32>()),
         flags in any::<[bool; 3]>(),
         times in any::<[u64; 3]>(),
+        hellos in prop::option::of((vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..128))),
     ) {
         let (ask_bytes, ask_unread, answer_bytes, message_bytes, answers) = numbers;
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
+        let hellos = hellos.map(|(client, server)| Box::new(Hellos { client, server }));
         let turn = Turn {
             opening: OPENINGS[usize::from(numbers.4.to_le_bytes()[1]) % OPENINGS.len()],
             number: numbers.4 % 6,
@@ -158,6 +160,7 @@ proptest! {
             answer_last_ns: times[2],
             message_first_ns: times[1],
             mptcp: false,
+            hellos: hellos.clone(),
             http2: None,
         };
         for role in [Role::Server, Role::Client, Role::Unknown] {

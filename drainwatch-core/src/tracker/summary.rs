@@ -84,6 +84,7 @@ impl Episode {
                 last_ms: tally.refused().last_ns().map(since),
             },
             unknown_reasons: self.unknown_reasons(),
+            opaque_connections: self.tally().opaque().listed(),
             probes: tally.probes(),
             severed: tally.severed_by_cause().clone(),
             severed_requests: tally
@@ -248,6 +249,7 @@ fn severed_request(request: &Severed, at_ms: f64) -> SeveredRequest {
         method: request.operation.method().map(str::to_owned),
         path: request.operation.path().map(str::to_owned),
         host: request.operation.host().map(str::to_owned),
+        alpn: request.operation.alpn().to_vec(),
         class: request.class.to_string(),
         maybe_taken_for_delivered: request.maybe_taken_for_delivered,
         evidence: request.evidence,

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod listed;
+mod opaque;
 mod refused;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -10,6 +11,7 @@ use self::listed::Cut;
 pub(super) use self::{
     arrivals::{Arrivals, Since, arrival},
     listed::{Drained, Severed},
+    opaque::OpaqueKinds,
     refused::{Pair, Refused},
 };
 use super::{
@@ -82,6 +84,7 @@ pub(super) struct Tally {
     classes: Arc<Classes>,
     outcomes: Outcomes,
     doubts: BTreeMap<Doubt, u64>,
+    opaque: OpaqueKinds,
     severed: BTreeMap<Cause, u64>,
     severed_requests: Vec<Severed>,
     drained_requests: Vec<Drained>,
@@ -112,6 +115,7 @@ impl Tally {
             classes,
             outcomes: Outcomes::default(),
             doubts: BTreeMap::new(),
+            opaque: OpaqueKinds::default(),
             severed: BTreeMap::new(),
             severed_requests: Vec::new(),
             drained_requests: Vec::new(),
@@ -147,6 +151,11 @@ impl Tally {
     /// Why the unknown ones are that.
     pub fn doubts(&self) -> &BTreeMap<Doubt, u64> {
         &self.doubts
+    }
+
+    /// What the opaque ones are.
+    pub fn opaque(&self) -> &OpaqueKinds {
+        &self.opaque
     }
 
     /// Counts of each cause that occurred.
@@ -311,7 +320,10 @@ impl Tally {
                     let doubt = exchange.doubt.unwrap_or(Doubt::End);
                     *self.doubts.entry(doubt).or_default() += 1;
                 }
-                Judged::Opaque(_) => self.outcomes.opaque += 1,
+                Judged::Opaque(exchange) => {
+                    self.outcomes.opaque += 1;
+                    self.opaque.add(connection.role, Some(exchange));
+                }
             }
         }
         silent || transaction || !judged.is_empty()
@@ -401,6 +413,7 @@ impl Tally {
             });
         } else if !seen.counted_opaque {
             self.outcomes.opaque += 1;
+            self.opaque.add(Role::Server, None);
         }
         true
     }
@@ -413,6 +426,7 @@ impl Tally {
         self.outcomes.aborted += other.outcomes.aborted;
         self.outcomes.unknown += other.outcomes.unknown;
         self.outcomes.opaque += other.outcomes.opaque;
+        self.opaque.absorb(other.opaque);
         for (doubt, count) in other.doubts {
             *self.doubts.entry(doubt).or_default() += count;
         }

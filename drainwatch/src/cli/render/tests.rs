@@ -21,6 +21,7 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
         method: Some("GET".into()),
         path: Some(path.into()),
         host: Some("shop".into()),
+        alpn: vec![],
         class: "request".into(),
         maybe_taken_for_delivered: false,
         evidence: Evidence::Exact,

@@ -4,7 +4,7 @@ use drainwatch_core::{
     exchange::Protocol,
     report::{Report, Workload},
 };
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use serde_json::Value as Json;
 
 use crate::outlets::sinks::summary::Summary;
@@ -30,6 +30,18 @@ impl Attributes {
             Some(value) => self.text(key, value),
             None => self,
         }
+    }
+
+    /// Strings, unless there are none.
+    pub fn texts(self, key: &str, values: &[String]) -> Self {
+        if values.is_empty() {
+            return self;
+        }
+        let value = |text: &String| AnyValue {
+            value: Some(Value::StringValue(text.clone())),
+        };
+        let values = values.iter().map(value).collect();
+        self.value(key, Value::ArrayValue(ArrayValue { values }))
     }
 
     /// A whole number.
@@ -180,7 +192,7 @@ pub fn workload(report: &Report) -> Attributes {
         if let Some(tag) = tag {
             out = out.value(
                 "container.image.tags",
-                Value::ArrayValue(opentelemetry_proto::tonic::common::v1::ArrayValue {
+                Value::ArrayValue(ArrayValue {
                     values: vec![AnyValue {
                         value: Some(Value::StringValue(tag.into())),
                     }],

@@ -267,6 +267,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         method,
         path,
         host,
+        alpn,
         class,
         maybe_taken_for_delivered,
         evidence,
@@ -296,6 +297,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         .text("error.type", cause.as_str())
         .operation(Some(*protocol), method.as_deref(), path.as_deref())
         .maybe("server.address", server)
+        .texts("drainwatch.tls.alpn", alpn)
         .text("network.protocol.name", protocol_name)
         .maybe("network.protocol.version", protocol_version)
         .socket("network.peer.address", "network.peer.port", peer)

@@ -29,7 +29,21 @@ words! {
         MySql = "mysql",
         /// AMQP 0-9-1.
         Amqp = "amqp",
-        /// TLS: known by its records, not read.
+        /// memcached's text protocol, and its meta commands.
+        Memcached = "memcached",
+        /// `MongoDB`'s wire protocol.
+        MongoDb = "mongodb",
+        /// FastCGI.
+        FastCgi = "fastcgi",
+        /// NATS.
+        Nats = "nats",
+        /// SMTP in clear.
+        Smtp = "smtp",
+        /// MQTT, versions 3.1, 3.1.1 and 5.
+        Mqtt = "mqtt",
+        /// Kafka.
+        Kafka = "kafka",
+        /// TLS: known by its records and its handshake, not read.
         Tls = "tls",
         /// Nothing was read.
         Tcp = "tcp",
@@ -163,6 +177,9 @@ pub struct Http {
     /// themselves nothing is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub header_rules: Vec<u8>,
+    /// It is a call of gRPC: the path is `/package.Service/Method`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc: bool,
 }
 
 /// What a database was asked: nothing of a statement but its first word is kept.
@@ -237,7 +254,20 @@ impl Exchange {
             Protocol::PostgreSql | Protocol::MySql => Some(5),
             // QUIT, in any spelling.
             Protocol::Redis => Some(14),
-            Protocol::WebSocket | Protocol::Http2 | Protocol::Amqp | Protocol::Tls | Protocol::Tcp => None,
+            // `quit` and its line's end; QUIT.
+            Protocol::Memcached | Protocol::Smtp => Some(6),
+            // MongoDB's clients close without a word.
+            Protocol::MongoDb => Some(0),
+            // The end of a request's body, which its server need not read.
+            Protocol::FastCgi
+            | Protocol::Nats
+            | Protocol::Mqtt
+            | Protocol::Kafka
+            | Protocol::WebSocket
+            | Protocol::Http2
+            | Protocol::Amqp
+            | Protocol::Tls
+            | Protocol::Tcp => None,
         }
     }
 }
@@ -278,6 +308,12 @@ impl Operation {
     /// Known prober, of a protocol whose requests show it.
     pub fn prober(&self) -> Option<&str> {
         self.http()?.prober.as_deref()
+    }
+
+    /// Service and method of a remote procedure call.
+    pub fn rpc(&self) -> Option<(&str, &str)> {
+        let http = self.http().filter(|http| http.grpc)?;
+        http.path.as_deref()?.strip_prefix('/')?.split_once('/')
     }
 
     /// Host that was asked for, of a protocol that says so.

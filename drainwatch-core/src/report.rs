@@ -385,6 +385,17 @@ pub struct RefusedAttempts {
     pub last_ms: Option<f64>,
 }
 
+/// A remote procedure call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rpc {
+    /// `grpc`.
+    pub system: String,
+    /// `package.Service`.
+    pub service: String,
+    /// Method of the service.
+    pub method: String,
+}
+
 /// Connections of one kind that nobody reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueConnections {
@@ -421,6 +432,9 @@ pub struct SeveredRequest {
     /// Of TLS, the protocols that its client offered (ALPN), or the one that the server chose where that is said in clear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alpn: Vec<String>,
+    /// What it called, where it was gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
     /// Which traffic it was.
     pub class: String,
     /// A webhook whose response had begun, and did not say that it failed: its sender may take it for
@@ -453,6 +467,9 @@ pub struct DrainedRequest {
     pub method: Option<String>,
     /// Path without query; of a queue its name.
     pub path: Option<String>,
+    /// What it called, where it was gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
     /// Status of the response, of a protocol that has one.
     #[serde(default)]
     pub status: Option<u16>,

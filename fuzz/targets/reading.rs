@@ -17,11 +17,19 @@ use libfuzzer_sys::{
 const MOST_EXCHANGES: usize = ASK_HEAD / 16 + 2;
 
 /// First bytes of connections whose protocol is known by them: chance does not find those.
-const OPENINGS: [[u8; 8]; 4] = [
+const OPENINGS: [[u8; 8]; 12] = [
     *b"\0\0\0\x54\0\x03\0\0",
     *b"\x54\0\0\x01\x85\xa2\xff\x01",
     *b"*2\r\n$3\r\n",
     *b"AMQP\0\0\x09\x01",
+    *b"\x10\x10\0\x04MQTT",
+    [0, 0, 0, 30, 0, 18, 0, 3],
+    *b"CONNECT ",
+    *b"EHLO me\r",
+    *b"set a 0 ",
+    [200, 0, 0, 0, 9, 0, 0, 0],
+    [1, 1, 0, 1, 0, 8, 0, 0],
+    [22, 3, 1, 2, 0, 1, 0, 1],
 ];
 
 #[derive(Arbitrary, Debug)]

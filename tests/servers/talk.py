@@ -292,7 +292,7 @@ def play(kind, mode):
     try:
         what = act(connection, At(fd))
         if what is None:
-            watch(fd)
+            connection.watch() if hasattr(connection, "watch") else watch(fd)
             what = "closed"
     except Exception as error:
         what = f"lost {type(error).__name__}: {error}".replace("\n", " ")
@@ -303,7 +303,7 @@ def play(kind, mode):
 
 HERE = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
 # Module and class of the others.
-ELSEWHERE = {"tls": ("tls", "Tls")}
+ELSEWHERE = {"tls": ("tls", "Tls"), "grpc": ("rpc", "Grpc")}
 
 
 def speaker():

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod backends;
+mod rpc;
 mod table;
 mod tls;
 
@@ -349,13 +350,21 @@ fn shown(talk: &Talk, severed: &Severed, seen: &[Seen]) -> String {
         .iter()
         .find(|one| one.port == port)
         .map_or("?", |one| one.mode.as_str());
+    let method = severed
+        .rpc
+        .as_ref()
+        .map(|rpc| format!("{}/{}", rpc.service, rpc.method));
+    let method = method.as_deref().or(severed.method.as_deref());
     let as_read = severed.evidence == talk.backend.evidence()
         && severed.protocol == talk.backend.protocol()
-        && severed.host.as_deref() == talk.backend.host();
+        && talk
+            .backend
+            .host()
+            .is_none_or(|host| severed.host.as_deref() == Some(host));
     format!(
         "{mode} {port} {} {}{}",
         severed.cause,
-        severed.method.as_deref().unwrap_or("-"),
+        method.unwrap_or("-"),
         if as_read {
             String::new()
         } else {

@@ -177,7 +177,10 @@ impl Records {
     /// What follows the session tickets, which come behind the client's Finished and answer nothing. Where tickets and a
     /// response cannot be told apart, there are none.
     fn behind_tickets(&self, handshake: &Handshake) -> Option<&[Record]> {
-        let encrypted = self.seen.iter().position(|record| record.kind == APPLICATION_DATA);
+        let encrypted = self
+            .seen
+            .iter()
+            .position(|record| record.kind == APPLICATION_DATA);
         let data = &self.seen[encrypted.unwrap_or(self.seen.len())..];
         if handshake.is_1_2() {
             return Some(data);

@@ -15,8 +15,8 @@ use drainwatch_core::{
 };
 use drainwatch_ebpf::{
     COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo,
-    ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO, disposition, event_kind, other_end, process_flag,
-    record_flag, reset_flag, role, sender_kind,
+    ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO, disposition, event_kind,
+    other_end, process_flag, record_flag, reset_flag, role, sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -337,7 +337,15 @@ fn turn(record: &SocketRecord) -> Turn {
         opening: record.opening,
         before_last: record.before_last,
         number: record.turns,
-        ask: head(if has(record_flag::TLS) { tls_ask } else { &record.ask_head }, ask.head_len).into(),
+        ask: head(
+            if has(record_flag::TLS) {
+                tls_ask
+            } else {
+                &record.ask_head
+            },
+            ask.head_len,
+        )
+        .into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
         answer: Vec::new(),
         answer_bytes: answer.total.wrapping_sub(answer.turn_pos),

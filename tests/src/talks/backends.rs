@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream, path::Path, process::Command};
 use anyhow::{Context as _, ensure};
 use testkit::{Cgroup, Clock, Port, Process};
 
-use super::{PATIENCE, Started, data, tls};
+use super::{PATIENCE, Started, data, rpc, tls};
 
 /// What listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Backend {
     RabbitMq,
     /// HTTP inside TLS.
     Tls(tls::Server),
+    /// gRPC, by its library for Python.
+    Grpc,
 }
 
 impl Backend {
@@ -31,6 +33,7 @@ impl Backend {
             Self::Redis => "redis",
             Self::RabbitMq => "amqp",
             Self::Tls(_) => "tls",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -42,12 +45,17 @@ impl Backend {
             Self::Redis => "redis",
             Self::RabbitMq => "amqp",
             Self::Tls(_) => "tls",
+            Self::Grpc => "http/2",
         }
     }
 
     /// How sure the agent can be of what it says.
     pub fn evidence(self) -> &'static str {
-        if matches!(self, Self::Tls(_)) { "inferred" } else { "exact" }
+        if matches!(self, Self::Tls(_)) {
+            "inferred"
+        } else {
+            "exact"
+        }
     }
 
     /// Whom its clients ask for, where their protocol says so.
@@ -63,6 +71,7 @@ impl Backend {
             Self::Redis => "redis-server".to_owned(),
             Self::RabbitMq => "/usr/lib/rabbitmq/bin/rabbitmq-server".to_owned(),
             Self::Tls(server) => server.program(),
+            Self::Grpc => "python3".to_owned(),
         }
     }
 
@@ -162,6 +171,7 @@ impl Backend {
                 command
             }
             Self::Tls(server) => server.command(cgroup, &number, &data)?,
+            Self::Grpc => rpc::command(cgroup, &number),
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
@@ -169,7 +179,7 @@ impl Backend {
             Self::MariaDb => drop(process.line("ready for connections")?),
             Self::Redis => drop(process.line("Ready to accept connections")?),
             Self::RabbitMq => drop(process.line("completed with")?),
-            Self::Tls(_) => {}
+            Self::Tls(_) | Self::Grpc => {}
         }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;

@@ -2,11 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Backend, By, Ended, Line, Talk, tls};
+use super::{Backend, By, Ended, Line, Talk, rpc, tls};
 
 /// All of them.
 pub fn all() -> Vec<Talk> {
-    [postgres(), mariadb(), redis(), rabbitmq(), tls::all()].concat()
+    [postgres(), mariadb(), redis(), rabbitmq(), tls::all(), rpc::all()].concat()
 }
 
 /// Nothing is to be told of it.
@@ -19,7 +19,7 @@ pub(super) const fn idle(mode: &'static str) -> Line {
     }
 }
 
-const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
+pub(super) const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
     Line {
         cut: Some((cause, Some(method))),
         ..idle(mode)

@@ -91,7 +91,11 @@ impl Server {
                 command.arg(&configuration);
             }
             Self::Node | Self::Python => {
-                let script = if self == Self::Node { "server.js" } else { "server.py" };
+                let script = if self == Self::Node {
+                    "server.js"
+                } else {
+                    "server.py"
+                };
                 command.arg(scripts.join(script)).args([port, &certificate, &key]);
             }
             Self::Go => {
@@ -144,7 +148,8 @@ const fn call(mode: &'static str) -> Line {
 /// All of them.
 pub fn all() -> Vec<Talk> {
     use Server::{Go, Nginx, Node, Python, Stunnel};
-    /// HTTP/1 by agreement, in both versions; nothing else shows what is inside.
+    // HTTP/1 by agreement, in both versions; nothing else shows what is inside. What Go answers to the first request may be
+    // a ticket, by its size: so of those that stay idle there are two.
     const LOST: &[Line] = &[
         lost("post"),
         lost("post12"),
@@ -154,7 +159,6 @@ pub fn all() -> Vec<Talk> {
         lost("silent-again"),
         idle("fresh"),
         idle("fresh12"),
-        idle("idle"),
         idle("idle12"),
         idle("twice"),
         unclear("h2-h2hang"),
@@ -164,7 +168,6 @@ pub fn all() -> Vec<Talk> {
     const IDLE: &[Line] = &[
         idle("fresh"),
         idle("fresh12"),
-        idle("idle"),
         idle("idle12"),
         idle("twice"),
         unclear("h2-h2idle"),

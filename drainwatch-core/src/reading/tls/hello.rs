@@ -1,11 +1,7 @@
 //! What both sides say before they encrypt: for whom it is, and what will be spoken.
 
 use super::{HANDSHAKE, records::begins};
-use crate::{
-    exchange::Tls,
-    reading::text,
-    record::Turn,
-};
+use crate::{exchange::Tls, reading::text, record::Turn};
 
 /// Types of handshakes.
 const CLIENT_HELLO: u8 = 1;

@@ -2,7 +2,7 @@
 
 use drainwatch_core::{
     exchange::Protocol,
-    report::{Report, Workload},
+    report::{Report, Rpc, Workload},
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use serde_json::Value as Json;
@@ -98,6 +98,21 @@ impl Attributes {
         }
     }
 
+    /// What was called.
+    pub fn rpc(self, rpc: Option<&Rpc>) -> Self {
+        let Some(Rpc {
+            system,
+            service,
+            method,
+        }) = rpc
+        else {
+            return self;
+        };
+        self.text("rpc.system", system)
+            .text("rpc.service", service)
+            .text("rpc.method", method)
+    }
+
     /// Method of a request. What is no method of HTTP's is `_OTHER`, so that nobody can make names.
     fn method(self, method: Option<&str>) -> Self {
         match method {
@@ -128,7 +143,13 @@ fn kind(protocol: Option<Protocol>) -> Kind {
         Some(Protocol::PostgreSql) => Kind::Database("postgresql"),
         Some(Protocol::MySql) => Kind::Database("mysql"),
         Some(Protocol::Redis) => Kind::Database("redis"),
+        Some(Protocol::Memcached) => Kind::Database("memcached"),
+        Some(Protocol::MongoDb) => Kind::Database("mongodb"),
         Some(Protocol::Amqp) => Kind::Messaging("rabbitmq"),
+        Some(Protocol::Kafka) => Kind::Messaging("kafka"),
+        Some(Protocol::Mqtt) => Kind::Messaging("mqtt"),
+        Some(Protocol::Nats) => Kind::Messaging("nats"),
+        Some(Protocol::Smtp) => Kind::Messaging("smtp"),
         _ => Kind::Http,
     }
 }

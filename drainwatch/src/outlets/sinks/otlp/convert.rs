@@ -268,6 +268,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         path,
         host,
         alpn,
+        rpc,
         class,
         maybe_taken_for_delivered,
         evidence,
@@ -296,6 +297,7 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         .flag("drainwatch.maybe_taken_for_delivered", *maybe_taken_for_delivered)
         .text("error.type", cause.as_str())
         .operation(Some(*protocol), method.as_deref(), path.as_deref())
+        .rpc(rpc.as_ref())
         .maybe("server.address", server)
         .texts("drainwatch.tls.alpn", alpn)
         .text("network.protocol.name", protocol_name)
@@ -332,6 +334,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         protocol,
         method,
         path,
+        rpc,
         status,
         failed,
         peer,
@@ -341,6 +344,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
     let attributes = Attributes::default()
         .text("drainwatch.outcome", outcome)
         .operation(*protocol, method.as_deref(), path.as_deref())
+        .rpc(rpc.as_ref())
         .socket("network.peer.address", "network.peer.port", peer);
     Span {
         trace_id: ids.trace(),

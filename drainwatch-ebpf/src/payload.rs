@@ -338,11 +338,16 @@ pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
 }
 
 /// [`append`] to what is kept of a turn of TLS: its first buffer shows how long its first records are.
-#[inline(always)]
-pub fn append_tls_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_append_tls(record: *mut SocketRecord, base: u64, length: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
     // SAFETY: the head begins with as many bytes.
     let head = unsafe { &mut *record.ask_head.as_mut_ptr().cast::<[u8; TLS_ASK]>() };
-    append::<TLS_ASK>(head, record.ask.head_len, &moved.first)
+    append::<TLS_ASK>(head, record.ask.head_len, &Vector { base, length })
 }
 
 /// [`append`] to the head of the answering direction.

@@ -67,7 +67,7 @@ pub extern "C" fn record_asked(record: *mut SocketRecord, moved: *const Moved, b
         let added = if record.flags & record_flag::TLS == 0 {
             payload::append_ask(record, moved)
         } else {
-            payload::append_tls_ask(record, moved)
+            payload::record_append_tls(record, moved.first.base, moved.first.length)
         };
         record.ask.head_len += added;
     }
@@ -108,7 +108,7 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     if record.turns == 1 {
         record.opening = word(&record.ask_head).to_le_bytes();
         if record.opening[0] == TLS_HANDSHAKE && record.opening[1] == 3 {
-            keep_hellos(record);
+            record_keep_hellos(record);
         }
     }
     record.turns += 1;
@@ -127,35 +127,40 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
 }
 
 /// Moves how a connection of TLS began out of the way of what it says next: what it is asked for stands there in clear.
-#[inline(always)]
-fn keep_hellos(record: &mut SocketRecord) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_keep_hellos(record: *mut SocketRecord) -> u32 {
     const WORD: usize = size_of::<u64>();
+    const WORDS: usize = ASK_HEAD / WORD;
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
     let most = |length: u32, most: usize| (length as usize).min(most) as u16;
     record.client_hello = most(record.ask.head_len, TLS_CLIENT_HELLO);
     record.server_hello = most(record.answer.head_len, TLS_SERVER_HELLO);
     record.flags |= record_flag::TLS;
     let head = record.ask_head.as_mut_ptr().cast::<u64>();
-    let behind = TLS_ASK + TLS_SERVER_HELLO;
-    let mut index = TLS_CLIENT_HELLO / WORD;
+    let behind = (TLS_ASK + TLS_SERVER_HELLO) / WORD;
+    let mut left = TLS_CLIENT_HELLO / WORD;
     // From its end, for the two places overlap.
-    while index > 0 {
-        index -= 1;
-        // SAFETY: within the head, which lies at a multiple of 8: both places have as many words.
-        unsafe {
-            let word = head.add(index).read_volatile();
-            head.add(behind / WORD + index).write_volatile(word);
-        }
+    while left > 0 {
+        left -= 1;
+        let from = core::hint::black_box(left) & (WORDS - 1);
+        let to = core::hint::black_box(behind + left) & (WORDS - 1);
+        // SAFETY: within the head, which lies at a multiple of 8.
+        unsafe { head.add(to).write_volatile(head.add(from).read_volatile()) };
     }
     let answer = record.answer_head.as_ptr().cast::<u64>();
     let mut index = 0;
     while index < TLS_SERVER_HELLO / WORD {
-        // SAFETY: the same, and the head of the answer is longer.
-        unsafe {
-            let word = answer.add(index).read_volatile();
-            head.add(TLS_ASK / WORD + index).write_volatile(word);
-        }
+        let from = core::hint::black_box(index) & (ANSWER_HEAD / WORD - 1);
+        let to = core::hint::black_box(TLS_ASK / WORD + index) & (WORDS - 1);
+        // SAFETY: within the two heads.
+        unsafe { head.add(to).write_volatile(answer.add(from).read_volatile()) };
         index += 1;
     }
+    0
 }
 
 #[inline(always)]

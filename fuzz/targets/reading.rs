@@ -1,7 +1,10 @@
 //! What was recorded of a connection: whatever the bytes and the counts, few exchanges, each with its own identity.
+//!
+//! `DRAINWATCH_FUZZ_OPENING=N` makes every connection begin like the `N`th of the protocols that are known by that, so
+//! that one reader gets all inputs.
 #![no_main]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use drainwatch_core::{
     event::Role,
@@ -31,6 +34,12 @@ const OPENINGS: [[u8; 8]; 12] = [
     [1, 1, 0, 1, 0, 8, 0, 0],
     [22, 3, 1, 2, 0, 1, 0, 1],
 ];
+
+/// The one that all begin with.
+static ONLY: LazyLock<Option<usize>> = LazyLock::new(|| {
+    let number: usize = std::env::var("DRAINWATCH_FUZZ_OPENING").ok()?.parse().ok()?;
+    (number < OPENINGS.len()).then_some(number)
+});
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -66,9 +75,11 @@ fuzz_target!(|input: Input| {
     let [ask_bytes, answer_bytes, message_bytes, ask_unread] = input.counts;
     let [ask_first_ns, ask_last_ns, answer_last_ns, message_first_ns] = input.times;
     let turn = Turn {
-        opening: input.known.map_or(input.opening, |known| {
-            OPENINGS[usize::from(known) % OPENINGS.len()]
-        }),
+        opening: match (*ONLY, input.known) {
+            (Some(only), _) => OPENINGS[only],
+            (None, Some(known)) => OPENINGS[usize::from(known) % OPENINGS.len()],
+            (None, None) => input.opening,
+        },
         before_last: input.before_last,
         number: input.number,
         ask: head(input.ask, ASK_HEAD),

@@ -286,13 +286,19 @@ class At:
         threading.Timer(0.5, arrived.wait).start()
 
 
+def known(connection, name):
+    """What a connection of ours has; those of libraries have members of any name."""
+    return getattr(connection, name) if name in dir(type(connection)) + list(vars(connection)) else None
+
+
 def play(kind, mode):
     connection, fd, act = kind.run(mode)
-    port = getattr(connection, "port", None) or local(fd)
+    port = known(connection, "own_port") or local(fd)
     try:
         what = act(connection, At(fd))
         if what is None:
-            connection.watch() if hasattr(connection, "watch") else watch(fd)
+            waits = known(connection, "until_gone")
+            waits() if waits else watch(fd)
             what = "closed"
     except Exception as error:
         what = f"lost {type(error).__name__}: {error}".replace("\n", " ")
@@ -303,7 +309,15 @@ def play(kind, mode):
 
 HERE = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
 # Module and class of the others.
-ELSEWHERE = {"tls": ("tls", "Tls"), "grpc": ("rpc", "Grpc")}
+ELSEWHERE = {
+    "tls": ("tls", "Tls"),
+    "grpc": ("rpc", "Grpc"),
+    "memcached": ("caches", "Memcached"),
+    "mongodb": ("caches", "MongoDb"),
+    "mqtt": ("queues", "Mqtt"),
+    "nats": ("queues", "Nats"),
+    "smtp": ("queues", "Smtp"),
+}
 
 
 def speaker():

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod backends;
+mod others;
 mod rpc;
 mod table;
 mod tls;

@@ -13,9 +13,9 @@ class Connection:
     def __init__(self, port):
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
         # The server says where it is asked from.
-        self.port = int(self.channel.unary_unary(SERVICE + "Quick")(b"", timeout=PATIENCE).rpartition(b":")[2])
+        self.own_port = int(self.channel.unary_unary(SERVICE + "Quick")(b"", timeout=PATIENCE).rpartition(b":")[2])
 
-    def watch(self):
+    def until_gone(self):
         gone = threading.Event()
         self.channel.subscribe(lambda state: state != grpc.ChannelConnectivity.READY and gone.set())
         while not stopping.is_set() and not gone.wait(0.05):
@@ -31,7 +31,7 @@ class Grpc:
 
     def run(self, mode):
         c = Connection(self.port)
-        say("conn", mode, c.port)
+        say("conn", mode, c.own_port)
         return c, None, getattr(self, mode)
 
     def idle(self, c, at):

@@ -133,7 +133,7 @@ class Curl:
     """What stands for a connection that another program has."""
 
     def __init__(self, port):
-        self.port = port
+        self.own_port = port
 
     def close(self):
         pass

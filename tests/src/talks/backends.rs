@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream, path::Path, process::Command};
 use anyhow::{Context as _, ensure};
 use testkit::{Cgroup, Clock, Port, Process};
 
-use super::{PATIENCE, Started, data, rpc, tls};
+use super::{PATIENCE, Started, data, others, rpc, tls};
 
 /// What listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Backend {
     Tls(tls::Server),
     /// gRPC, by its library for Python.
     Grpc,
+    /// Another.
+    Other(others::Server),
 }
 
 impl Backend {
@@ -34,6 +36,7 @@ impl Backend {
             Self::RabbitMq => "amqp",
             Self::Tls(_) => "tls",
             Self::Grpc => "grpc",
+            Self::Other(server) => server.word(),
         }
     }
 
@@ -46,6 +49,7 @@ impl Backend {
             Self::RabbitMq => "amqp",
             Self::Tls(_) => "tls",
             Self::Grpc => "http/2",
+            Self::Other(server) => server.word(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Backend {
             Self::RabbitMq => "/usr/lib/rabbitmq/bin/rabbitmq-server".to_owned(),
             Self::Tls(server) => server.program(),
             Self::Grpc => "python3".to_owned(),
+            Self::Other(server) => server.program(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Backend {
             }
             Self::Tls(server) => server.command(cgroup, &number, &data)?,
             Self::Grpc => rpc::command(cgroup, &number),
+            Self::Other(server) => server.command(cgroup, &number, &data)?,
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
@@ -179,7 +185,7 @@ impl Backend {
             Self::MariaDb => drop(process.line("ready for connections")?),
             Self::Redis => drop(process.line("Ready to accept connections")?),
             Self::RabbitMq => drop(process.line("completed with")?),
-            Self::Tls(_) | Self::Grpc => {}
+            Self::Tls(_) | Self::Grpc | Self::Other(_) => {}
         }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;

@@ -2,11 +2,20 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Backend, By, Ended, Line, Talk, rpc, tls};
+use super::{Backend, By, Ended, Line, Talk, others, rpc, tls};
 
 /// All of them.
 pub fn all() -> Vec<Talk> {
-    [postgres(), mariadb(), redis(), rabbitmq(), tls::all(), rpc::all()].concat()
+    [
+        postgres(),
+        mariadb(),
+        redis(),
+        rabbitmq(),
+        tls::all(),
+        rpc::all(),
+        others::all(),
+    ]
+    .concat()
 }
 
 /// Nothing is to be told of it.
@@ -34,7 +43,7 @@ pub(super) const fn unclear(mode: &'static str) -> Line {
     }
 }
 
-const fn outbound(mode: &'static str, method: &'static str) -> Line {
+pub(super) const fn outbound(mode: &'static str, method: &'static str) -> Line {
     cut(mode, "outbound", method)
 }
 

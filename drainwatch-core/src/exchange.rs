@@ -29,7 +29,21 @@ words! {
         MySql = "mysql",
         /// AMQP 0-9-1.
         Amqp = "amqp",
-        /// TLS: known by its records, not read.
+        /// memcached's text protocol, and its meta commands.
+        Memcached = "memcached",
+        /// `MongoDB`'s wire protocol.
+        MongoDb = "mongodb",
+        /// FastCGI.
+        FastCgi = "fastcgi",
+        /// NATS.
+        Nats = "nats",
+        /// SMTP in clear.
+        Smtp = "smtp",
+        /// MQTT, versions 3.1, 3.1.1 and 5.
+        Mqtt = "mqtt",
+        /// Kafka.
+        Kafka = "kafka",
+        /// TLS: known by its records and its handshake, not read.
         Tls = "tls",
         /// Nothing was read.
         Tcp = "tcp",
@@ -132,6 +146,8 @@ pub enum Operation {
     Database(Database),
     /// A message of a queue.
     Message(Message),
+    /// Not read, but how its connection began: TLS says in clear for whom it is.
+    Tls(Tls),
     /// Not read.
     Opaque,
 }
@@ -161,6 +177,9 @@ pub struct Http {
     /// themselves nothing is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub header_rules: Vec<u8>,
+    /// It is a call of gRPC: the path is `/package.Service/Method`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc: bool,
 }
 
 /// What a database was asked: nothing of a statement but its first word is kept.
@@ -183,6 +202,17 @@ pub struct Message {
     /// Queue, or exchange and routing key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+}
+
+/// What a handshake of TLS says in clear. All text is bounded and printable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Host that the client named (SNI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Protocols that it offered (ALPN), or the one that the server chose, where that is said in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<String>,
 }
 
 /// One request and its response, as far as they were seen.
@@ -227,7 +257,20 @@ impl Exchange {
             Protocol::PostgreSql | Protocol::MySql => Some(5),
             // QUIT, in any spelling.
             Protocol::Redis => Some(14),
-            Protocol::WebSocket | Protocol::Http2 | Protocol::Amqp | Protocol::Tls | Protocol::Tcp => None,
+            // `quit` and its line's end; QUIT.
+            Protocol::Memcached | Protocol::Smtp => Some(6),
+            // MongoDB's clients close without a word.
+            Protocol::MongoDb => Some(0),
+            // The end of a request's body, which its server need not read.
+            Protocol::FastCgi
+            | Protocol::Nats
+            | Protocol::Mqtt
+            | Protocol::Kafka
+            | Protocol::WebSocket
+            | Protocol::Http2
+            | Protocol::Amqp
+            | Protocol::Tls
+            | Protocol::Tcp => None,
         }
     }
 }
@@ -237,7 +280,7 @@ impl Operation {
     pub fn http(&self) -> Option<&Http> {
         match self {
             Self::Http(http) => Some(http),
-            Self::Database(_) | Self::Message(_) | Self::Opaque => None,
+            Self::Database(_) | Self::Message(_) | Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -247,7 +290,7 @@ impl Operation {
             Self::Http(http) => http.method.as_deref(),
             Self::Database(database) => database.operation.as_deref(),
             Self::Message(message) => message.operation.as_deref(),
-            Self::Opaque => None,
+            Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -256,7 +299,7 @@ impl Operation {
         match self {
             Self::Http(http) => http.path.as_deref(),
             Self::Message(message) => message.destination.as_deref(),
-            Self::Database(_) | Self::Opaque => None,
+            Self::Database(_) | Self::Tls(_) | Self::Opaque => None,
         }
     }
 
@@ -270,8 +313,26 @@ impl Operation {
         self.http()?.prober.as_deref()
     }
 
+    /// Service and method of a remote procedure call.
+    pub fn rpc(&self) -> Option<(&str, &str)> {
+        let http = self.http().filter(|http| http.grpc)?;
+        http.path.as_deref()?.strip_prefix('/')?.split_once('/')
+    }
+
     /// Host that was asked for, of a protocol that says so.
     pub fn host(&self) -> Option<&str> {
-        self.http()?.host.as_deref()
+        match self {
+            Self::Http(http) => http.host.as_deref(),
+            Self::Tls(tls) => tls.host.as_deref(),
+            Self::Database(_) | Self::Message(_) | Self::Opaque => None,
+        }
+    }
+
+    /// What its client would speak inside TLS.
+    pub fn alpn(&self) -> &[String] {
+        match self {
+            Self::Tls(tls) => &tls.alpn,
+            _ => &[],
+        }
     }
 }

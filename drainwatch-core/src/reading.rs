@@ -8,16 +8,24 @@
 
 mod amqp;
 mod calls;
+mod fastcgi;
 mod headers;
 mod http1;
 mod http2;
+mod kafka;
+mod memcached;
+mod mongodb;
+mod mqtt;
 mod mysql;
+mod nats;
 mod postgresql;
 mod preface;
 mod probes;
 mod redis;
 mod senders;
+mod smtp;
 mod text;
+mod tls;
 mod waiting;
 mod websocket;
 mod wire;
@@ -96,7 +104,15 @@ const READERS: &[Reader] = &[
     mysql::read,
     amqp::read,
     redis::read,
+    memcached::read,
+    mongodb::read,
+    fastcgi::read,
+    nats::read,
+    smtp::read,
+    mqtt::read,
+    kafka::read,
     http1::read,
+    tls::read,
 ];
 
 /// The event that a fact is, with the exchanges of its connection.

@@ -73,6 +73,8 @@ pub struct Turn {
     pub answer_last_ns: u64,
     /// Monotonic time at which the latest response began: the ones before it had ended by then.
     pub message_first_ns: u64,
+    /// How it began, where that was a handshake of TLS and this is not its first turn.
+    pub hellos: Option<Box<Hellos>>,
     /// A connection of MPTCP, of which nothing is recorded but that it ended.
     pub mptcp: bool,
     /// Its streams, where the connection began with the preface of HTTP/2: then it is one turn, and there are
@@ -80,6 +82,15 @@ pub struct Turn {
     pub http2: Option<Box<Http2>>,
     /// First bytes of what waits unread in the request direction, where the kernel side could read them.
     pub waiting: Vec<u8>,
+}
+
+/// The beginning of a connection of TLS, as far as it was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hellos {
+    /// First bytes of the client.
+    pub client: Vec<u8>,
+    /// First bytes of the server.
+    pub server: Vec<u8>,
 }
 
 /// Why the kernel kept nothing of a connection that speaks HTTP/2.

@@ -51,6 +51,9 @@ pub struct Report {
     /// reasons that occurred.
     #[serde(default)]
     pub unknown_reasons: BTreeMap<Doubt, u64>,
+    /// What the opaque ones are, as far as it is known; the first [`OPAQUE_LISTED`] kinds.
+    #[serde(default)]
+    pub opaque_connections: Vec<OpaqueConnections>,
     /// Health checks and scrapes, whatever became of them: in no other number of this report.
     #[serde(default)]
     pub probes: u64,
@@ -125,6 +128,8 @@ impl Report {
 pub const SEVERED_LISTED: usize = 200;
 /// Most drained requests listed in a report.
 pub const DRAINED_LISTED: usize = 100;
+/// Most kinds of opaque connections listed in a report.
+pub const OPAQUE_LISTED: usize = 50;
 /// Most moments listed in a report.
 pub const TIMELINE_LISTED: usize = 200;
 
@@ -417,6 +422,33 @@ pub struct RefusedAttempts {
     pub last_ms: Option<f64>,
 }
 
+/// A remote procedure call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rpc {
+    /// `grpc`.
+    pub system: String,
+    /// `package.Service`.
+    pub service: String,
+    /// Method of the service.
+    pub method: String,
+}
+
+/// Connections of one kind that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpaqueConnections {
+    /// Which end we were.
+    pub role: Role,
+    /// What was spoken, as far as it shows.
+    pub protocol: Protocol,
+    /// Of TLS, the name that the client said at the beginning (SNI).
+    pub host: Option<String>,
+    /// Of TLS, the protocols that its client offered (ALPN), or the one that the server chose where that is said in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<String>,
+    /// How many.
+    pub count: u64,
+}
+
 /// One severed request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeveredRequest {
@@ -432,8 +464,14 @@ pub struct SeveredRequest {
     pub method: Option<String>,
     /// Path without query; of a queue its name.
     pub path: Option<String>,
-    /// Host header.
+    /// Host header; of TLS the name that its client said at the beginning (SNI).
     pub host: Option<String>,
+    /// Of TLS, the protocols that its client offered (ALPN), or the one that the server chose where that is said in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<String>,
+    /// What it called, where it was gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
     /// Which traffic it was.
     pub class: String,
     /// A webhook whose response had begun, and did not say that it failed: its sender may take it for
@@ -466,6 +504,9 @@ pub struct DrainedRequest {
     pub method: Option<String>,
     /// Path without query; of a queue its name.
     pub path: Option<String>,
+    /// What it called, where it was gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
     /// Status of the response, of a protocol that has one.
     #[serde(default)]
     pub status: Option<u16>,

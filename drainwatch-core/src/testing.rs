@@ -31,6 +31,7 @@ pub fn report(id: &str, workload: &str, verdict: Verdict) -> Report {
         requests: Outcomes::default(),
         refused: RefusedAttempts::default(),
         unknown_reasons: BTreeMap::new(),
+        opaque_connections: vec![],
         probes: 0,
         severed: BTreeMap::new(),
         severed_classes: BTreeMap::new(),

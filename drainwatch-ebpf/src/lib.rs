@@ -14,6 +14,13 @@ pub const ANSWER_HEAD: usize = 512;
 pub const LONG_HEAD: usize = 7168;
 /// Most bytes of it that are kept at once.
 pub const LONG_HEAD_CHUNK: usize = 1024;
+/// Of a connection of TLS, whose bytes say nothing but how long its records are: so many of them are kept of a turn's
+/// requests, from its second turn on. Behind them in [`SocketRecord::ask_head`] stands how it began.
+pub const TLS_ASK: usize = 256;
+/// Most bytes kept of the server's first answer there.
+pub const TLS_SERVER_HELLO: usize = 128;
+/// Most bytes kept of its `ClientHello`, behind that.
+pub const TLS_CLIENT_HELLO: usize = ASK_HEAD - TLS_ASK - TLS_SERVER_HELLO;
 /// Last bytes written in the response direction, when the head does not already hold them.
 pub const TAIL: usize = 64;
 /// Room for the tail: twice its length, so that the verifier can bound a right-aligned write.
@@ -60,6 +67,9 @@ pub mod record_flag {
     /// The peer's FIN came at once with its last bytes: it has closed its sending side and waits. One that gives up does
     /// so later.
     pub const PEER_FIN_AT_ONCE: u32 = 1 << 15;
+    /// The connection began with a handshake of TLS, and this is not its first turn: what stands in `ask_head` is said at
+    /// [`TLS_ASK`](super::TLS_ASK).
+    pub const TLS: u32 = 1 << 16;
     /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
     /// of its own unless there was no room for one.
     pub const HTTP2: u32 = 1 << 11;
@@ -147,11 +157,13 @@ pub struct SocketRecord {
     pub peer: [u8; 16],
     /// Which word of `answer_head` had the end of the latest head that was looked through.
     pub head_end: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// With [`record_flag::TLS`]: how much is kept of the `ClientHello`.
+    pub client_hello: u16,
+    /// And of the server's first answer.
+    pub server_hello: u16,
     /// Last bytes written in the answer direction, right-aligned at index [`TAIL`].
     pub tail: [u8; TAIL_ROOM],
-    /// First bytes of the current turn's request(s).
+    /// First bytes of the current turn's request(s); of TLS, fewer of them, and how it began.
     pub ask_head: [u8; ASK_HEAD],
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],

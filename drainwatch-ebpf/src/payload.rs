@@ -5,7 +5,7 @@
 //! A read of user memory costs about 115 ns whatever its length, so reads are counted, not bytes.
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, counter, setting};
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, TLS_ASK, counter, setting};
 
 use crate::{globals::setting, kernel, maps::count};
 
@@ -335,6 +335,19 @@ pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
         return first;
     }
     record_append_pieces(record, moved, held + first, ASK).wrapping_sub(held)
+}
+
+/// [`append`] to what is kept of a turn of TLS: its first buffer shows how long its first records are.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_append_tls(record: *mut SocketRecord, base: u64, length: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
+    // SAFETY: the head begins with as many bytes.
+    let head = unsafe { &mut *record.ask_head.as_mut_ptr().cast::<[u8; TLS_ASK]>() };
+    append::<TLS_ASK>(head, record.ask.head_len, &Vector { base, length })
 }
 
 /// [`append`] to the head of the answering direction.

@@ -3,7 +3,9 @@
 //! In global functions, which the verifier looks at once, whatever their callers did before: followed along each
 //! of the ways that lead here, they took it a second for a program.
 
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, record_flag};
+use drainwatch_ebpf::{
+    ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, TLS_ASK, TLS_CLIENT_HELLO, TLS_SERVER_HELLO, record_flag,
+};
 
 use crate::{
     frames, long_head,
@@ -18,6 +20,8 @@ const CONNECT: u64 = u64::from_le_bytes(*b"CONNECT ");
 /// What a client of AMQP 0-9-1 says first, and its heartbeat.
 const AMQP: u64 = u64::from_le_bytes(*b"AMQP\0\0\x09\x01");
 const AMQP_HEARTBEAT: u64 = u64::from_le_bytes(*b"\x08\0\0\0\0\0\0\xce");
+/// Type of a handshake's record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 /// An interim response longer than this is left in the head for userspace to walk over:
 /// it may have been written together with the final one.
 const INTERIM_MOST: u64 = 64;
@@ -60,7 +64,11 @@ pub extern "C" fn record_asked(record: *mut SocketRecord, moved: *const Moved, b
     }
     let since = before - record.ask.message_pos;
     if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
-        let added = payload::append_ask(record, moved);
+        let added = if record.flags & record_flag::TLS == 0 {
+            payload::append_ask(record, moved)
+        } else {
+            payload::record_append_tls(record, moved.first.base, moved.first.length)
+        };
         record.ask.head_len += added;
     }
     if record.ask.head_len == 0 {
@@ -99,6 +107,9 @@ fn is_heartbeat(record: &SocketRecord, moved: &Moved) -> bool {
 fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     if record.turns == 1 {
         record.opening = word(&record.ask_head).to_le_bytes();
+        if record.opening[0] == TLS_HANDSHAKE && record.opening[1] == 3 {
+            record_keep_hellos(record);
+        }
     }
     record.turns += 1;
     record.before_last = [0; 8];
@@ -113,6 +124,43 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     let answer_pos = record.answer.total;
     begin(&mut record.answer, answer_pos, 0);
     record.answer.first_ns = 0;
+}
+
+/// Moves how a connection of TLS began out of the way of what it says next: what it is asked for stands there in clear.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_keep_hellos(record: *mut SocketRecord) -> u32 {
+    const WORD: usize = size_of::<u64>();
+    const WORDS: usize = ASK_HEAD / WORD;
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
+    let most = |length: u32, most: usize| (length as usize).min(most) as u16;
+    record.client_hello = most(record.ask.head_len, TLS_CLIENT_HELLO);
+    record.server_hello = most(record.answer.head_len, TLS_SERVER_HELLO);
+    record.flags |= record_flag::TLS;
+    let head = record.ask_head.as_mut_ptr().cast::<u64>();
+    let behind = (TLS_ASK + TLS_SERVER_HELLO) / WORD;
+    let mut left = TLS_CLIENT_HELLO / WORD;
+    // From its end, for the two places overlap.
+    while left > 0 {
+        left -= 1;
+        let from = core::hint::black_box(left) & (WORDS - 1);
+        let to = core::hint::black_box(behind + left) & (WORDS - 1);
+        // SAFETY: within the head, which lies at a multiple of 8.
+        unsafe { head.add(to).write_volatile(head.add(from).read_volatile()) };
+    }
+    let answer = record.answer_head.as_ptr().cast::<u64>();
+    let mut index = 0;
+    while index < TLS_SERVER_HELLO / WORD {
+        let from = core::hint::black_box(index) & (ANSWER_HEAD / WORD - 1);
+        let to = core::hint::black_box(TLS_ASK / WORD + index) & (WORDS - 1);
+        // SAFETY: within the two heads.
+        unsafe { head.add(to).write_volatile(answer.add(from).read_volatile()) };
+        index += 1;
+    }
+    0
 }
 
 #[inline(always)]

@@ -7,43 +7,19 @@ where it was owed an answer and will not get it, `answered`, `closed` where it w
 connections as its library does, and exits.
 """
 
-import os
-import select
+import importlib
 import signal
-import socket
 import sys
 import threading
 import time
 
-PATIENCE = 60
+from talks.here import PATIENCE, local, say, stopping, watch
+
 KIND, PORT, MODES = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-lock = threading.Lock()
 arrived = threading.Barrier(len(MODES) + 1)
-stopping = threading.Event()
-
-
-def say(*words):
-    with lock:
-        os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
 
 # Libraries complain about connections that are gone when they clean up.
 sys.unraisablehook = lambda *_: None
-
-
-def local(fd):
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        return sock.getsockname()[1]
-
-
-def watch(fd):
-    """Until the server has closed it, or the client is to stop; what comes meanwhile stays unread."""
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        poll = select.poll()
-        poll.register(sock, select.POLLRDHUP)
-        while not stopping.is_set():
-            if poll.poll(50):
-                return
 
 
 class Postgres:
@@ -310,13 +286,19 @@ class At:
         threading.Timer(0.5, arrived.wait).start()
 
 
+def known(connection, name):
+    """What a connection of ours has; those of libraries have members of any name."""
+    return getattr(connection, name) if name in dir(type(connection)) + list(vars(connection)) else None
+
+
 def play(kind, mode):
     connection, fd, act = kind.run(mode)
-    port = local(fd)
+    port = known(connection, "own_port") or local(fd)
     try:
         what = act(connection, At(fd))
         if what is None:
-            watch(fd)
+            waits = known(connection, "until_gone")
+            waits() if waits else watch(fd)
             what = "closed"
     except Exception as error:
         what = f"lost {type(error).__name__}: {error}".replace("\n", " ")
@@ -325,12 +307,29 @@ def play(kind, mode):
     say("saw", port, what)
 
 
-KINDS = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
+HERE = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
+# Module and class of the others.
+ELSEWHERE = {
+    "tls": ("tls", "Tls"),
+    "grpc": ("rpc", "Grpc"),
+    "memcached": ("caches", "Memcached"),
+    "mongodb": ("caches", "MongoDb"),
+    "mqtt": ("queues", "Mqtt"),
+    "nats": ("queues", "Nats"),
+    "smtp": ("queues", "Smtp"),
+}
+
+
+def speaker():
+    if KIND in HERE:
+        return HERE[KIND]()
+    module, name = ELSEWHERE[KIND]
+    return getattr(importlib.import_module(f"talks.{module}"), name)(PORT)
 
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    kind = KINDS[KIND]()
+    kind = speaker()
     threads = [threading.Thread(target=play, args=(kind, mode), daemon=True) for mode in MODES]
     for thread in threads:
         thread.start()

@@ -112,11 +112,20 @@ pub struct Severed {
     pub protocol: String,
     pub method: Option<String>,
     pub path: Option<String>,
+    pub host: Option<String>,
+    pub rpc: Option<Rpc>,
     pub class: String,
     pub evidence: String,
     pub peer: String,
     pub local: String,
     pub age_ms: Option<f64>,
+}
+
+/// A remote procedure call.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Rpc {
+    pub service: String,
+    pub method: String,
 }
 
 /// A drained request.

@@ -18,6 +18,8 @@ pub struct Artefacts {
     pub servers: PathBuf,
     /// The Go server's binary.
     pub go: PathBuf,
+    /// The one that speaks TLS.
+    pub go_tls: PathBuf,
     /// The Python environment.
     pub venv: PathBuf,
     /// What the page is checked with, for the browser (`tests/browser`).
@@ -32,6 +34,7 @@ impl Artefacts {
         Self {
             servers: tests.join("servers"),
             go: made.join("go-server"),
+            go_tls: made.join("go-tls-server"),
             venv: made.join("venv"),
             browser: made.join("browser"),
         }
@@ -40,20 +43,26 @@ impl Artefacts {
     /// Builds what is missing or older than its source.
     pub fn prepare(&self) -> anyhow::Result<()> {
         let Self {
-            servers, go, venv, ..
+            servers,
+            go,
+            go_tls,
+            venv,
+            ..
         } = self;
         if let Some(made) = go.parent() {
             fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
         }
-        let source = servers.join("go/main.go");
-        if stale(go, &source) {
-            // Debian's go: one file, no module, no network.
-            run(Command::new("go")
-                .args(["build", "-o"])
-                .arg(go)
-                .arg(&source)
-                .env("GO111MODULE", "off")
-                .env("CGO_ENABLED", "0"))?;
+        for (binary, source) in [(go, "go/main.go"), (go_tls, "tls/server.go")] {
+            let source = servers.join(source);
+            if stale(binary, &source) {
+                // Debian's go: one file, no module, no network.
+                run(Command::new("go")
+                    .args(["build", "-o"])
+                    .arg(binary)
+                    .arg(&source)
+                    .env("GO111MODULE", "off")
+                    .env("CGO_ENABLED", "0"))?;
+            }
         }
         let wanted = servers.parent().unwrap_or(servers).join("requirements.txt");
         let stamp = venv.join("requirements.txt");

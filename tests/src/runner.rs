@@ -135,7 +135,9 @@ fn missing(world: &World, case: &Case, options: &Options) -> Option<Outcome> {
         Server::Hyper(_) | Server::Raw(_) | Server::Brief => vec![],
         Server::Node(_) | Server::NodeHttp2(_) | Server::NodeHeads(..) => vec![("node", "node".to_owned())],
         Server::Go(_) => vec![("go", go)],
-        Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) => vec![("python", python)],
+        Server::Python(_) | Server::Gunicorn(_) | Server::Uvicorn(_) | Server::Hypercorn(_) => {
+            vec![("python", python)]
+        }
         Server::Nginx { .. } => vec![("nginx", "nginx".to_owned()), ("python", python)],
     };
     if case.hops == Hops::BehindNginx {

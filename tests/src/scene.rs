@@ -24,7 +24,7 @@ use crate::{
     home::{self, Home},
     prepare::Artefacts,
     server,
-    table::{Act, Case, Engine, From, Row, Server},
+    table::{Act, Case, Engine, From, Row},
 };
 
 mod judge;
@@ -205,7 +205,7 @@ impl Scene<'_> {
         }
         if self.case.from == From::Answering {
             let mut first = self.connect(false)?;
-            if matches!(self.case.server, Server::NodeHttp2(_)) {
+            if self.case.server.speaks_http2() {
                 first.speak_http2();
             }
             first.send(&[Request {

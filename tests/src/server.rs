@@ -26,7 +26,7 @@ use crate::{
     engine::{self, Contained, Order},
     home::Home,
     prepare::Artefacts,
-    table::{Around, Net, Python, Server},
+    table::{Around, HTTP2, Net, Python, Server},
 };
 
 /// The shell scripts that people put in front of their servers.
@@ -309,6 +309,16 @@ impl Setting<'_> {
                     .chain(["asgi_app:app".into()])
                     .collect()
             }
+            Server::Hypercorn(extra) => {
+                let fixed = ["--bind", &bind, "--keep-alive", "600"];
+                let program = [path(venv.join("bin/python")), "-m".into(), "hypercorn".into()];
+                let words = fixed.iter().chain(extra).map(ToString::to_string);
+                program
+                    .into_iter()
+                    .chain(words)
+                    .chain(["asgi_app:app".into()])
+                    .collect()
+            }
             Server::Brief => ["sh", "-c", "sleep 0.05; exit 3"].map(str::to_owned).to_vec(),
             Server::Nginx { extra, .. } => {
                 let file = self.nginx_files(&bind, extra)?;
@@ -324,7 +334,14 @@ impl Setting<'_> {
         let upstream = self.upstream.context("nginx needs an upstream address")?;
         let config = template
             .replace("@DIR@", &self.directory.display().to_string())
-            .replace("@LISTEN@", bind)
+            .replace(
+                "@LISTEN@",
+                &if extra == HTTP2 {
+                    format!("{bind} http2")
+                } else {
+                    bind.into()
+                },
+            )
             .replace("@UPSTREAM@", &upstream.to_string())
             .replace("@EXTRA@", extra);
         let file = self.directory.join("nginx.conf");

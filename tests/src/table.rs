@@ -124,6 +124,8 @@ pub enum Server {
     Node(&'static str),
     /// The same on Node's `http2`, in clear.
     NodeHttp2(&'static str),
+    /// Hypercorn with more arguments, spoken to in HTTP/2.
+    Hypercorn(&'static [&'static str]),
     /// `server.js` with its `LEDGER_ON_TERM` and long heads of responses: `helmet` or `cookies`.
     NodeHeads(&'static str, &'static str),
     /// Go's `net/http` with its `LEDGER_ON_TERM`.
@@ -144,6 +146,20 @@ pub enum Server {
         extra: &'static str,
     },
 }
+
+impl Server {
+    /// Its clients know that it speaks HTTP/2, in clear.
+    pub fn speaks_http2(self) -> bool {
+        match self {
+            Self::NodeHttp2(_) | Self::Hypercorn(_) => true,
+            Self::Nginx { extra, .. } => extra == HTTP2,
+            _ => false,
+        }
+    }
+}
+
+/// nginx's extra configuration that makes it speak HTTP/2 in clear: a comment, which its listener takes for one.
+pub const HTTP2: &str = "# http2";
 
 /// Where nginx's upstream lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,10 @@ use crate::{
 };
 
 mod backends;
+mod others;
+mod rpc;
 mod table;
+mod tls;
 
 pub use self::backends::Backend;
 pub use self::table::all;
@@ -234,7 +237,7 @@ fn saw(talk: &Talk, seen: &[Seen]) -> anyhow::Result<()> {
         let line = line(talk, &one.mode)?;
         let lost = one.saw.as_deref().is_some_and(|saw| saw.starts_with("lost"));
         ensure!(
-            one.saw.is_some() && (lost == line.cut.is_some()),
+            one.saw.is_some() && (line.opaque || lost == line.cut.is_some()),
             "the client of {} saw {:?}, which is not what the table says",
             one.mode,
             one.saw
@@ -285,6 +288,8 @@ fn judge(
     let mut told: Vec<String> = report
         .severed_requests
         .iter()
+        // What a server asks others is none of its clients'.
+        .filter(|severed| talk.ended == Ended::Clients || severed.role == "server")
         .map(|severed| shown(talk, severed, seen))
         .collect();
     must.sort();
@@ -346,15 +351,25 @@ fn shown(talk: &Talk, severed: &Severed, seen: &[Seen]) -> String {
         .iter()
         .find(|one| one.port == port)
         .map_or("?", |one| one.mode.as_str());
-    let as_read = severed.evidence == "exact" && severed.protocol == talk.backend.protocol();
+    let method = severed
+        .rpc
+        .as_ref()
+        .map(|rpc| format!("{}/{}", rpc.service, rpc.method));
+    let method = method.as_deref().or(severed.method.as_deref());
+    let as_read = severed.evidence == talk.backend.evidence()
+        && severed.protocol == talk.backend.protocol()
+        && talk
+            .backend
+            .host()
+            .is_none_or(|host| severed.host.as_deref() == Some(host));
     format!(
         "{mode} {port} {} {}{}",
         severed.cause,
-        severed.method.as_deref().unwrap_or("-"),
+        method.unwrap_or("-"),
         if as_read {
             String::new()
         } else {
-            format!(" {} {}", severed.evidence, severed.protocol)
+            format!(" {} {} {:?}", severed.evidence, severed.protocol, severed.host)
         }
     )
 }

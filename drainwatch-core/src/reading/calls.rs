@@ -2,7 +2,9 @@
 
 use super::{Context, Reading, Session};
 use crate::{
-    exchange::{Database, Doubt, Evidence, Exchange, ExchangeState, Operation, Protocol, TRANSACTION},
+    exchange::{
+        Database, Doubt, Evidence, Exchange, ExchangeState, Message, Operation, Protocol, TRANSACTION,
+    },
     record::Turn,
 };
 
@@ -44,7 +46,7 @@ impl Calls {
     /// As a reading. More than `least` bytes that the answering process has not read are a call that it has not
     /// begun.
     pub fn reading(mut self, turn: &Turn, context: &Context<'_>, protocol: Protocol, least: u64) -> Reading {
-        use ExchangeState::{Complete, Opaque, Transaction, Unanswered};
+        use ExchangeState::{Complete, Transaction, Unanswered};
         self.asked.truncate(MOST);
         let outstanding = self.outstanding();
         if !outstanding && !self.goodbye && context.ask_unread > least {
@@ -58,28 +60,15 @@ impl Calls {
                 state: Transaction,
             });
         }
-        let exchange = |(index, call): (usize, &Call)| Exchange {
-            id: turn.id(index),
-            protocol,
-            operation: Operation::Database(Database {
+        let exchange = |(index, call): (usize, &Call)| {
+            let operation = Operation::Database(Database {
                 operation: call.operation.map(str::to_owned),
-            }),
-            evidence: if call.state == Opaque {
-                Evidence::Inferred
-            } else {
-                Evidence::Exact
-            },
-            state: call.state,
-            doubt: (call.state == ExchangeState::Unknown).then_some(Doubt::Gap),
-            uploading: false,
-            unread: false,
-            started_ns: turn.ask_first_ns,
-            last_ns: match call.state {
-                Complete | Transaction if self.asides => turn.message_first_ns,
-                Complete | Transaction => turn.answer_last_ns,
-                Unanswered => turn.ask_last_ns,
-                _ => turn.last_ns(),
-            },
+            });
+            let mut exchange = exchange(turn, index, protocol, operation, call.state);
+            if self.asides && matches!(call.state, Complete | Transaction) {
+                exchange.last_ns = turn.message_first_ns;
+            }
+            exchange
         };
         Reading {
             exchanges: self.asked.iter().enumerate().map(exchange).collect(),
@@ -87,6 +76,62 @@ impl Calls {
                 goodbye: self.goodbye,
             },
         }
+    }
+}
+
+/// One exchange of a turn, as far as its state says it all.
+pub(super) fn exchange(
+    turn: &Turn,
+    index: usize,
+    protocol: Protocol,
+    operation: Operation,
+    state: ExchangeState,
+) -> Exchange {
+    use ExchangeState::{Complete, Opaque, Transaction, Unanswered, Unknown};
+    Exchange {
+        id: turn.id(index),
+        protocol,
+        operation,
+        evidence: if state == Opaque {
+            Evidence::Inferred
+        } else {
+            Evidence::Exact
+        },
+        state,
+        doubt: (state == Unknown).then_some(Doubt::Gap),
+        uploading: false,
+        unread: false,
+        started_ns: turn.ask_first_ns,
+        last_ns: match state {
+            Complete | Transaction => turn.answer_last_ns,
+            Unanswered => turn.ask_last_ns,
+            _ => turn.last_ns(),
+        },
+    }
+}
+
+/// A message, or several, of one turn: what is done with it, where, and how far it came.
+pub(super) fn messages(
+    turn: &Turn,
+    protocol: Protocol,
+    messages: impl IntoIterator<Item = (Option<&'static str>, Option<String>, ExchangeState)>,
+) -> Reading {
+    let exchange = |(index, (operation, destination, state))| {
+        let operation = Operation::Message(Message {
+            operation: Option::map(operation, str::to_owned),
+            destination,
+        });
+        exchange(turn, index, protocol, operation, state)
+    };
+    let numbered = messages.into_iter().take(MOST).enumerate();
+    Reading::of(numbered.map(exchange).collect())
+}
+
+/// The client has said that it leaves.
+pub(super) fn goodbye() -> Reading {
+    Reading {
+        session: Session { goodbye: true },
+        ..Reading::default()
     }
 }
 

@@ -17,6 +17,7 @@ use httparse::Header;
 use self::hpack::{Fields, Table};
 use super::{Context, HeaderRules, Reading, probes, senders, text};
 use crate::{
+    event::Role,
     exchange::{Doubt, Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     record::{Http2, Lost, Stream, StreamState, Turn},
 };
@@ -33,13 +34,13 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     let mut names = names(http2, context.rules);
     let exchanges = http2.streams.iter().filter_map(|stream| {
         let name = names.remove(&stream.id).unwrap_or_default();
-        let state = state(http2, stream, &name)?;
+        let state = state(http2, stream, name.grpc, context.role)?;
         Some(Exchange {
             id: ExchangeId::Stream { id: stream.id },
             protocol: Protocol::Http2,
             operation: Operation::Http(Http {
                 status: status(stream),
-                ..name.http
+                ..name
             }),
             evidence: Evidence::Exact,
             state,
@@ -84,7 +85,7 @@ fn nameless(turn: &Turn, state: ExchangeState, doubt: Option<Doubt>) -> Exchange
 }
 
 /// What stands on a stream; `None` where it is nobody's request any more, or was told of.
-fn state(http2: &Http2, stream: &Stream, name: &Name) -> Option<ExchangeState> {
+fn state(http2: &Http2, stream: &Stream, grpc: bool, role: Role) -> Option<ExchangeState> {
     // Of a head whose CONTINUATION is to come, or a frame that has not moved to its end, the last is not there.
     let ended = stream.answered == StreamState::Ended && http2.answer.continues != Some(stream.id)
         || http2.answer.ends == Some(stream.id);
@@ -108,7 +109,9 @@ fn state(http2: &Http2, stream: &Stream, name: &Name) -> Option<ExchangeState> {
         _ if http2.answer.unseen || (http2.ask.unseen && !asked) => ExchangeState::Unknown,
         // Both sides still speak; or the server does, where calls that are no streams end as they begin.
         (true, false) => ExchangeState::Stream,
-        (true, true) if name.grpc => ExchangeState::Stream,
+        (true, true) if grpc => ExchangeState::Stream,
+        // A call whose client has one thing to say says it at once.
+        (false, false) if grpc && role != Role::Client => ExchangeState::Stream,
         (true, true) => ExchangeState::ResponseIncomplete,
         (false, false) => ExchangeState::RequestIncomplete,
         (false, true) => ExchangeState::Unanswered,
@@ -120,15 +123,8 @@ fn status(stream: &Stream) -> Option<u16> {
     hpack::status(&stream.answer)
 }
 
-/// What a request's header block says.
-#[derive(Debug, Clone, Default)]
-struct Name {
-    http: Http,
-    grpc: bool,
-}
-
 /// The names of streams, as far as their header blocks and what those refer to are known.
-fn names(http2: &Http2, rules: &HeaderRules) -> BTreeMap<u32, Name> {
+fn names(http2: &Http2, rules: &HeaderRules) -> BTreeMap<u32, Http> {
     let mut table = Table::default();
     let mut names = BTreeMap::new();
     // A stream that keeps its block itself is read where that would stand: before what was logged there.
@@ -155,7 +151,8 @@ fn names(http2: &Http2, rules: &HeaderRules) -> BTreeMap<u32, Name> {
     names
 }
 
-fn name(fields: &Fields, rules: &HeaderRules) -> Name {
+/// What a request's header block says.
+fn name(fields: &Fields, rules: &HeaderRules) -> Http {
     let value = |name: &str| {
         let field = fields
             .fields
@@ -185,17 +182,15 @@ fn name(fields: &Fields, rules: &HeaderRules) -> Name {
         fields.whole,
     );
     let grpc = value("content-type").is_some_and(|media| media.starts_with(b"application/grpc"));
-    Name {
-        http: Http {
-            // An extended CONNECT has a path (RFC 8441), a plain one has none.
-            path: path.filter(|_| !connect || value(":protocol").is_some()),
-            host: value(":authority").or_else(|| value("host")).map(text::host),
-            status: None,
-            sender: senders::of(&headers).map(str::to_owned),
-            prober: prober.map(str::to_owned),
-            header_rules: rules.held(&headers),
-            method,
-        },
+    Http {
+        // An extended CONNECT has a path (RFC 8441), a plain one has none.
+        path: path.filter(|_| !connect || value(":protocol").is_some()),
+        host: value(":authority").or_else(|| value("host")).map(text::host),
+        status: None,
+        sender: senders::of(&headers).map(str::to_owned),
+        prober: prober.map(str::to_owned),
+        header_rules: rules.held(&headers),
         grpc,
+        method,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         ExchangeState::{self, *},
         Http,
     },
-    record::{ANSWER_HEAD, ASK_HEAD, Turn},
+    record::{ANSWER_HEAD, ASK_HEAD, Hellos, Turn},
 };
 
 /// Bytes that are often nearly HTTP, `WebSocket` or TLS.
@@ -64,6 +64,28 @@ fn material() -> impl Strategy<Value = Vec<u8>> {
         b"%1073741824\r\n",
         b"+QUEUED\r\n",
         b"*1\r\n",
+        b"set a 0 0 5\r\nhello\r\n",
+        b"VALUE a 0 5\r\n",
+        b"get a\r\n",
+        b"STORED\r\n",
+        b"\x25\0\0\0\x07\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0\x10\0\0\0\x10find\0",
+        b"\x25\0\0\0\x07\0\0\0\x07\0\0\0\xdd\x07\0\0\0\0\0\0\0",
+        b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0",
+        b"\x01\x04\0\x01\xff\xff\xff\0\x0e\x84",
+        b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
+        b"PUB a 5\r\nhello\r\n",
+        b"PUB a 4294967295\r\n",
+        b"EHLO me\r\n",
+        b"250-a\r\n250 b\r\n",
+        b"421 bye\r\n",
+        b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04me_1",
+        b"\x32\x0d\0\x04jobs\0\x07hello",
+        b"\x32\xff\xff\xff\x7f\xff\xff",
+        b"\x40\x02\0\x07",
+        b"\0\0\0\x2c\0\0\0\x07\0\0\0\x05\0\x02me\xff\xff\xff\xff",
+        b"\0\0\0\x0a\0\0\0\x05\0\0\0\0\0\0",
+        b"\x16\x03\x03\0\x7a\x02\0\0\x76\x03\x03",
+        b"\x17\x03\x03\0\x35",
     ];
     let piece = prop_oneof![
         4 => prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
@@ -73,12 +95,20 @@ fn material() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// First bytes of a connection: of none, and of each protocol that is known by them.
-const OPENINGS: [[u8; 8]; 5] = [
+const OPENINGS: [[u8; 8]; 13] = [
     [0; 8],
     *b"\0\0\0\x54\0\x03\0\0",
     *b"\x54\0\0\x01\x85\xa2\xff\x01",
     *b"*2\r\n$3\r\n",
     *b"AMQP\0\0\x09\x01",
+    *b"\x10\x10\0\x04MQTT",
+    [0, 0, 0, 30, 0, 18, 0, 3],
+    *b"CONNECT ",
+    *b"EHLO me\r",
+    *b"set a 0 ",
+    [200, 0, 0, 0, 9, 0, 0, 0],
+    [1, 1, 0, 1, 0, 8, 0, 0],
+    [22, 3, 1, 2, 0, 1, 0, 1],
 ];
 
 /// Any number, often a small or an extreme one.
@@ -99,6 +129,7 @@ fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
             prober: _,
             header_rules,
             status: _,
+            grpc: _,
         } = http;
         prop_assert!(
             header_rules.is_empty() || header_rules == &[0],
@@ -135,10 +166,12 @@ proptest! {
         numbers in (count(), count(), count(), count(), any::<u32>()),
         flags in any::<[bool; 3]>(),
         times in any::<[u64; 3]>(),
+        hellos in prop::option::of((vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..128))),
     ) {
         let (ask_bytes, ask_unread, answer_bytes, message_bytes, answers) = numbers;
         let any = ["*: *".to_owned()];
         let rules = HeaderRules::new([&any[..]]);
+        let hellos = hellos.map(|(client, server)| Box::new(Hellos { client, server }));
         let turn = Turn {
             opening: OPENINGS[usize::from(numbers.4.to_le_bytes()[1]) % OPENINGS.len()],
             number: numbers.4 % 6,
@@ -158,6 +191,7 @@ proptest! {
             answer_last_ns: times[2],
             message_first_ns: times[1],
             mptcp: false,
+            hellos: hellos.clone(),
             http2: None,
             waiting: Vec::new(),
         };

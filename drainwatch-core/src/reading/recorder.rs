@@ -4,7 +4,7 @@ use super::{Context, Ending, HeaderRules, read};
 use crate::{
     event::Role,
     exchange::{Exchange, ExchangeState, Protocol},
-    record::{ANSWER_HEAD, ASK_HEAD, TAIL, Turn},
+    record::{ANSWER_HEAD, ASK_HEAD, Hellos, TAIL, Turn},
 };
 
 /// A turn of a connection, the first unless said otherwise.
@@ -28,6 +28,15 @@ impl Recorder {
     /// The first turn of its connection, or any other, began with this.
     pub(super) fn opening(mut self, bytes: [u8; 8]) -> Self {
         self.turn.opening = bytes;
+        self
+    }
+
+    /// Its handshake, as far as it was kept.
+    pub(super) fn hellos(mut self, client: &[u8], server: &[u8]) -> Self {
+        self.turn.hellos = Some(Box::new(Hellos {
+            client: client.into(),
+            server: server.into(),
+        }));
         self
     }
 

@@ -9,7 +9,7 @@ use super::told::Told;
 use crate::{
     class::{self, Classes, Traffic},
     event::{Connection, End, Role},
-    exchange::{Exchange, ExchangeState, Operation},
+    exchange::{Evidence, Exchange, ExchangeState, Operation},
     report::Cause,
 };
 
@@ -180,6 +180,11 @@ fn server<'a>(
             if last_answered && connection.aborted && connection.unsent > 0 =>
         {
             Cause::Truncated
+        }
+        // The last bytes of an answer that nobody reads came while its process was ending: whether they were its end is
+        // not known.
+        (Complete, End::Exit) if exchange.evidence == Evidence::Inferred && exchange.last_ns >= since_ns => {
+            return Some(Judged::Opaque(exchange));
         }
         (Complete, _) if stopped_ns.is_some_and(|stop| exchange.last_ns >= stop) && is_error(exchange) => {
             return Some(Judged::Failed(exchange));

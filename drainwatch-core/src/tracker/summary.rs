@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     event::{Process, Sender},
-    exchange::Doubt,
+    exchange::{Doubt, Operation},
     recommend::Measured,
     report::{
-        DrainedRequest, Exit, Moment, ProcessSeen, Reason, RefusedAttempts, Report, Revision, SeveredRequest,
-        SignalSeen, Trigger, Verdict,
+        DrainedRequest, Exit, Moment, ProcessSeen, Reason, RefusedAttempts, Report, Revision, Rpc,
+        SeveredRequest, SignalSeen, Trigger, Verdict,
     },
 };
 
@@ -84,6 +84,7 @@ impl Episode {
                 last_ms: tally.refused().last_ns().map(since),
             },
             unknown_reasons: self.unknown_reasons(),
+            opaque_connections: self.tally().opaque().listed(),
             probes: tally.probes(),
             severed: tally.severed_by_cause().clone(),
             severed_classes: tally.severed_by_class(),
@@ -250,6 +251,8 @@ fn severed_request(request: &Severed, at_ms: f64) -> SeveredRequest {
         method: request.operation.method().map(str::to_owned),
         path: request.operation.path().map(str::to_owned),
         host: request.operation.host().map(str::to_owned),
+        alpn: request.operation.alpn().to_vec(),
+        rpc: rpc(&request.operation),
         class: request.class.to_string(),
         maybe_taken_for_delivered: request.maybe_taken_for_delivered,
         evidence: request.evidence,
@@ -260,6 +263,15 @@ fn severed_request(request: &Severed, at_ms: f64) -> SeveredRequest {
     }
 }
 
+fn rpc(operation: &Operation) -> Option<Rpc> {
+    let (service, method) = operation.rpc()?;
+    Some(Rpc {
+        system: "grpc".to_owned(),
+        service: service.to_owned(),
+        method: method.to_owned(),
+    })
+}
+
 fn drained_request(request: &Drained, at_ms: f64) -> DrainedRequest {
     DrainedRequest {
         at_ms,
@@ -267,6 +279,7 @@ fn drained_request(request: &Drained, at_ms: f64) -> DrainedRequest {
         protocol: Some(request.protocol),
         method: request.operation.method().map(str::to_owned),
         path: request.operation.path().map(str::to_owned),
+        rpc: rpc(&request.operation),
         status: request.operation.http().and_then(|http| http.status),
         failed: request.failed,
         peer: request.peer.to_string(),

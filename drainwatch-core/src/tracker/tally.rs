@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod listed;
+mod opaque;
 mod refused;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -10,6 +11,7 @@ use self::listed::Cut;
 pub(super) use self::{
     arrivals::{Arrivals, Since, arrival},
     listed::{Drained, Severed},
+    opaque::OpaqueKinds,
     refused::{Pair, Refused},
 };
 use super::{
@@ -87,6 +89,7 @@ pub(super) struct Tally {
     classes: Arc<Classes>,
     outcomes: Outcomes,
     doubts: BTreeMap<Doubt, u64>,
+    opaque: OpaqueKinds,
     severed: BTreeMap<Cause, u64>,
     severed_classes: BTreeMap<Arc<str>, u64>,
     severed_requests: Vec<Severed>,
@@ -118,6 +121,7 @@ impl Tally {
             classes,
             outcomes: Outcomes::default(),
             doubts: BTreeMap::new(),
+            opaque: OpaqueKinds::default(),
             severed: BTreeMap::new(),
             severed_classes: BTreeMap::new(),
             severed_requests: Vec::new(),
@@ -154,6 +158,11 @@ impl Tally {
     /// Why the unknown ones are that.
     pub fn doubts(&self) -> &BTreeMap<Doubt, u64> {
         &self.doubts
+    }
+
+    /// What the opaque ones are.
+    pub fn opaque(&self) -> &OpaqueKinds {
+        &self.opaque
     }
 
     /// Counts of each cause that occurred.
@@ -327,7 +336,10 @@ impl Tally {
                     let doubt = exchange.doubt.unwrap_or(Doubt::End);
                     *self.doubts.entry(doubt).or_default() += 1;
                 }
-                Judged::Opaque(_) => self.outcomes.opaque += 1,
+                Judged::Opaque(exchange) => {
+                    self.outcomes.opaque += 1;
+                    self.opaque.add(connection.role, Some(exchange));
+                }
             }
         }
         silent || transaction || !judged.is_empty()
@@ -438,6 +450,7 @@ impl Tally {
             });
         } else if !seen.counted_opaque {
             self.outcomes.opaque += 1;
+            self.opaque.add(Role::Server, None);
         }
         true
     }
@@ -445,6 +458,7 @@ impl Tally {
     /// Takes over what another shutdown, which turned out to be part of this one, had counted.
     pub fn absorb(&mut self, other: Self) {
         self.outcomes.add(&other.outcomes);
+        self.opaque.absorb(other.opaque);
         for (doubt, count) in other.doubts {
             *self.doubts.entry(doubt).or_default() += count;
         }

@@ -11,12 +11,12 @@ use drainwatch_core::{
     event::{
         Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
     },
-    record::{self, Fact, Recorded, Turn},
+    record::{self, Fact, Hellos, Recorded, Turn},
 };
 use drainwatch_ebpf::{
     COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo,
-    ResetEvent, SignalEvent, SocketRecord, TAIL, WaitingEvent, disposition, event_kind, other_end,
-    process_flag, record_flag, reset_flag, role, sender_kind,
+    ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO, WaitingEvent, disposition,
+    event_kind, other_end, process_flag, record_flag, reset_flag, role, sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -350,11 +350,20 @@ fn turn(record: &SocketRecord) -> Turn {
     let has = |flag| record.flags & flag != 0;
     let (ask, answer) = (&record.ask, &record.answer);
     let tail_len = usize::from(record.tail_len).min(TAIL);
+    let (tls_ask, hellos) = record.ask_head.split_at(TLS_ASK);
     Turn {
         opening: record.opening,
         before_last: record.before_last,
         number: record.turns,
-        ask: head(&record.ask_head, ask.head_len).into(),
+        ask: head(
+            if has(record_flag::TLS) {
+                tls_ask
+            } else {
+                &record.ask_head
+            },
+            ask.head_len,
+        )
+        .into(),
         ask_bytes: ask.total.wrapping_sub(ask.turn_pos),
         answer: Vec::new(),
         answer_bytes: answer.total.wrapping_sub(answer.turn_pos),
@@ -368,6 +377,13 @@ fn turn(record: &SocketRecord) -> Turn {
         ask_last_ns: ask.last_ns,
         answer_last_ns: answer.last_ns,
         message_first_ns: record.message_ns,
+        hellos: has(record_flag::TLS).then(|| {
+            let (server, client) = hellos.split_at(TLS_SERVER_HELLO);
+            Box::new(Hellos {
+                client: head(client, record.client_hello.into()).into(),
+                server: head(server, record.server_hello.into()).into(),
+            })
+        }),
         mptcp: has(record_flag::MPTCP),
         http2: None,
         waiting: Vec::new(),

@@ -1,19 +1,21 @@
 //! HTTP/2 in clear: streams, any number of them, cut at every point of their lives, drained and idle.
 
-use super::{DRAIN, KILL, TERM, drained, killed};
+use super::{CGROUP_KILL, DRAIN, KILL, TERM, drained, killed};
 use crate::table::{
     Act::{self, Chunked, Half, HalfPost, Hang, Quick},
     Case, Expect,
     Fate::{self, Drained, Early, Severed},
+    HTTP2, Hops,
     Saw::{self, Complete, Cut, Eof},
-    Server::NodeHttp2,
+    Server::{Hypercorn, Nginx, NodeHttp2},
+    Upstream,
     Way::{Streams, StreamsAgain},
     case,
 };
 
 /// All of it.
 pub fn cases() -> Vec<Case> {
-    [cut(), finished()].concat()
+    [cut(), finished(), elsewhere()].concat()
 }
 
 const LOST: (Act, Saw, Fate) = (Hang, Eof, Severed("unanswered"));
@@ -87,5 +89,26 @@ fn finished() -> Vec<Case> {
         ),
         case("http2/node/drain/a-hundred", NodeHttp2("drain"), DRAIN, drained())
             .pipeline(Streams, &[(Hang, Complete(200), Drained); 100]),
+    ]
+}
+
+/// Other servers, whose frames and headers are cut in other ways.
+fn elsewhere() -> Vec<Case> {
+    let done = (Quick, Complete(200), Early);
+    let nginx = Nginx {
+        upstream: Upstream::Outside,
+        extra: HTTP2,
+    };
+    let hypercorn = Hypercorn(&["--graceful-timeout", "30"]);
+    vec![
+        case("http2/hypercorn/kill", hypercorn, CGROUP_KILL, killed()).pipeline(
+            Streams,
+            &[done, LOST, LOST, (Half, Cut, Severed("truncated")), done],
+        ),
+        case("http2/hypercorn/kill/idle", hypercorn, CGROUP_KILL, killed()).pipeline(Streams, &[done; 8]),
+        case("http2/nginx/kill", nginx, CGROUP_KILL, killed())
+            .hops(Hops::CallsUpstream)
+            .pipeline(Streams, &[done, LOST, LOST, LOST, done]),
+        case("http2/nginx/kill/idle", nginx, CGROUP_KILL, killed()).pipeline(Streams, &[done; 8]),
     ]
 }

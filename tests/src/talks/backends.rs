@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream, path::Path, process::Command};
 use anyhow::{Context as _, ensure};
 use testkit::{Cgroup, Clock, Port, Process};
 
-use super::{PATIENCE, Started, data};
+use super::{PATIENCE, Started, data, others, rpc, tls};
 
 /// What listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub enum Backend {
     Redis,
     /// `RabbitMQ`.
     RabbitMq,
+    /// HTTP inside TLS.
+    Tls(tls::Server),
+    /// gRPC, by its library for Python.
+    Grpc,
+    /// Another.
+    Other(others::Server),
 }
 
 impl Backend {
@@ -28,6 +34,9 @@ impl Backend {
             Self::MariaDb => "mysql",
             Self::Redis => "redis",
             Self::RabbitMq => "amqp",
+            Self::Tls(_) => "tls",
+            Self::Grpc => "grpc",
+            Self::Other(server) => server.word(),
         }
     }
 
@@ -38,7 +47,24 @@ impl Backend {
             Self::MariaDb => "mysql",
             Self::Redis => "redis",
             Self::RabbitMq => "amqp",
+            Self::Tls(_) => "tls",
+            Self::Grpc => "http/2",
+            Self::Other(server) => server.word(),
         }
+    }
+
+    /// How sure the agent can be of what it says.
+    pub fn evidence(self) -> &'static str {
+        if matches!(self, Self::Tls(_)) {
+            "inferred"
+        } else {
+            "exact"
+        }
+    }
+
+    /// Whom its clients ask for, where their protocol says so.
+    pub fn host(self) -> Option<&'static str> {
+        matches!(self, Self::Tls(_)).then_some(tls::HOST)
     }
 
     /// What must be there.
@@ -48,6 +74,9 @@ impl Backend {
             Self::MariaDb => "mariadbd".to_owned(),
             Self::Redis => "redis-server".to_owned(),
             Self::RabbitMq => "/usr/lib/rabbitmq/bin/rabbitmq-server".to_owned(),
+            Self::Tls(server) => server.program(),
+            Self::Grpc => "python3".to_owned(),
+            Self::Other(server) => server.program(),
         }
     }
 
@@ -146,14 +175,18 @@ impl Backend {
                 }
                 command
             }
+            Self::Tls(server) => server.command(cgroup, &number, &data)?,
+            Self::Grpc => rpc::command(cgroup, &number),
+            Self::Other(server) => server.command(cgroup, &number, &data)?,
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
-            Self::Postgres => process.line("ready to accept connections")?,
-            Self::MariaDb => process.line("ready for connections")?,
-            Self::Redis => process.line("Ready to accept connections")?,
-            Self::RabbitMq => process.line("completed with")?,
-        };
+            Self::Postgres => drop(process.line("ready to accept connections")?),
+            Self::MariaDb => drop(process.line("ready for connections")?),
+            Self::Redis => drop(process.line("Ready to accept connections")?),
+            Self::RabbitMq => drop(process.line("completed with")?),
+            Self::Tls(_) | Self::Grpc | Self::Other(_) => {}
+        }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;
             Ok(TcpStream::connect(port.address()).is_ok())
@@ -190,7 +223,7 @@ fn owned_by(user: &str, path: &Path) -> anyhow::Result<()> {
     run(testkit::process::command("chown").arg(user).arg(path))
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;

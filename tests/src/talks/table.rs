@@ -2,15 +2,24 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Backend, By, Ended, Line, Talk};
+use super::{Backend, By, Ended, Line, Talk, others, rpc, tls};
 
 /// All of them.
 pub fn all() -> Vec<Talk> {
-    [postgres(), mariadb(), redis(), rabbitmq()].concat()
+    [
+        postgres(),
+        mariadb(),
+        redis(),
+        rabbitmq(),
+        tls::all(),
+        rpc::all(),
+        others::all(),
+    ]
+    .concat()
 }
 
 /// Nothing is to be told of it.
-const fn idle(mode: &'static str) -> Line {
+pub(super) const fn idle(mode: &'static str) -> Line {
     Line {
         mode,
         cut: None,
@@ -19,7 +28,7 @@ const fn idle(mode: &'static str) -> Line {
     }
 }
 
-const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
+pub(super) const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> Line {
     Line {
         cut: Some((cause, Some(method))),
         ..idle(mode)
@@ -27,14 +36,14 @@ const fn cut(mode: &'static str, cause: &'static str, method: &'static str) -> L
 }
 
 /// Known by its protocol, and nothing can be said of it.
-const fn unclear(mode: &'static str) -> Line {
+pub(super) const fn unclear(mode: &'static str) -> Line {
     Line {
         opaque: true,
         ..idle(mode)
     }
 }
 
-const fn outbound(mode: &'static str, method: &'static str) -> Line {
+pub(super) const fn outbound(mode: &'static str, method: &'static str) -> Line {
     cut(mode, "outbound", method)
 }
 
@@ -62,7 +71,13 @@ const IDLE: &[Line] = &[
     idle("listen"),
 ];
 
-fn talk(name: &'static str, backend: Backend, ended: Ended, by: By, lines: &'static [Line]) -> Talk {
+pub(super) fn talk(
+    name: &'static str,
+    backend: Backend,
+    ended: Ended,
+    by: By,
+    lines: &'static [Line],
+) -> Talk {
     let (trigger, may): (_, &[_]) = match by {
         By::Signal(Signal::SIGKILL) | By::CgroupKill => ("kill", &["no_grace"]),
         By::Signal(_) => ("stop", &["exit_without_drain"]),

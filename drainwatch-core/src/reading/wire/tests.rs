@@ -2,12 +2,6 @@ use super::super::recorder::given;
 use super::*;
 use crate::{event::Role, exchange::ExchangeState::*};
 
-/// One TLS record.
-fn record(kind: u8, length: u16) -> Vec<u8> {
-    let [high, low] = length.to_be_bytes();
-    [vec![kind, 3, 3, high, low], vec![0x5a; usize::from(length)]].concat()
-}
-
 /// A question that is longer than a goodbye.
 const ASK: &[u8] = b"\x03\x00\x00\x00select sleep(10) from somewhere";
 
@@ -128,95 +122,6 @@ fn given_a_protocol_that_nobody_reads_when_it_took_no_turns_yet_then_nothing_is_
     ];
     for (name, recorder, states) in table {
         assert_eq!(recorder.states(), states, "{name}");
-    }
-}
-
-#[test]
-fn given_tls_when_judged_then_only_what_looks_like_http_1_is_believed_to_take_turns() {
-    let hello = record(HANDSHAKE, 512);
-    let flight = [
-        record(HANDSHAKE, 122),
-        record(CHANGE_CIPHER_SPEC, 1),
-        record(APPLICATION_DATA, 900),
-    ]
-    .concat();
-    let finished = [record(CHANGE_CIPHER_SPEC, 1), record(APPLICATION_DATA, 53)].concat();
-    let request = record(APPLICATION_DATA, 300);
-    let tickets = [record(APPLICATION_DATA, 282), record(APPLICATION_DATA, 282)].concat();
-    // SETTINGS acknowledged and a window update, six window updates, a PING's acknowledgement.
-    let control = [22 + 17, 6 * 13 + 17, 17 + 24].map(|length| record(APPLICATION_DATA, length));
-    let earned = || given().turn(EARNED_IN_TLS);
-    let mut table = vec![
-        ("ClientHello not answered", given().read(&hello), vec![Opaque]),
-        (
-            "ClientHello answered: idle",
-            given().read(&hello).write(&flight),
-            vec![Opaque],
-        ),
-        (
-            "Finished, to which no answer is owed",
-            given().turn(2).read(&finished),
-            vec![Opaque],
-        ),
-        (
-            "Finished, tickets",
-            given().turn(2).read(&finished).write(&tickets),
-            vec![Opaque],
-        ),
-        ("a first request", given().turn(3).read(&request), vec![Opaque]),
-        ("request not answered", earned().read(&request), vec![Unanswered]),
-        (
-            "request answered",
-            earned().read(&request).write(&request),
-            vec![Complete],
-        ),
-        (
-            "request to which a close_notify is all that was said (1.3)",
-            earned().read(&request).write(record(APPLICATION_DATA, 19)),
-            vec![Unanswered],
-        ),
-        (
-            "request to which a close_notify is all that was said (1.2)",
-            earned().read(&request).write(record(ALERT, 26)),
-            vec![Unanswered],
-        ),
-        (
-            "answered, close_notify unread (1.2)",
-            earned().read(&request).write(&request).unread(31),
-            vec![Complete],
-        ),
-        (
-            "answered, next request unread",
-            earned().read(&request).write(&request).unread(90),
-            vec![Complete, Unanswered],
-        ),
-        (
-            "request, close_notify, no answer",
-            earned().read(&request).read(record(ALERT, 26)),
-            vec![Unanswered],
-        ),
-        (
-            "answered by less than a head of HTTP/1",
-            earned().read(&request).write(record(APPLICATION_DATA, 60)),
-            vec![Opaque],
-        ),
-        ("close_notify read (1.2)", given().read(record(ALERT, 26)), vec![]),
-        (
-            "close_notify read (1.3)",
-            given().read(record(APPLICATION_DATA, 19)),
-            vec![],
-        ),
-    ];
-    table.extend(control.map(|control| ("control frames of HTTP/2", earned().read(control), vec![Opaque])));
-    for (name, recorder, states) in table {
-        assert_eq!(recorder.states(), states, "{name}");
-        assert!(
-            recorder
-                .judged()
-                .iter()
-                .all(|exchange| exchange.protocol == Protocol::Tls),
-            "{name}"
-        );
     }
 }
 

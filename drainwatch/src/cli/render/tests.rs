@@ -21,6 +21,8 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
         method: Some("GET".into()),
         path: Some(path.into()),
         host: Some("shop".into()),
+        alpn: vec![],
+        rpc: None,
         class: "request".into(),
         maybe_taken_for_delivered: false,
         evidence: Evidence::Exact,
@@ -74,6 +76,7 @@ fn killed() -> Report {
         age_ms: Some(2300.0),
         method: Some("POST".into()),
         path: Some("/pay".into()),
+        rpc: None,
         peer: "10.0.0.7:50414".into(),
     }];
     report.timeline = vec![

@@ -2,9 +2,9 @@
 
 use drainwatch_core::{
     exchange::Protocol,
-    report::{Report, Workload},
+    report::{Report, Rpc, Workload},
 };
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use serde_json::Value as Json;
 
 use crate::outlets::sinks::summary::Summary;
@@ -30,6 +30,18 @@ impl Attributes {
             Some(value) => self.text(key, value),
             None => self,
         }
+    }
+
+    /// Strings, unless there are none.
+    pub fn texts(self, key: &str, values: &[String]) -> Self {
+        if values.is_empty() {
+            return self;
+        }
+        let value = |text: &String| AnyValue {
+            value: Some(Value::StringValue(text.clone())),
+        };
+        let values = values.iter().map(value).collect();
+        self.value(key, Value::ArrayValue(ArrayValue { values }))
     }
 
     /// A whole number.
@@ -86,6 +98,21 @@ impl Attributes {
         }
     }
 
+    /// What was called.
+    pub fn rpc(self, rpc: Option<&Rpc>) -> Self {
+        let Some(Rpc {
+            system,
+            service,
+            method,
+        }) = rpc
+        else {
+            return self;
+        };
+        self.text("rpc.system", system)
+            .text("rpc.service", service)
+            .text("rpc.method", method)
+    }
+
     /// Method of a request. What is no method of HTTP's is `_OTHER`, so that nobody can make names.
     fn method(self, method: Option<&str>) -> Self {
         match method {
@@ -116,7 +143,13 @@ fn kind(protocol: Option<Protocol>) -> Kind {
         Some(Protocol::PostgreSql) => Kind::Database("postgresql"),
         Some(Protocol::MySql) => Kind::Database("mysql"),
         Some(Protocol::Redis) => Kind::Database("redis"),
+        Some(Protocol::Memcached) => Kind::Database("memcached"),
+        Some(Protocol::MongoDb) => Kind::Database("mongodb"),
         Some(Protocol::Amqp) => Kind::Messaging("rabbitmq"),
+        Some(Protocol::Kafka) => Kind::Messaging("kafka"),
+        Some(Protocol::Mqtt) => Kind::Messaging("mqtt"),
+        Some(Protocol::Nats) => Kind::Messaging("nats"),
+        Some(Protocol::Smtp) => Kind::Messaging("smtp"),
         _ => Kind::Http,
     }
 }
@@ -180,7 +213,7 @@ pub fn workload(report: &Report) -> Attributes {
         if let Some(tag) = tag {
             out = out.value(
                 "container.image.tags",
-                Value::ArrayValue(opentelemetry_proto::tonic::common::v1::ArrayValue {
+                Value::ArrayValue(ArrayValue {
                     values: vec![AnyValue {
                         value: Some(Value::StringValue(tag.into())),
                     }],

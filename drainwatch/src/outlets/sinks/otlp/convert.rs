@@ -267,6 +267,8 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         method,
         path,
         host,
+        alpn,
+        rpc,
         class,
         maybe_taken_for_delivered,
         evidence,
@@ -295,7 +297,9 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         .flag("drainwatch.maybe_taken_for_delivered", *maybe_taken_for_delivered)
         .text("error.type", cause.as_str())
         .operation(Some(*protocol), method.as_deref(), path.as_deref())
+        .rpc(rpc.as_ref())
         .maybe("server.address", server)
+        .texts("drainwatch.tls.alpn", alpn)
         .text("network.protocol.name", protocol_name)
         .maybe("network.protocol.version", protocol_version)
         .socket("network.peer.address", "network.peer.port", peer)
@@ -330,6 +334,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         protocol,
         method,
         path,
+        rpc,
         status,
         failed,
         peer,
@@ -339,6 +344,7 @@ fn drained(request: &DrainedRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
     let attributes = Attributes::default()
         .text("drainwatch.outcome", outcome)
         .operation(*protocol, method.as_deref(), path.as_deref())
+        .rpc(rpc.as_ref())
         .socket("network.peer.address", "network.peer.port", peer);
     Span {
         trace_id: ids.trace(),

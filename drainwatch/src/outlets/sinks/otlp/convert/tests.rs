@@ -56,6 +56,8 @@ fn rich() -> Report {
             method: Some("POST".into()),
             path: Some("/webhooks/stripe".into()),
             host: Some("shop.example:8080".into()),
+            alpn: vec![],
+            rpc: None,
             class: "webhook".into(),
             maybe_taken_for_delivered: true,
             evidence: Evidence::Exact,
@@ -71,7 +73,9 @@ fn rich() -> Report {
             protocol: Protocol::Tls,
             method: None,
             path: None,
-            host: None,
+            host: Some("hooks.example.com".into()),
+            alpn: vec!["http/1.1".into()],
+            rpc: None,
             class: "request".into(),
             maybe_taken_for_delivered: false,
             evidence: Evidence::Inferred,
@@ -89,6 +93,7 @@ fn rich() -> Report {
         age_ms: Some(600.0),
         method: Some("GET".into()),
         path: Some("/slow".into()),
+        rpc: None,
         peer: "10.0.0.9:1".into(),
     }];
     report.findings = vec![Finding {

@@ -1,0 +1,61 @@
+"""gRPC calls of every kind; on SIGTERM it drains for a second. grpc_server.py PORT"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent import futures
+
+import grpc
+
+stop = threading.Event()
+
+
+def quick(_, context):
+    return context.peer().encode()
+
+
+def slow(_, context):
+    time.sleep(2)
+    return b"done"
+
+
+def hang(_, context):
+    time.sleep(600)
+
+
+def some(_, context):
+    yield b"first"
+    time.sleep(600)
+
+
+def gather(requests, context):
+    for _ in requests:
+        pass
+    return b"done"
+
+
+def talk(requests, context):
+    for request in requests:
+        yield request
+
+
+calls = {
+    "Quick": grpc.unary_unary_rpc_method_handler(quick),
+    "Slow": grpc.unary_unary_rpc_method_handler(slow),
+    "Hang": grpc.unary_unary_rpc_method_handler(hang),
+    "Some": grpc.unary_stream_rpc_method_handler(some),
+    "Gather": grpc.stream_unary_rpc_method_handler(gather),
+    "Talk": grpc.stream_stream_rpc_method_handler(talk),
+}
+server = grpc.server(futures.ThreadPoolExecutor(64))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ledger.Calls", calls),))
+server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+server.start()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+while not stop.wait(0.05):
+    pass
+server.stop(3).wait()
+# Handlers that hang would hold it.
+os._exit(0)

@@ -13,6 +13,7 @@ mod recordings;
 pub mod render;
 pub mod run;
 mod service;
+mod uninstall;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -44,6 +45,7 @@ pub fn main() -> Result<(), Failure> {
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Uninstall(args) => uninstall::uninstall(&args),
         Command::CheckConfig { file } => run::check_config(&file),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -134,7 +136,7 @@ pub fn failure_line(failure: &Failure) -> String {
 /// Starts the kernel side; a refusal names what is missing.
 pub fn start_kernel(options: &KernelOptions) -> Result<Kernel, Failure> {
     Kernel::start(options).map_err(|error| match error {
-        KernelError::Refused(why) => refusal(&Kernel::diagnose(), Some(why)).unwrap_or_else(|| {
+        KernelError::Refused(why) => refusal(&Kernel::diagnose(None), Some(why)).unwrap_or_else(|| {
             Failure::unavailable("the kernel side refused to start; `drainwatch doctor` says what is missing")
         }),
         KernelError::Failed { .. } => Failure::new(
@@ -196,6 +198,7 @@ mod tests {
             missing_capabilities: vec![],
             kept_capabilities: vec![],
             probes: vec![],
+            pins: String::new(),
             not_recorded: &[],
             refusal: None,
         };

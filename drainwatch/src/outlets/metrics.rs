@@ -7,6 +7,7 @@
 mod cgroups;
 mod families;
 mod sample;
+mod saved;
 mod series;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,6 +22,7 @@ use drainwatch_core::{
     tracker::Effect,
 };
 use prometheus::{Encoder, TextEncoder};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     kernel::{Losses, ProbeStatus, Resets},
@@ -30,6 +32,7 @@ use crate::{
 use cgroups::Cgroups;
 use families::OriginSeries;
 pub use sample::sample;
+pub use saved::Saved;
 use series::Series;
 
 /// `Content-Type` of the exposition.
@@ -45,7 +48,7 @@ const OVERFLOW: &str = "_overflow";
 const RETIRE_NS: u64 = 600 * 1_000_000_000;
 
 /// Labels that identify a workload's series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Labels {
     namespace: String,
     workload: String,

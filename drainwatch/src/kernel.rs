@@ -310,7 +310,7 @@ impl Kernel {
                 None => self.undecodable += 1,
             }
         }
-        self.seeds_are_older(&mut facts);
+        Self::seeds_are_older(&mut facts);
         for fact in &facts {
             let Fact::Event(Event { kind, .. }) = fact else {
                 continue;
@@ -330,7 +330,7 @@ impl Kernel {
     }
 
     /// What was found at the start was there before what the ring has kept since: it comes first, in time too.
-    fn seeds_are_older(&self, facts: &mut [Fact]) {
+    fn seeds_are_older(facts: &mut [Fact]) {
         let time = |fact: &Fact| match fact {
             Fact::Event(event) => event.at_ns,
             Fact::Connection(recorded) => recorded.at_ns,

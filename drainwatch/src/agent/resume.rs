@@ -38,12 +38,12 @@ impl<S: Source> Agent<S> {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "what the last agent knew is not known: its journal cannot be read")
+                tracing::error!(%error, "what the last agent knew is not known: its journal cannot be read");
             }
         }
-        let now_ms = self.wall_ms();
         for (_, report) in open {
-            self.history.update(report, now_ms);
+            let wall_ms = self.wall_ms();
+            self.history.update(report, wall_ms);
         }
         self.mark_unfinished();
         if self.under_way().any() && !self.source.resumed() {

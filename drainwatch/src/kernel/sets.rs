@@ -176,7 +176,7 @@ impl Object {
     }
 
     fn load(&self, set: Option<&Set>) -> Result<Ebpf, KernelError> {
-        let maps: Vec<_> = set.map(|set| set.maps()).unwrap_or_default();
+        let maps: Vec<_> = set.map(Set::maps).unwrap_or_default();
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&self.btf))

@@ -129,10 +129,11 @@ impl Kernel {
         if let Err(error) = self.set_activity(activity::AGENT_TGID, 0) {
             debug!(%error, "the programs take another process for the agent, if it gets this number");
         }
-        if let Some(pins) = self.pins.take() {
-            if remove && let Err(why) = pins.remove_all() {
-                warn!(%why, "programs stay behind; `drainwatch uninstall` removes them");
-            }
+        if remove
+            && let Some(pins) = self.pins.take()
+            && let Err(why) = pins.remove_all()
+        {
+            warn!(%why, "programs stay behind; `drainwatch uninstall` removes them");
         }
     }
 }

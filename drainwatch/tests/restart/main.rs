@@ -58,13 +58,13 @@ fn given_an_old_connection_with_a_request_in_flight_when_the_agent_is_replaced_t
     for how in [Signal::SIGKILL, Signal::SIGTERM] {
         let agent = place.start();
         let shop = Shop::open(testkit::demo::Manners::Bad, 3, FOR_EVER);
-        place.end(agent, how);
+        place::end(agent, how);
         let agent = place.start();
         shop.stop(Signal::SIGTERM);
         let mut tally = Tally::default();
         tally.add(vec![shop]);
         tally.compare(&agent);
-        place.end(agent, Signal::SIGTERM);
+        place::end(agent, Signal::SIGTERM);
     }
 }
 
@@ -80,7 +80,7 @@ fn given_a_shutdown_that_was_over_before_the_next_agent_came_then_its_report_is_
     first.stop(Signal::SIGTERM);
     agent.ended_report(first.name()).unwrap();
     let second = Shop::open(testkit::demo::Manners::Bad, 3, FOR_EVER);
-    place.end(agent, Signal::SIGKILL);
+    place::end(agent, Signal::SIGKILL);
     second.stop(Signal::SIGTERM);
     tally.add(vec![first, second]);
     let agent = place.start();
@@ -102,11 +102,11 @@ fn given_an_agent_that_is_ended_by_hand_or_uninstalled_then_nothing_stays_in_the
     assert!(!place.pinned().is_empty());
     let refused = place.uninstall();
     assert_eq!(refused.status.code(), Some(69), "{refused:?}");
-    place.end(agent, Signal::SIGINT);
+    place::end(agent, Signal::SIGINT);
     assert!(place.pinned().is_empty(), "{:?}", place.pinned());
 
     let agent = place.start();
-    place.end(agent, Signal::SIGTERM);
+    place::end(agent, Signal::SIGTERM);
     assert!(!place.pinned().is_empty(), "the next one is expected");
     assert!(place.uninstall().status.success());
     assert!(place.pinned().is_empty(), "{:?}", place.pinned());

@@ -82,13 +82,6 @@ impl Place {
         process.wait().unwrap();
     }
 
-    /// Ends one.
-    pub fn end(&self, agent: Agent, how: Signal) {
-        let pid = agent.pid();
-        kill(pid, how).unwrap();
-        within("the agent to end", || agent.check_alive().is_err().then_some(()));
-    }
-
     /// `drainwatch uninstall`.
     pub fn uninstall(&self) -> Output {
         let mut uninstall = command(BINARY);
@@ -108,10 +101,19 @@ impl Place {
     }
 }
 
+/// Ends an agent.
+pub fn end(agent: Agent, how: Signal) {
+    kill(agent.pid(), how).unwrap();
+    within("the agent to end", || agent.check_alive().is_err().then_some(()));
+    drop(agent);
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = std::process::Command::new("cp").args(["-r"]).arg(self.state.path()).arg("/tmp/rs/kept").status();
+            // Journal and store are the evidence.
+            eprintln!("kept: {}", self.state.path().display());
+            self.state.disable_cleanup(true);
         }
         // Programs go with their pins.
         let _ = fs::remove_dir_all(self.bpf.path().join("drainwatch"));

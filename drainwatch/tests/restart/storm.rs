@@ -17,7 +17,7 @@ use testkit::{
 
 use super::{
     FOR_EVER, log_of, moment,
-    place::{BINARY, Place},
+    place::{self, BINARY, Place},
 };
 
 /// How long a report may take after its shutdown and the agent's start: the linger, and some.
@@ -157,23 +157,23 @@ pub fn open(dice: &mut Dice) -> Vec<Shop> {
 
 /// Ends the agent and the shops at random moments, and gives the agent that comes next.
 pub fn weather(dice: &mut Dice, place: &Place, agent: Agent, how: Signal, shops: &[Shop]) -> Agent {
-    let most = Duration::from_millis(1000);
+    let most = Duration::from_secs(1);
     let ends = [Signal::SIGTERM, Signal::SIGTERM, Signal::SIGKILL];
-    let mut stops: Vec<_> = shops
+    let mut closings: Vec<_> = shops
         .iter()
         .zip(ends)
         .map(|(shop, end)| (dice.up_to(most), shop, end))
         .collect();
-    stops.sort_by_key(|(at, _, _)| *at);
+    closings.sort_by_key(|(at, _, _)| *at);
     thread::scope(|scope| {
-        for (at, shop, end) in stops {
+        for (at, shop, end) in closings {
             scope.spawn(move || {
                 thread::sleep(at);
                 shop.stop(end);
             });
         }
         moment(dice, most);
-        place.end(agent, how);
+        place::end(agent, how);
         moment(dice, most);
         // Now and then the one that comes next is killed as it starts.
         if dice.below(4) == 0 {

@@ -148,6 +148,7 @@ impl<S: Source> Agent<S> {
                 code: None,
                 signal: None,
                 child: None,
+                unix_listener: false,
             }));
         }
         for cgroup in self.tracker.draining_cgroups() {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use testkit::{
     Agent, Cgroup, Clock, PATIENCE, Process,
     demo::{Manners, Server},
+    metrics,
 };
 
 use super::{
@@ -195,6 +196,23 @@ impl Tally {
             let (served, cut) = shop.served();
             self.shops.push((shop.name().to_owned(), served, cut));
         }
+    }
+
+    /// How many of their requests the metrics call severed.
+    pub fn counted(&self, exposed: &str) -> u64 {
+        let of_shops = metrics::series(exposed).into_iter().filter(|series| {
+            let workload = series.labels.get("workload");
+            let workload = workload.map_or("", |name| name.trim_start_matches('/'));
+            series.name == "drainwatch_severed_requests_total"
+                && self.shops.iter().any(|(name, _, _)| name == workload)
+        });
+        // Counts of a few shops.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small whole numbers"
+        )]
+        of_shops.map(|series| series.value as u64).sum()
     }
 
     /// Each shop has one report, which says the same.

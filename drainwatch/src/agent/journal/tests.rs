@@ -52,6 +52,7 @@ fn listener(cgroup: u64, still_open: u32) -> Listener {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it is written and read")]
 fn at(at: u64) -> Option<Position> {
     Some(Position { ring: 3, at })
 }

@@ -244,6 +244,9 @@ pub struct Listener {
     pub backlog: u32,
     /// Listeners on the same port and namespace that are still open.
     pub still_open: u32,
+    /// It was found open by an agent as it started, whether or not an earlier one had told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
 }
 
 /// Which end of a connection the workload is.

@@ -288,6 +288,20 @@ impl Tracker {
         cgroups.into_iter().collect()
     }
 
+    /// cgroups that it believes to exist.
+    pub fn cgroups(&self) -> impl Iterator<Item = u64> {
+        self.names.living()
+    }
+
+    /// Processes of shutdowns under way whose ends it has not been told of.
+    pub fn waits_for(&self) -> Vec<Process> {
+        let waits = self
+            .episodes
+            .iter()
+            .flat_map(|episode| episode.members().living());
+        waits.cloned().collect()
+    }
+
     /// The shutdown that this process belongs to.
     fn find(&self, who: impl Into<Who>) -> Option<u64> {
         self.episodes.find(who.into(), &self.names, &self.processes)
@@ -299,6 +313,10 @@ impl Tracker {
     }
 
     fn listener_opened(&mut self, at_ns: u64, listener: &Listener) {
+        // An agent that goes on where another one stopped finds what that one knew: nothing has happened.
+        if listener.found && self.listeners.knows(listener) {
+            return;
+        }
         // Whoever listens serves more than one connection.
         let process = &Process {
             served: true,

@@ -182,6 +182,11 @@ impl Names {
             })
     }
 
+    /// cgroups that are known and not removed.
+    pub fn living(&self) -> impl Iterator<Item = u64> {
+        self.living.values().copied()
+    }
+
     /// Whether it is known to be removed.
     pub fn is_removed(&self, cgroup: u64) -> bool {
         match self.cgroups.get(&cgroup) {

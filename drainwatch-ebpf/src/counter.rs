@@ -16,5 +16,7 @@ pub const STOOD_IN_READ: u32 = 5;
 pub const STOOD_IN_WRITE: u32 = 6;
 /// State changes that a stand-in handled.
 pub const STOOD_IN_STATE: u32 = 7;
+/// Connections that are older than the programs, as far as the first look found them.
+pub const SEEDED: u32 = 8;
 /// How many counters there are.
-pub const COUNT: u32 = 8;
+pub const COUNT: u32 = 9;

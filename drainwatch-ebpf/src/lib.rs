@@ -221,6 +221,8 @@ pub mod event_kind {
     pub const PROCESS_EXEC: u32 = 13;
     /// What waits unread on a connection that is about to end: [`super::WaitingEvent`].
     pub const WAITING: u32 = 14;
+    /// A TCP listener was found open by the agent as it started: [`super::ListenerEvent`].
+    pub const LISTENER_FOUND: u32 = 15;
 }
 
 /// Header of every event in the ring.
@@ -600,16 +602,28 @@ pub mod tcp_state {
     pub const LISTEN: u32 = 10;
 }
 
-/// Whether anything drains at all: it does while the two values differ.
+/// What holds at the moment, for the programs and for the agent that comes next: indices into a map, for the programs may
+/// be older than the agent that runs.
 pub mod activity {
-    /// Time of the last entry that the programs put into a draining map.
+    /// Time of the last entry that the programs put into a draining map. Something drains while it differs from
+    /// [`QUIET`].
     pub const LAST_MARK: u32 = 0;
     /// The last mark after which the agent found the draining maps empty.
     pub const QUIET: u32 = 1;
     /// Stop signals of their own that cgroups have, those of all of them: bit n is signal n.
     pub const OWN_STOP_SIGNALS: u32 = 2;
+    /// Process id of the agent: its own calls are not recorded. 0 while there is none.
+    pub const AGENT_TGID: u32 = 3;
+    /// 1: the first bytes of requests and responses are captured; 0: none.
+    pub const CAPTURE: u32 = 4;
+    /// Bit n: signal n is a stop signal.
+    pub const STOP_SIGNALS: u32 = 5;
+    /// Ring entries that were lost, as far as an agent has taken them into account.
+    pub const TOLD_LOST_ENTRIES: u32 = 6;
+    /// Other evidence that was lost, as far as an agent has taken it into account.
+    pub const TOLD_LOST_OTHER: u32 = 7;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 8;
 }
 
 #[cfg(feature = "agent")]

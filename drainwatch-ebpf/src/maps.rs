@@ -102,6 +102,12 @@ pub fn record_or_create(sk: Ptr) -> Option<&'static mut SocketRecord> {
     record
 }
 
+/// The same where nothing is lost if there is no room: it was without a record before.
+#[inline(always)]
+pub fn record_if_room(sk: Ptr) -> Option<&'static mut SocketRecord> {
+    get_record(sk, CREATE)
+}
+
 #[inline(always)]
 fn get_record(sk: Ptr, flags: u64) -> Option<&'static mut SocketRecord> {
     // SAFETY: NULL or a value of the map, which lives until the program ends (RCU).
@@ -204,16 +210,25 @@ pub fn is_noted(hook: u32, event: &Event) -> bool {
 /// that nothing is left.
 #[inline(always)]
 pub fn anything_drains() -> bool {
-    let last_mark = ACTIVITY.get(activity::LAST_MARK).copied().unwrap_or(0);
-    let quiet = ACTIVITY.get(activity::QUIET).copied().unwrap_or(0);
-    last_mark != quiet
+    holding(activity::LAST_MARK) != holding(activity::QUIET)
+}
+
+/// One of [`activity`]'s values; 0 until the agent has set it.
+#[inline(always)]
+pub fn holding(index: u32) -> u64 {
+    ACTIVITY.get(index).copied().unwrap_or(0)
+}
+
+/// Nobody is the agent any more: the number may be another process's next.
+#[inline(always)]
+pub fn agent_exited() {
+    let _ = ACTIVITY.set(activity::AGENT_TGID, &0, 0);
 }
 
 /// Some cgroup has this stop signal of its own: one load, for every signal that is none for everybody.
 #[inline(always)]
 pub fn is_anybodys_stop(signal: u32) -> bool {
-    let of_all = ACTIVITY.get(activity::OWN_STOP_SIGNALS).copied().unwrap_or(0);
-    signal < 64 && of_all >> signal & 1 == 1
+    signal < 64 && holding(activity::OWN_STOP_SIGNALS) >> signal & 1 == 1
 }
 
 /// This cgroup has it.

@@ -5,9 +5,13 @@
 //! A read of user memory costs about 115 ns whatever its length, so reads are counted, not bytes.
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
-use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, TLS_ASK, counter, setting};
+use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, TLS_ASK, activity, counter, setting};
 
-use crate::{globals::setting, kernel, maps::count};
+use crate::{
+    globals::setting,
+    kernel,
+    maps::{self, count},
+};
 
 /// Most vectors looked at in one call; the tail of a longer one is not known.
 const VECTORS: usize = 8;
@@ -116,7 +120,7 @@ pub fn buffers(moved: u64, sending: bool) -> Buffers {
         address: none.base,
         vectors: none.length,
     };
-    if setting(setting::CAPTURE) == 0 {
+    if maps::holding(activity::CAPTURE) == 0 {
         return nowhere;
     }
     // SAFETY: the current task is valid; the registers are read by direct loads, which the verifier

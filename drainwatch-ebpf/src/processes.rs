@@ -1,7 +1,7 @@
 //! Ends of processes: the exit of the last thread, before its sockets close, and OOM victims.
 
 use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
-use drainwatch_ebpf::{COMM, ExitEvent, ProcessInfo, event_kind, offset, process_flag, setting};
+use drainwatch_ebpf::{COMM, ExitEvent, ProcessInfo, activity, event_kind, offset, process_flag, setting};
 
 use crate::{
     cuts,
@@ -41,6 +41,9 @@ fn exited(task: Ptr) {
         kernel::describe(task, &mut *process.as_mut_ptr());
         process.assume_init_ref()
     };
+    if u64::from(process.tgid) == maps::holding(activity::AGENT_TGID) {
+        maps::agent_exited();
+    }
     if !matters(process, status) {
         return;
     }

@@ -2,11 +2,15 @@
 //!
 //! Run twice at start: first for listeners, then for connections, which are servers' ends where a
 //! listener has their port. What happened on them before is not known, and marked so.
-//! Connections in an accept queue belong to no file and are not seen.
+//! Connections in an accept queue belong to no file: they get their record when they are first read from or written to
+//! (`states::found`), or closed with their listener.
+//!
+//! Where programs were running before the agent, they have records and counted listeners already. Connections keep
+//! theirs; listeners are told of all the same, for this agent may not have heard of them.
 
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use drainwatch_ebpf::{
-    event_kind, offset, process_flag, record_flag, role,
+    counter, event_kind, offset, process_flag, record_flag, role,
     tcp_state::{CLOSE_WAIT, ESTABLISHED, LISTEN},
 };
 
@@ -35,9 +39,9 @@ pub extern "C" fn seed_listeners(ctx: *const TaskFile) -> i32 {
         let key = states::port_key(sk);
         // The cgroup of the first process found with it; the event tells all that is known of it.
         let cgroup = crate::kernel::cgroup_of(task);
-        if let Some(open) = maps::open_port(sk, &key, cgroup, tgid) {
-            states::tell_listener(event_kind::LISTENER_OPENED, sk, task, &key, open);
-        }
+        let open = maps::open_port(sk, &key, cgroup, tgid);
+        let open = open.unwrap_or_else(|| maps::port(&key).map_or(1, |state| state.open));
+        states::tell_listener(event_kind::LISTENER_FOUND, sk, task, &key, open);
     }
     0
 }
@@ -59,6 +63,7 @@ pub extern "C" fn seed_connections(ctx: *const TaskFile) -> i32 {
     let Some(record) = maps::record_or_create(sk) else {
         return 0;
     };
+    maps::count(counter::SEEDED);
     let serves = maps::port(&states::port_key(sk)).is_some();
     let fin = if state == CLOSE_WAIT {
         record_flag::PEER_FIN

@@ -6,12 +6,12 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
 use drainwatch_ebpf::{
-    ProcessInfo, SignalEvent, disposition, event_kind, offset, process_flag, sender_kind, setting,
+    ProcessInfo, SignalEvent, activity, disposition, event_kind, offset, process_flag, sender_kind,
 };
 
 use crate::{
     emit::{self, now},
-    globals::{has, offset_of, setting},
+    globals::{has, offset_of},
     kernel::{self, Ptr, read, read_at},
     maps,
 };
@@ -29,7 +29,7 @@ const RESULT_IGNORED: u32 = 1;
 
 #[inline(always)]
 fn is_stop(signal: u32) -> bool {
-    signal < 64 && setting(setting::STOP_SIGNALS) >> signal & 1 == 1
+    signal < 64 && maps::holding(activity::STOP_SIGNALS) >> signal & 1 == 1
 }
 
 #[btf_tracepoint(function = "signal_generate")]

@@ -156,11 +156,16 @@ impl Call {
     #[inline(always)]
     fn record(self) -> bool {
         if !self.tcp.is_null()
-            && let Some(record) = maps::record(self.sk)
+            && let Some(record) = self.its_record()
         {
             self.record_in(record);
         }
         true
+    }
+
+    #[inline(always)]
+    fn its_record(self) -> Option<&'static mut SocketRecord> {
+        maps::record(self.sk).or_else(|| states::found(self.sk, self.tcp, self.sending, self.returned as u32))
     }
 
     /// Records it unless its connection has come as far already.
@@ -169,7 +174,7 @@ impl Call {
         if self.tcp.is_null() {
             return true;
         }
-        let Some(record) = maps::record(self.sk) else {
+        let Some(record) = self.its_record() else {
             return true;
         };
         let asks = self.sending == (record.role == role::CLIENT);

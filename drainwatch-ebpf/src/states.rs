@@ -2,14 +2,14 @@
 
 use aya_ebpf::{helpers::generated::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use drainwatch_ebpf::{
-    ListenerEvent, PortKey, SocketRecord, event_kind, offset, process_flag, record_flag, role, setting,
+    ListenerEvent, PortKey, SocketRecord, activity, event_kind, offset, process_flag, record_flag, role,
     tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV, SYN_SENT},
 };
 
 use crate::{
     both_ends, cuts,
     emit::{self, Change, now},
-    globals::{has, setting},
+    globals::has,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
     maps,
     stand_ins::{self, Event, Hook},
@@ -97,7 +97,7 @@ impl StateChange {
 
 #[inline(always)]
 fn born(sk: Ptr, role: u32) -> bool {
-    if role == role::CLIENT && u64::from(kernel::current_tgid()) == setting(setting::AGENT_TGID) {
+    if role == role::CLIENT && u64::from(kernel::current_tgid()) == maps::holding(activity::AGENT_TGID) {
         return true;
     }
     let Some(tcp) = tcp_sock(sk) else { return true };
@@ -129,6 +129,43 @@ pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32)
         record.ask.seq = received;
         record.answer.seq = sent;
     }
+}
+
+/// A connection that moves bytes and has no record: it was waiting to be accepted when the programs were attached, or
+/// there was no room for its record. What happened before this call is not known.
+#[inline(never)]
+pub fn found(sk: Ptr, tcp: Ptr, sending: bool, moved: u32) -> Option<&'static mut SocketRecord> {
+    if u64::from(kernel::current_tgid()) == maps::holding(activity::AGENT_TGID) || state(sk) == LISTEN {
+        return None;
+    }
+    let record = maps::record_if_room(sk)?;
+    let serves = maps::port(&port_key(sk)).is_some();
+    let role = if serves { role::SERVER } else { role::CLIENT };
+    fill(record, sk, tcp, role, record_flag::SEEDED);
+    // As they were before this call.
+    let flow = if sending == (role == role::CLIENT) {
+        &mut record.ask
+    } else {
+        &mut record.answer
+    };
+    flow.seq = flow.seq.wrapping_sub(moved);
+    Some(record)
+}
+
+/// A connection without a record that its listener closes, for nobody had accepted it: older than the programs.
+#[inline(always)]
+fn never_accepted(sk: Ptr) -> Option<&'static mut SocketRecord> {
+    // One that was accepted has a file, or its process has shut it down; a peer that reset it left an error.
+    let waits = read::<u64>(sk, offset::SOCK_SOCKET) == 0
+        && load::<u8>(sk, offset::SOCK_SHUTDOWN) == 0
+        && load::<u32>(sk, offset::SOCK_ERR) == 0;
+    if !waits {
+        return None;
+    }
+    let tcp = tcp_sock(sk)?;
+    let record = maps::record_if_room(sk)?;
+    fill(record, sk, tcp, role::SERVER, record_flag::SEEDED);
+    Some(record)
 }
 
 /// Writes what a record says of its connection as such.
@@ -206,7 +243,7 @@ fn fin_came_at_once(tcp: Ptr) -> bool {
 /// Our side or the peer ended the connection. Told only when its workload is ending.
 #[inline(always)]
 fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
-    let Some(record) = maps::record(sk) else {
+    let Some(record) = maps::record(sk).or_else(|| never_accepted(sk)) else {
         return true;
     };
     if record.flags & record_flag::ENDED != 0 {

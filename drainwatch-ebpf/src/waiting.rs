@@ -12,13 +12,13 @@ use aya_ebpf::{
     programs::FEntryContext,
 };
 use drainwatch_ebpf::{
-    ASK_HEAD, SocketRecord, WaitingEvent, direct_map, event_kind, offset, record_flag, role, setting,
+    ASK_HEAD, SocketRecord, WaitingEvent, activity, direct_map, event_kind, offset, record_flag, role,
     tcp_state::ESTABLISHED,
 };
 
 use crate::{
     emit::{self, now},
-    globals::{offset_of, setting},
+    globals::offset_of,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
     maps, preemption, states,
 };
@@ -62,7 +62,7 @@ pub fn tell(sk: Ptr, tcp: Ptr, record: &SocketRecord) {
     let Some(&offset) = DIRECT_MAP.get(direct_map::OFFSET) else {
         return;
     };
-    if offset == 0 || setting(setting::CAPTURE) == 0 || record.role != role::SERVER {
+    if offset == 0 || maps::holding(activity::CAPTURE) == 0 || record.role != role::SERVER {
         return;
     }
     if record.flags & (record_flag::HTTP2 | record_flag::MPTCP) != 0 {

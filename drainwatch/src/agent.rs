@@ -2,15 +2,17 @@
 //! and the settings it runs with.
 //!
 //! May not enter: protocols, and what makes a shutdown (both are `drainwatch_core`'s); disks and networks, which the loop
-//! would wait for.
+//! would wait for. (What the journal appends goes to the page cache.)
 //!
 //! The loop owns all state. Everything else (the web server, the demo) asks it through a bounded channel
 //! with a [`Handle`]. While nothing is under way it has no timer: it sleeps until the kernel, a
 //! question or a stop signal wakes it.
 
 pub mod config;
+pub mod journal;
 mod pacer;
 pub mod recording;
+mod resume;
 pub mod source;
 
 use std::{io, sync::Arc, time::Duration};
@@ -24,7 +26,7 @@ use drainwatch_core::{
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    kernel::Losses,
+    kernel::{Losses, Position},
     names::{News, States},
     outlets::{
         history::History,
@@ -34,6 +36,7 @@ use crate::{
         store::Store,
     },
 };
+use journal::{Journal, Past};
 use pacer::Pacer;
 use source::Source;
 
@@ -43,6 +46,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
+/// How often the source is asked for all there is, before others have their turn.
+const MOST_DRAINS: usize = 64;
 /// Stored reports that recommended values begin with.
 const REMEMBERED_REPORTS: usize = 500;
 
@@ -71,6 +76,8 @@ pub struct Options {
     pub store: Option<Arc<Store>>,
     /// Where events are recorded to.
     pub tape: Option<Box<dyn Tape>>,
+    /// Where events are written down for the next agent, and what the last one wrote.
+    pub journal: Option<(Journal, Past)>,
     /// What the origins of names tell.
     pub names: Option<mpsc::Receiver<News>>,
     /// Where finished reports go.
@@ -84,6 +91,8 @@ pub struct Agent<S> {
     metrics: Metrics,
     history: History,
     tape: Option<Box<dyn Tape>>,
+    journal: Option<Journal>,
+    past: Option<Past>,
     questions: mpsc::Receiver<Question>,
     /// Who asks again when a report changed.
     changes: watch::Sender<u64>,
@@ -95,6 +104,10 @@ pub struct Agent<S> {
     latest_ns: u64,
     /// What the last tick said: wall clock less monotonic clock.
     offset_ns: i128,
+    /// Up to where the source was read, and what was read written down.
+    committed: Option<Position>,
+    /// Entries of the ring were lost, and nobody has found out yet which.
+    missed: bool,
 }
 
 impl<S: Source> Agent<S> {
@@ -108,9 +121,11 @@ impl<S: Source> Agent<S> {
             memory_reports,
             store,
             tape,
+            journal,
             names,
             sinks,
         } = options;
+        let (journal, past) = journal.unzip();
         let (handle, questions, changes) = questions::channel(store.clone());
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let mut metrics = Metrics::new(&classes)?;
@@ -128,6 +143,8 @@ impl<S: Source> Agent<S> {
             }),
             history: History::new(memory_reports, store),
             tape,
+            journal,
+            past,
             questions,
             changes,
             pacer: Pacer::default(),
@@ -136,39 +153,83 @@ impl<S: Source> Agent<S> {
             origins: States::default(),
             latest_ns: 0,
             offset_ns: 0,
+            committed: None,
+            missed: false,
         };
         Ok((agent, handle))
     }
 
     /// Runs until `stop` is ready, then takes in what the ring still holds.
-    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+    pub async fn run<T>(&mut self, stop: impl Future<Output = T>) -> T {
         let mut stop = std::pin::pin!(stop);
-        let (now_ns, wall_ns) = self.source.clocks();
-        self.pacer.ticked(now_ns);
-        self.offset_ns = offset(now_ns, wall_ns);
-        self.observe(&Event {
-            at_ns: now_ns,
-            kind: EventKind::Tick { wall_ns },
-        });
-        self.hear_what_to_expect();
-        let seed = self.source.drain();
-        self.take(&seed);
-        loop {
+        self.begin();
+        let stopped = loop {
             let (now_ns, _) = self.source.clocks();
             let timeout = self.pacer.timeout(now_ns, &self.under_way());
             tokio::select! {
-                () = &mut stop => break,
+                stopped = &mut stop => break stopped,
                 Some(question) = self.questions.recv() => self.answer(question),
                 news = told(&mut self.names) => self.hear(news),
                 events = self.source.next_events(timeout) => self.take(&events),
             }
             self.tick_when_due();
-        }
-        let last = self.source.drain();
-        self.take(&last);
+        };
+        self.take_all();
         // What is stored of a shutdown that goes on is to be what was seen of it.
         for effect in self.tracker.tell_all() {
             self.apply(effect, self.latest_ns);
+        }
+        stopped
+    }
+
+    /// Where events come from.
+    pub fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// Goes on where the last agent stopped, takes in what happened since, and what was there before.
+    fn begin(&mut self) {
+        self.pacer.told(self.source.told_losses());
+        let goes_on = self.resume();
+        let first = self.source.drain();
+        let (now_ns, wall_ns) = self.source.clocks();
+        self.pacer.ticked(now_ns);
+        self.offset_ns = offset(now_ns, wall_ns);
+        // The ring may have kept what happened long ago: then that is when this begins.
+        let begins_ns = first.iter().map(|event| event.at_ns).fold(now_ns, u64::min);
+        let since = i64::try_from(now_ns - begins_ns).unwrap_or(0);
+        if !goes_on {
+            self.inject_at(
+                begins_ns,
+                EventKind::Tick {
+                    wall_ns: wall_ns.saturating_sub(since),
+                },
+            );
+        }
+        self.hear_what_to_expect(begins_ns);
+        self.take(&first);
+        self.take_all();
+        if goes_on || self.source.resumed() {
+            let lost = self.pacer.lost(&self.source.losses(), false);
+            self.lose(&lost);
+            if self.missed || !self.source.resumed() {
+                self.find_out();
+            } else {
+                self.source.forget_the_dead();
+            }
+            self.inject(EventKind::Tick { wall_ns });
+        }
+        self.leave_out();
+    }
+
+    /// Everything that there is now.
+    fn take_all(&mut self) {
+        for _ in 0..MOST_DRAINS {
+            let events = self.source.drain();
+            if events.is_empty() {
+                return;
+            }
+            self.take(&events);
         }
     }
 
@@ -206,6 +267,11 @@ impl<S: Source> Agent<S> {
         if !before {
             self.read_clock(events[0].at_ns);
         }
+        // Written down, then forgotten by the ring, then acted on: whenever the agent is killed, it is in one of them.
+        let position = self.source.position();
+        self.journal(|journal| journal.append(events, position));
+        self.source.commit();
+        self.committed = position;
         for event in events {
             self.observe(event);
         }
@@ -213,15 +279,60 @@ impl<S: Source> Agent<S> {
             self.count_losses(!before);
             self.flush_tape();
         }
+        self.leave_out();
+    }
+
+    /// Something that the agent itself has to say, now.
+    fn inject(&mut self, kind: EventKind) {
+        let (at_ns, _) = self.source.clocks();
+        self.inject_at(at_ns, kind);
+    }
+
+    fn inject_at(&mut self, at_ns: u64, kind: EventKind) {
+        let event = Event { at_ns, kind };
+        let position = self.committed;
+        self.journal(|journal| journal.append([&event], position));
+        self.observe(&event);
+    }
+
+    /// What is over is left out of the journal, as soon as nothing is under way.
+    fn leave_out(&mut self) {
+        let quiet = !self.under_way().any();
+        let wanted = |journal: &Journal| {
+            if quiet {
+                journal.is_long()
+            } else {
+                journal.is_too_long()
+            }
+        };
+        if !self.journal.as_ref().is_some_and(wanted) {
+            return;
+        }
+        if !quiet {
+            tracing::warn!(
+                "too much happened since nothing was under way: a restart of the agent would lose what is"
+            );
+        }
+        let counters = self.metrics.save();
+        self.journal(|journal| journal.compact(&counters, !quiet));
+    }
+
+    /// Writes to the journal, if there is one. One that cannot be written to ends.
+    fn journal(&mut self, write: impl FnOnce(&mut Journal) -> io::Result<()>) {
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = write(journal)
+        {
+            tracing::error!(%error, "the journal ends here: a restart of the agent loses what is under way");
+            self.journal = None;
+        }
     }
 
     /// What is older than the agent waits for its name too: so whose names are to come is told before it.
-    fn hear_what_to_expect(&mut self) {
-        let (at_ns, _) = self.source.clocks();
+    fn hear_what_to_expect(&mut self, at_ns: u64) {
         while let Some(Ok(news)) = self.names.as_mut().map(mpsc::Receiver::try_recv) {
             match news {
                 News::State(origin, state) => self.origins.observe(origin, state),
-                News::Event(kind) => self.observe(&Event { at_ns, kind }),
+                News::Event(kind) => self.inject_at(at_ns, kind),
             }
         }
     }
@@ -232,8 +343,7 @@ impl<S: Source> Agent<S> {
             News::State(origin, state) => self.origins.observe(origin, state),
             News::Event(kind) => {
                 // What the ring holds happened before.
-                let earlier = self.source.drain();
-                self.take(&earlier);
+                self.take_all();
                 let (at_ns, _) = self.source.clocks();
                 self.take(&[Event { at_ns, kind }]);
             }
@@ -250,12 +360,12 @@ impl<S: Source> Agent<S> {
         }
         let since = i64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(0);
         self.offset_ns += moved;
-        self.observe(&Event {
+        self.inject_at(
             at_ns,
-            kind: EventKind::Tick {
+            EventKind::Tick {
                 wall_ns: wall_ns.saturating_sub(since),
             },
-        });
+        );
     }
 
     /// Samples, losses and the tick, in the order of their times with what the ring holds.
@@ -267,56 +377,59 @@ impl<S: Source> Agent<S> {
             return;
         }
         // The clock was read first: what the ring holds up to then comes before the tick.
-        let (earlier, later): (Vec<_>, Vec<_>) = self
-            .source
-            .drain()
-            .into_iter()
-            .partition(|event| event.at_ns <= now_ns);
-        self.take(&earlier);
+        self.take_all();
         if due.sample {
             for cgroup in self.tracker.draining_cgroups() {
                 if let Some(usage_us) = self.source.cpu_used_us(cgroup) {
-                    self.observe(&Event {
-                        at_ns: now_ns,
-                        kind: EventKind::CpuUsed { cgroup, usage_us },
-                    });
+                    self.inject_at(now_ns, EventKind::CpuUsed { cgroup, usage_us });
                 }
             }
         }
         if due.tick {
             self.count_losses(false);
             self.offset_ns = offset(now_ns, wall_ns);
-            self.observe(&Event {
-                at_ns: now_ns,
-                kind: EventKind::Tick { wall_ns },
-            });
+            self.inject_at(now_ns, EventKind::Tick { wall_ns });
             self.flush_tape();
+            if self.missed {
+                self.find_out();
+            }
+            self.leave_out();
         }
-        self.take(&later);
     }
 
     /// Tells the tracker what was lost since the last time. Where a shutdown has only just begun,
     /// what the counters grew by while nothing was under way is not its loss; except ring entries,
     /// which exist only around shutdowns, so that one missing may well be its own.
     fn count_losses(&mut self, just_begun: bool) {
-        let (now_ns, _) = self.source.clocks();
-        let count = self.pacer.lost(&self.source.losses(), just_begun);
-        if count > 0 {
-            tracing::warn!(count, "evidence was lost on its way from the kernel");
-            self.observe(&Event {
-                at_ns: now_ns,
-                kind: EventKind::EventsLost { count },
-            });
+        let lost = self.pacer.lost(&self.source.losses(), just_begun);
+        self.lose(&lost);
+    }
+
+    fn lose(&mut self, lost: &pacer::Lost) {
+        if lost.count > 0 {
+            tracing::warn!(count = lost.count, "evidence was lost on its way from the kernel");
+            self.inject(EventKind::EventsLost { count: lost.count });
+        }
+        if lost.is_news {
+            self.source.tell_losses(lost.told);
+        }
+        if lost.entries {
+            // What the ring had no room for is not told again.
+            self.missed = true;
         }
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn tape(&mut self, event: &Event) {
         if let Some(tape) = &mut self.tape
             && let Err(error) = tape.write(event)
         {
             tracing::error!(%error, "the recording ends here; the agent continues");
             self.tape = None;
         }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.tape(event);
         self.latest_ns = self.latest_ns.max(event.at_ns);
         self.metrics.observe(event);
         for effect in self.tracker.observe(event) {
@@ -343,19 +456,18 @@ impl<S: Source> Agent<S> {
                 let now_ms = self.wall_ms();
                 self.history.update(report, now_ms);
             }
-            Effect::Finished(report) => {
-                sinks::log::log(&report);
-                let now_ms = self.wall_ms();
-                self.history.finish(&report, now_ms);
-                let report = Arc::from(report);
-                for sink in &self.sinks {
-                    sink.give(&report);
-                }
-            }
+            Effect::Finished(report) => self.finish(report),
             Effect::Discarded { id } => {
                 let now_ms = self.wall_ms();
                 self.history.discard(&id, now_ms);
             }
+            other => self.mark(&other),
+        }
+    }
+
+    /// What the kernel side is asked for. Nothing is wrong with asking twice.
+    fn mark(&mut self, effect: &Effect) {
+        match *effect {
             Effect::MarkCgroup { cgroup } => self.source.mark_cgroup(cgroup),
             Effect::UnmarkCgroup { cgroup } => self.source.unmark_cgroup(cgroup, self.latest_ns),
             Effect::UnmarkProcess { pid } => self.source.unmark_process(pid, self.latest_ns),
@@ -368,7 +480,10 @@ impl<S: Source> Agent<S> {
             | Effect::Drained { .. }
             | Effect::Failed { .. }
             | Effect::Refused { .. }
-            | Effect::Probed { .. } => {}
+            | Effect::Probed { .. }
+            | Effect::Updated(_)
+            | Effect::Finished(_)
+            | Effect::Discarded { .. } => {}
         }
     }
 
@@ -377,8 +492,7 @@ impl<S: Source> Agent<S> {
         match question {
             Question::Beat(answer) => drop(answer.send(())),
             Question::Ready(answer) => {
-                let events = self.source.drain();
-                self.take(&events);
+                self.take_all();
                 let _ = answer.send(());
             }
             Question::Metrics(answer) => drop(answer.send(self.expose())),

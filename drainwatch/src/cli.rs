@@ -17,6 +17,7 @@ pub mod render;
 mod rollouts;
 pub mod run;
 mod service;
+mod uninstall;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -52,6 +53,7 @@ pub fn main() -> Result<(), Failure> {
         Command::Watch(args) => history::watch(&args),
         Command::Replay(args) => recordings::replay(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Uninstall(args) => uninstall::uninstall(&args),
         Command::CheckConfig { file } => run::check_config(&file),
         Command::PrintConfig(args) => run::print_config(&args),
         Command::Completions { shell } => complete::script(shell),
@@ -150,7 +152,7 @@ pub fn failure_line(failure: &Failure) -> String {
 /// Starts the kernel side; a refusal names what is missing.
 pub fn start_kernel(options: &KernelOptions) -> Result<Kernel, Failure> {
     Kernel::start(options).map_err(|error| match error {
-        KernelError::Refused(why) => refusal(&Kernel::diagnose(), Some(why)).unwrap_or_else(|| {
+        KernelError::Refused(why) => refusal(&Kernel::diagnose(None), Some(why)).unwrap_or_else(|| {
             Failure::unavailable("the kernel side refused to start; `drainwatch doctor` says what is missing")
         }),
         KernelError::Failed { .. } => Failure::new(
@@ -217,6 +219,7 @@ mod tests {
             missing_capabilities: vec![],
             kept_capabilities: vec![],
             probes: vec![],
+            pins: String::new(),
             not_recorded: &[],
             refusal: None,
         };

@@ -16,22 +16,28 @@ mod decode;
 mod direct_map;
 mod kfuncs;
 mod load;
+mod pins;
 mod privileges;
 mod probes;
+mod ring;
+mod sets;
+mod taking_over;
 
 pub use decode::fact;
 use decode::waiting;
 pub use load::give_memory_back;
+pub use pins::PinError;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use aya::{
     Ebpf,
-    maps::{Map, MapError, RingBuf},
+    maps::{Map, MapError},
 };
 use drainwatch_core::{
     event::{End, Event, EventKind},
@@ -42,6 +48,10 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
+
+use pins::Pins;
+use probes::Attached;
+use ring::Ring;
 
 /// How much of the payload is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
@@ -85,6 +95,8 @@ pub struct Diagnosis {
     pub kept_capabilities: Vec<(String, String)>,
     /// Every probe.
     pub probes: Vec<ProbeStatus>,
+    /// What becomes of the time when no agent runs.
+    pub pins: String,
     /// What is recorded on no kernel.
     pub not_recorded: &'static [&'static str],
     /// One sentence when the agent cannot run here at all.
@@ -115,6 +127,9 @@ pub struct Losses {
     /// Ring entries that userspace could not decode.
     pub undecodable: u64,
 }
+
+/// Most entries of the ring that are read at once: while they are worked on, the ring fills.
+const AT_ONCE: usize = 512;
 
 /// Probes whose skipped runs concern one connection each: the kernel's own positions show the gap there, and what is
 /// claimed of that connection is less.
@@ -172,12 +187,28 @@ pub struct KernelOptions {
     pub capture: CaptureMode,
     /// Signals that count as stop signals besides SIGTERM, SIGINT and SIGQUIT.
     pub stop_signals: Vec<u32>,
+    /// Where programs and maps are pinned, so that they outlive the agent.
+    pub pin_dir: Option<PathBuf>,
 }
 
-/// The loaded and attached programs. Detached when dropped.
+/// A place in a ring, up to which it was read. A position of another ring means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Number of the ring's map, which no other has until the next boot.
+    pub ring: u32,
+    /// Bytes since its beginning.
+    pub at: u64,
+}
+
+/// The loaded and attached programs. Detached when dropped, unless they are pinned.
 pub struct Kernel {
     ebpf: Ebpf,
-    ring: AsyncFd<RingBuf<aya::maps::MapData>>,
+    programs: Vec<Attached>,
+    pins: Option<Pins>,
+    /// The programs were running before this agent.
+    resumed: bool,
+    ring: AsyncFd<Ring>,
+    ring_id: u32,
     probes: Vec<ProbeStatus>,
     cgroup_root: PathBuf,
     /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
@@ -209,8 +240,17 @@ impl Kernel {
     }
 
     /// What can run here, without keeping anything attached.
-    pub fn diagnose() -> Diagnosis {
-        load::diagnose()
+    pub fn diagnose(pin_dir: Option<&Path>) -> Diagnosis {
+        load::diagnose(pin_dir)
+    }
+
+    /// Removes what is pinned below this directory: says whether there was anything. Programs without an agent end by
+    /// that; those of an agent that runs cannot be removed.
+    pub fn uninstall(dir: &Path) -> Result<bool, PinError> {
+        if !dir.exists() {
+            return Ok(false);
+        }
+        Pins::open(dir)?.remove_all()
     }
 
     /// Gives up every capability that is not needed from now on, for good, and returns those that stay with the
@@ -241,12 +281,16 @@ impl Kernel {
         self.drain()
     }
 
-    /// Everything that is in the ring now, without waiting.
+    /// Everything that is in the ring now, or a good part of it, without waiting. Room is made for it by
+    /// [`Kernel::commit`].
     pub fn drain(&mut self) -> Vec<Fact> {
         let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
-        while let Some(entry) = ring.next() {
-            if let Some((connection, bytes)) = waiting(&entry) {
+        let most = facts.len() + AT_ONCE;
+        while facts.len() < most
+            && let Some(entry) = ring.next()
+        {
+            if let Some((connection, bytes)) = waiting(entry) {
                 // Its end comes next: more than a few are those whose end was lost.
                 if self.waiting.len() >= WAITING {
                     self.waiting.clear();
@@ -254,7 +298,7 @@ impl Kernel {
                 self.waiting.insert(connection, bytes);
                 continue;
             }
-            match fact(&entry) {
+            match fact(entry) {
                 Some(Fact::Connection(mut recorded)) => {
                     if recorded.connection.end != End::Open {
                         let waiting = self.waiting.remove(&recorded.connection.id);
@@ -266,6 +310,7 @@ impl Kernel {
                 None => self.undecodable += 1,
             }
         }
+        Self::seeds_are_older(&mut facts);
         for fact in &facts {
             let Fact::Event(Event { kind, .. }) = fact else {
                 continue;
@@ -284,6 +329,44 @@ impl Kernel {
         facts
     }
 
+    /// What was found at the start was there before what the ring has kept since: it comes first, in time too.
+    fn seeds_are_older(facts: &mut [Fact]) {
+        let time = |fact: &Fact| match fact {
+            Fact::Event(event) => event.at_ns,
+            Fact::Connection(recorded) => recorded.at_ns,
+        };
+        let is_seed = |fact: &Fact| {
+            matches!(
+                fact,
+                Fact::Event(Event {
+                    kind: EventKind::CgroupCreated { seeded: true, .. },
+                    ..
+                })
+            )
+        };
+        let Some(first_ns) = facts.iter().filter(|fact| !is_seed(fact)).map(time).min() else {
+            return;
+        };
+        for fact in facts.iter_mut().take_while(|fact| is_seed(fact)) {
+            if let Fact::Event(event) = fact {
+                event.at_ns = event.at_ns.min(first_ns);
+            }
+        }
+    }
+
+    /// Up to where the ring was read.
+    pub fn position(&self) -> Position {
+        Position {
+            ring: self.ring_id,
+            at: self.ring.get_ref().position(),
+        }
+    }
+
+    /// What was read need not be kept by the ring any longer.
+    pub fn commit(&self) {
+        self.ring.get_ref().commit();
+    }
+
     /// State of each probe.
     pub fn probes(&self) -> &[ProbeStatus] {
         &self.probes
@@ -291,7 +374,7 @@ impl Kernel {
 
     /// The kernel side's counters.
     pub fn losses(&mut self) -> Losses {
-        let mut losses = counters::losses(&self.ebpf, self.undecodable);
+        let mut losses = counters::losses(&self.ebpf, &self.programs, self.undecodable);
         losses.map_full += self.unmarked;
         losses
     }
@@ -453,6 +536,13 @@ impl Kernel {
     /// `usage_usec` of a cgroup.
     pub fn cpu_used_us(&self, cgroup: u64) -> Option<u64> {
         cgroups::cpu_used_us(&self.cgroup_root, self.paths.get(&cgroup)?)
+    }
+
+    /// The number of this boot: monotonic times of another one mean nothing.
+    pub fn boot() -> io::Result<String> {
+        Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            .trim()
+            .to_owned())
     }
 
     /// Monotonic and wall clock in ns, read together.

@@ -20,9 +20,10 @@ pub fn runs_here(binary: impl AsRef<OsStr>) -> bool {
         .is_ok_and(|doctor| doctor.status.success())
 }
 
-/// `BINARY run` at a port that the kernel chooses.
+/// `BINARY run` at a port that the kernel chooses. It leaves nothing in the kernel, unless it gets a `--pin-dir`.
 pub fn run(binary: impl AsRef<OsStr>) -> Command {
     let mut command = command(binary);
+    command.env("DRAINWATCH_PIN_DIR", "off");
     command.args(["run", "--web.listen-address", "127.0.0.1:0"]);
     command
 }

@@ -13,6 +13,7 @@ mod lint;
 mod page;
 mod shell;
 mod test;
+mod torture;
 mod vm;
 
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ enum Task {
     Pictures(page::Options),
     /// Everything that must hold: lint, the BPF object, unit tests, the ledger, other kernels
     Test(test::Options),
+    /// End the agent again and again while servers are stopped, and compare its reports with what clients saw
+    Torture(torture::Options),
     /// Run a command, or the ledger, on another kernel
     Vm(vm::Options),
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Lint(options) => lint::run(&options),
         Task::Pictures(options) => page::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Torture(options) => torture::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     if let Err(error) = result {

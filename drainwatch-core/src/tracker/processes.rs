@@ -162,6 +162,16 @@ impl Listeners {
         open.process.clone_from(process);
     }
 
+    /// Whether one that was found is among them: opened by this process, or as many as there are are known.
+    pub fn knows(&self, listener: &Listener) -> bool {
+        let known = self.open.get(&(listener.netns, listener.local));
+        let (pid, started_ns) = (listener.process.pid, listener.process.started_ns);
+        known.is_some_and(|open| {
+            (open.process.pid, open.process.started_ns) == (pid, started_ns)
+                || open.sockets >= listener.still_open
+        })
+    }
+
     /// cgroup that had opened it, where that is known.
     pub fn closed(&mut self, listener: &Listener) -> Option<u64> {
         let key = (listener.netns, listener.local);

@@ -39,7 +39,7 @@ pub use addresses::{ListenAddress, NodeName, TelemetryPath};
 pub use file::{ConfigError, parse, text};
 pub use flags::Flags;
 pub use numbers::{MaxRequests, TimeSpan};
-pub use paths::{Directory, File, NewFile};
+pub use paths::{Directory, File, NewFile, PinDir};
 pub use signals::StopSignals;
 pub use table::{Setting, keys};
 pub use value::{Text, Value};
@@ -63,6 +63,9 @@ table::settings! {
     /// Directory where reports are stored, so that they survive a restart.
     "state-dir" => state_dir: Option<Directory> = none "none, only the most recent reports are kept, in memory",
         flag "DIR" of run;
+    /// Directory where programs are pinned, so that they go on recording while no agent runs: restarts, upgrades and crashes
+    /// of the agent lose nothing.
+    "pin-dir" => pin_dir: PinDir = "/sys/fs/bpf/drainwatch", flag "DIR|off" of run and doctor and uninstall;
     /// Payload to examine: the first bytes of requests and responses, or none at all.
     "capture" => capture: CaptureMode = "heads", flag "WHAT" of run;
     /// Tell of processes in login sessions and other shared cgroups, too, that never served: what somebody starts and stops

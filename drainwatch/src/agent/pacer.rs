@@ -96,18 +96,44 @@ impl Pacer {
         due
     }
 
+    /// What earlier agents took into account.
+    pub fn told(&mut self, (ring, other): (u64, u64)) {
+        (self.ring_lost, self.other_lost) = (ring, other);
+    }
+
     /// Evidence lost since the last call. With `just_begun`, only ring entries count.
-    pub fn lost(&mut self, losses: &Losses, just_begun: bool) -> u64 {
-        let (ring, other) = evidence_lost(losses);
-        let grown = ring.saturating_sub(self.ring_lost)
+    pub fn lost(&mut self, losses: &Losses, just_begun: bool) -> Lost {
+        let told = evidence_lost(losses);
+        let (ring, other) = told;
+        let entries = ring.saturating_sub(self.ring_lost);
+        let count = entries
             + if just_begun {
                 0
             } else {
                 other.saturating_sub(self.other_lost)
             };
-        (self.ring_lost, self.other_lost) = (ring, other);
-        grown
+        let is_news = told != (self.ring_lost, self.other_lost);
+        (self.ring_lost, self.other_lost) = told;
+        Lost {
+            count,
+            entries: entries > 0,
+            is_news,
+            told,
+        }
     }
+}
+
+/// What was lost since the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// What counts.
+    pub count: u64,
+    /// Ring entries are among it.
+    pub entries: bool,
+    /// Anything was.
+    pub is_news: bool,
+    /// Ring entries and others, in all.
+    pub told: (u64, u64),
 }
 
 #[cfg(test)]
@@ -199,9 +225,9 @@ mod tests {
             payload: 50,
             ..Losses::default()
         };
-        assert_eq!(pacer.lost(&losses(1, 7), true), 1);
-        assert_eq!(pacer.lost(&losses(1, 7), false), 0);
-        assert_eq!(pacer.lost(&losses(2, 9), false), 3);
+        assert_eq!(pacer.lost(&losses(1, 7), true).count, 1);
+        assert_eq!(pacer.lost(&losses(1, 7), false).count, 0);
+        assert_eq!(pacer.lost(&losses(2, 9), false).count, 3);
     }
 
     #[test]
@@ -212,8 +238,8 @@ mod tests {
         };
         let mut pacer = Pacer::default();
         let shown = [("socket_read", 5), ("socket_write", 7)];
-        assert_eq!(pacer.lost(&skipped(&shown), false), 0);
+        assert_eq!(pacer.lost(&skipped(&shown), false).count, 0);
         let with_others = [("socket_read", 5), ("socket_state", 1), ("process_exit", 2)];
-        assert_eq!(pacer.lost(&skipped(&with_others), false), 3);
+        assert_eq!(pacer.lost(&skipped(&with_others), false).count, 3);
     }
 }

@@ -1,6 +1,9 @@
 //! Where events come from: the kernel, or a script in tests.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use drainwatch_core::{
     event::Event,
@@ -8,15 +11,31 @@ use drainwatch_core::{
     record::Fact,
 };
 
-use crate::kernel::{Kernel, Losses, ProbeStatus, Resets};
+use crate::kernel::{Kernel, Losses, Position, ProbeStatus, Resets};
 
 /// What the loop needs of the kernel side. [`Live`] is the one implementation outside tests.
 pub trait Source {
     /// Waits until there are events, or `timeout`; oldest first. Must be cancel safe: an event is
     /// taken out only by a call that returns it.
     fn next_events(&mut self, timeout: Option<Duration>) -> impl Future<Output = Vec<Event>>;
-    /// Every event there is now, without waiting.
+    /// Events there are now, without waiting: a good part of them, all when called until there is none.
     fn drain(&mut self) -> Vec<Event>;
+    /// Up to where it was read.
+    fn position(&self) -> Option<Position>;
+    /// All that was read is written down: room may be made for more.
+    fn commit(&mut self);
+    /// What an earlier agent had read and written down is not read again.
+    fn skip_to(&mut self, position: Position);
+    /// It went on while no agent ran.
+    fn resumed(&self) -> bool;
+    /// Losses that agents took into account so far.
+    fn told_losses(&self) -> (u64, u64);
+    /// From now on these are taken into account.
+    fn tell_losses(&mut self, told: (u64, u64));
+    /// Forgets what it keeps of processes and cgroups that are gone.
+    fn forget_the_dead(&mut self);
+    /// What there is of cgroups and processes, whatever was told of them.
+    fn present(&self) -> Present;
     /// State of each probe.
     fn probes(&self) -> Vec<ProbeStatus>;
     /// The kernel side's counters.
@@ -37,6 +56,17 @@ pub trait Source {
     fn clocks(&self) -> (u64, i64);
 }
 
+/// What there is, as the file systems show it.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// Paths of cgroups, by id: those of parents are lower.
+    pub cgroups: BTreeMap<u64, String>,
+    /// Those in which, or below which, no process lives.
+    pub empty: HashSet<u64>,
+    /// Process ids; nothing where the agent does not see all of them.
+    pub processes: Option<HashSet<u32>>,
+}
+
 /// The kernel side; what it recorded of connections is read on the way to the loop.
 #[derive(Debug)]
 pub struct Live {
@@ -49,6 +79,11 @@ impl Live {
     /// Facts of `kernel`, read with these rules.
     pub fn new(kernel: Kernel, rules: HeaderRules) -> Self {
         Self { kernel, rules }
+    }
+
+    /// Stops: with `remove` nothing stays behind in the kernel, else what is pinned goes on.
+    pub fn stop(&mut self, remove: bool) {
+        self.kernel.stop(remove);
     }
 
     fn read(&self, facts: Vec<Fact>) -> Vec<Event> {
@@ -67,6 +102,35 @@ impl Source for Live {
     fn drain(&mut self) -> Vec<Event> {
         let facts = self.kernel.drain();
         self.read(facts)
+    }
+    fn position(&self) -> Option<Position> {
+        Some(self.kernel.position())
+    }
+    fn commit(&mut self) {
+        self.kernel.commit();
+    }
+    fn skip_to(&mut self, position: Position) {
+        self.kernel.skip_to(position);
+    }
+    fn resumed(&self) -> bool {
+        self.kernel.resumed()
+    }
+    fn told_losses(&self) -> (u64, u64) {
+        self.kernel.told_losses()
+    }
+    fn tell_losses(&mut self, told: (u64, u64)) {
+        self.kernel.tell_losses(told);
+    }
+    fn forget_the_dead(&mut self) {
+        self.kernel.forget_the_dead();
+    }
+    fn present(&self) -> Present {
+        let (cgroups, empty, processes) = self.kernel.present();
+        Present {
+            cgroups,
+            empty,
+            processes,
+        }
     }
     fn probes(&self) -> Vec<ProbeStatus> {
         self.kernel.probes().to_vec()

@@ -7,7 +7,8 @@ use drainwatch_core::{
 
 use super::*;
 use crate::{
-    kernel::{ProbeStatus, Resets},
+    agent::source::Present,
+    kernel::{Position, ProbeStatus, Resets},
     outlets::{
         listing::Filter,
         questions::{Lookup, Stuck},
@@ -22,6 +23,10 @@ struct Script {
     ring: Vec<Event>,
     told: Rc<RefCell<Vec<String>>>,
     losses: u64,
+    /// It went on while no agent ran.
+    resumed: bool,
+    /// cgroups that there are.
+    living: Vec<u64>,
     /// The wall clock is set forward by this much before each batch.
     step_ns: i64,
     given: i64,
@@ -46,6 +51,26 @@ impl Source for Script {
             Vec::new()
         } else {
             std::mem::take(&mut self.ring)
+        }
+    }
+    fn position(&self) -> Option<Position> {
+        None
+    }
+    fn commit(&mut self) {}
+    fn skip_to(&mut self, _: Position) {}
+    fn resumed(&self) -> bool {
+        self.resumed
+    }
+    fn told_losses(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    fn tell_losses(&mut self, _: (u64, u64)) {}
+    fn forget_the_dead(&mut self) {}
+    fn present(&self) -> Present {
+        let path = |cgroup: &u64| (*cgroup, format!("/c{cgroup}"));
+        Present {
+            cgroups: self.living.iter().map(path).collect(),
+            ..Present::default()
         }
     }
     fn probes(&self) -> Vec<ProbeStatus> {

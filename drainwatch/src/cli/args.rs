@@ -59,6 +59,9 @@ pub enum Command {
     /// What this kernel and these privileges allow, and what is lost otherwise
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Takes out the programs that an agent left running in the kernel
+    #[command(after_help = UNINSTALL_EXAMPLES)]
+    Uninstall(UninstallArgs),
     /// Checks whether `run --config` accepts a file, and says what is wrong with it
     #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig {
@@ -144,6 +147,13 @@ Exits with 0 if the agent can run here, 77 if a privilege is missing, 69 if the 
 Examples:
   sudo drainwatch doctor
   drainwatch doctor --format json";
+const UNINSTALL_EXAMPLES: &str = "\
+An agent that is stopped as a service leaves its programs recording, for the one that comes next. Stop it first.
+Exits with 0, also if there was nothing, else with 69 if an agent still uses them.
+
+Examples:
+  sudo drainwatch uninstall
+  sudo drainwatch uninstall --pin-dir /sys/fs/bpf/drainwatch";
 const CHECK_CONFIG_EXAMPLES: &str = "\
 Exits with 0 if the file can be used, else with 78, the line and the reason.
 
@@ -559,6 +569,17 @@ impl CheckArgs {
     }
 }
 
+/// Flags of `uninstall`.
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// Configuration of the agent; an unknown key is an error
+    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the programs are.
+    #[command(flatten)]
+    pub settings: Flags,
+}
+
 /// Flags of `demo-server`.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -620,7 +641,7 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 19);
+        assert_eq!(with_env, 20);
         let of_file = config::SETTINGS
             .iter()
             .filter(|setting| setting.variable().is_none() && setting.keys.is_empty());

@@ -50,7 +50,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 
 fn run(args: &CheckArgs) -> Result<Outcome, Failure> {
     let plan = Plan::new(args).map_err(Failure::usage)?;
-    let diagnosis = Kernel::diagnose();
+    let diagnosis = Kernel::diagnose(None);
     if let Some(failure) = refusal(&diagnosis, None) {
         return Err(failure);
     }
@@ -86,7 +86,7 @@ async fn watched(args: &CheckArgs, plan: Plan, cgroup_root: &Path) -> Result<Out
     let played = async {
         tokio::select! {
             played = play(args, plan, &handle, cgroup_root) => outcome = played,
-            () = interrupted => {}
+            _ = interrupted => {}
         }
     };
     agent.run(played).await;

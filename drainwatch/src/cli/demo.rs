@@ -47,7 +47,7 @@ struct Act {
 
 /// Runs the demo and prints both reports.
 pub fn demo(format: Format) -> Result<(), Failure> {
-    let diagnosis = Kernel::diagnose();
+    let diagnosis = Kernel::diagnose(None);
     if let Some(failure) = refusal(&diagnosis, None) {
         return Err(failure);
     }
@@ -81,7 +81,7 @@ async fn play(cgroup_root: &Path) -> Result<[Act; 2], Failure> {
     let played = async {
         tokio::select! {
             acts = acts(&handle, cgroup_root) => outcome = acts,
-            () = interrupted => {}
+            _ = interrupted => {}
         }
     };
     agent.run(played).await;

@@ -25,7 +25,7 @@ struct Doctor<'a> {
 /// Prints the diagnosis; fails with what a start would fail with. Names are no condition of a start.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let settings = settings(&args.settings, args.config.as_deref())?;
-    let diagnosis = Kernel::diagnose();
+    let diagnosis = Kernel::diagnose(settings.pin_dir.path());
     let names = runtime()?.block_on(names::probe(&settings.names()));
     if is_table(args.format.format) {
         let colour = colour(&std::io::stdout());

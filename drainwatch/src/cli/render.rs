@@ -341,6 +341,7 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
             ),
         };
         lines.extend(wrap(&line, width));
+        lines.extend(wrap(&clean(&diagnosis.pins), width));
     }
     if !diagnosis.probes.is_empty() {
         let mut table = plain_table(width);

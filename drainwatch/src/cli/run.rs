@@ -22,6 +22,7 @@ use crate::{
     agent::{
         self, Agent,
         config::{self, Flags, LogFormat, LogLevel, Settings},
+        journal::{Journal, Past},
         source::Live,
     },
     cli::failure::{Exit, Failure},
@@ -121,7 +122,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         None => None,
         Some(dir) => tokio::select! {
             store = open_store(dir, settings) => Some(store?),
-            () = &mut stop => {
+            _ = &mut stop => {
                 tracing::info!("stopped before it was attached");
                 return Ok(());
             }
@@ -133,9 +134,11 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         .map(|path| recordings::create(path, settings))
         .transpose()?;
     let collector = collector(settings)?;
+    let journal = settings.state_dir.as_deref().and_then(open_journal);
     let options = KernelOptions {
         capture: settings.capture,
         stop_signals: settings.stop_signals.to_vec(),
+        pin_dir: settings.pin_dir.path().map(Path::to_owned),
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
         tracing::info!("stopped before it was attached");
@@ -163,6 +166,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         memory_reports: settings.memory_reports.get().into(),
         store,
         tape,
+        journal,
         names: names::start(&whom, &owners),
         sinks: sinks.collect(),
     };
@@ -177,7 +181,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));
 
-    agent.run(stop).await;
+    let stopped = agent.run(stop).await;
     tracing::info!("stopping");
     service::stopping();
     // The web server may have ended by itself only through a panic, which its task has reported.
@@ -186,6 +190,10 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     if !stored {
         tracing::error!("the store was too slow: the last reports may be missing from it");
     }
+    // A service that is stopped may be about to be started again, and where it keeps its state it goes on there. Who
+    // ends it by hand, or gave it no place to go on from, is left with nothing.
+    let goes_on = stopped == Stopped::ByService && settings.state_dir.is_some();
+    agent.source_mut().stop(!goes_on);
     Ok(())
 }
 
@@ -242,7 +250,7 @@ fn events(settings: &Settings, whom: &names::Options, owners: &names::kubernetes
 /// Starts the kernel side, which takes seconds on a busy machine; `None` when `stop` is ready before. On a thread that
 /// ends afterwards, and with it what capabilities it has.
 async fn unless_stopped(
-    stop: &mut (impl Future<Output = ()> + Unpin),
+    stop: &mut (impl Future<Output = Stopped> + Unpin),
     options: KernelOptions,
 ) -> Option<Result<Kernel, Failure>> {
     let runtime = tokio::runtime::Handle::current();
@@ -253,7 +261,7 @@ async fn unless_stopped(
         let _ = done.send(start_kernel(&options));
     });
     tokio::select! {
-        () = stop => None,
+        _ = stop => None,
         kernel = started => {
             let ended = thread.join();
             Some(kernel.unwrap_or_else(|_| Err(Failure::internal("the kernel side did not start", format!("{ended:?}")))))
@@ -261,14 +269,23 @@ async fn unless_stopped(
     }
 }
 
+/// Who stops the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// SIGTERM: what starts and stops services.
+    ByService,
+    /// SIGINT: somebody at a terminal.
+    ByHand,
+}
+
 /// Ready at the first SIGTERM or SIGINT. Installed early, so that a stop during the start is not lost.
-pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+pub fn stop_signal() -> Result<impl Future<Output = Stopped>, Failure> {
     let listen = |kind| signal(kind).map_err(|why| Failure::internal("signals cannot be handled", why));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = term.recv() => Stopped::ByService,
+            _ = int.recv() => Stopped::ByHand,
         }
     })
 }
@@ -308,13 +325,17 @@ async fn open_store(dir: &Path, settings: &Settings) -> Result<Arc<Store>, Failu
             "the store was damaged: it was set aside and a new one created"
         );
     }
-    if opened.unfinished > 0 {
-        tracing::warn!(
-            reports = opened.unfinished,
-            "shutdowns were in progress when the last agent stopped; their reports say that their end was not seen"
-        );
-    }
     Ok(Arc::new(opened.store))
+}
+
+/// What the last agent wrote down, and where this one does. Without it the agent runs all the same.
+fn open_journal(dir: &Path) -> Option<(Journal, Past)> {
+    let opened = Kernel::boot().and_then(|boot| Journal::open(dir, &boot));
+    opened
+        .inspect_err(
+            |why| tracing::error!(%why, "no journal: a restart of the agent loses what is under way"),
+        )
+        .ok()
 }
 
 fn announce(kept: &[(String, String)], listener: &TcpListener, stores: bool) {

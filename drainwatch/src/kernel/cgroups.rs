@@ -66,6 +66,12 @@ pub fn cpu_used_us(root: &Path, path: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
 }
 
+/// No process lives in the cgroup at `path` below `root`, nor below it. (The root itself has no such file.)
+pub fn is_empty(root: &Path, path: &str) -> bool {
+    let file = root.join(path.trim_start_matches('/')).join("cgroup.events");
+    fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line == "populated 0"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,6 @@
 //! Counters that the programs and the kernel keep.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::{collections::BTreeMap, fs, os::fd::AsRawFd as _};
 
 use aya::{
     Ebpf,
@@ -12,10 +8,13 @@ use aya::{
 };
 use drainwatch_ebpf::{ResetKey, counter};
 
-use super::{Losses, Resets, probes};
+use super::{
+    Losses, Resets,
+    probes::{self, Attached},
+};
 
 /// Sums of the per-CPU counters, and the runs that the kernel skipped.
-pub fn losses(ebpf: &Ebpf, undecodable: u64) -> Losses {
+pub fn losses(ebpf: &Ebpf, programs: &[Attached], undecodable: u64) -> Losses {
     let counters = ebpf
         .map("COUNTERS")
         .and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
@@ -31,9 +30,17 @@ pub fn losses(ebpf: &Ebpf, undecodable: u64) -> Losses {
         no_storage: sum(counter::LOST_NO_STORAGE),
         map_full: sum(counter::LOST_MAP_FULL),
         payload: sum(counter::LOST_PAYLOAD),
-        skipped_runs: skipped_runs(ebpf, &sum),
+        skipped_runs: skipped_runs(programs, &sum),
         undecodable,
     }
+}
+
+/// Connections that were older than the programs.
+pub fn seeded(ebpf: &Ebpf) -> u64 {
+    ebpf.map("COUNTERS")
+        .and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok())
+        .and_then(|map| map.get(&counter::SEEDED, 0).ok())
+        .map_or(0, |values| values.iter().sum())
 }
 
 /// First programs that have stand-ins, and what these did instead of them.
@@ -45,23 +52,24 @@ const STOOD_IN: [(&str, u32); 3] = [
 
 /// By probe, `recursion_misses` of its first program, runs skipped because the program was running on that CPU, less
 /// those that a stand-in saw. (What a stand-in is skipped for loses nothing by itself.)
-fn skipped_runs(ebpf: &Ebpf, sum: &impl Fn(u32) -> u64) -> BTreeMap<&'static str, u64> {
+fn skipped_runs(programs: &[Attached], sum: &impl Fn(u32) -> u64) -> BTreeMap<&'static str, u64> {
     let mut skipped = BTreeMap::new();
-    for (name, program) in ebpf.programs() {
+    for Attached { name, program, .. } in programs {
         let Some(probe) = probes::probe_of_first(name) else {
             continue;
         };
-        let Some(misses) = program.fd().ok().and_then(|fd| {
-            // The kernel prints it only here: kernel/bpf/syscall.c, bpf_prog_show_fdinfo().
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-            text.lines()
-                .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
-        }) else {
+        // The kernel prints it only here: kernel/bpf/syscall.c, bpf_prog_show_fdinfo().
+        let text =
+            fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).unwrap_or_default();
+        let Some(misses) = text
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
+        else {
             continue;
         };
         let stood_in = STOOD_IN
             .iter()
-            .find(|(first, _)| *first == name)
+            .find(|(first, _)| first == name)
             .map_or(0, |(_, counter)| sum(*counter));
         *skipped.entry(probe).or_default() += misses.saturating_sub(stood_in);
     }

@@ -53,6 +53,10 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
             pid: structure::<ExitEvent>(bytes)?.process.tgid,
         },
         event_kind::LISTENER_OPENED => EventKind::ListenerOpened(listener(&structure(bytes)?)),
+        event_kind::LISTENER_FOUND => EventKind::ListenerOpened(Listener {
+            found: true,
+            ..listener(&structure(bytes)?)
+        }),
         event_kind::LISTENER_CLOSED => EventKind::ListenerClosed(listener(&structure(bytes)?)),
         event_kind::TURN_ENDED | event_kind::CONNECTION_ENDED => {
             let event = whole_or_short(bytes)?;
@@ -220,6 +224,7 @@ fn listener(event: &ListenerEvent) -> Listener {
         netns: event.netns,
         backlog: event.backlog,
         still_open: event.still_open,
+        found: false,
     }
 }
 

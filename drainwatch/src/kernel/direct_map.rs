@@ -34,6 +34,10 @@ pub fn find(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStatus {
 }
 
 fn search(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> Result<(), String> {
+    // An earlier agent of these programs has found it.
+    if known(ebpf)?.get(&OFFSET, 0).map_err(explain)? != 0 {
+        return Ok(());
+    }
     if types.size("page") != Some(DESCRIPTOR) {
         return Err("this kernel describes pages in another way than drainwatch knows".into());
     }

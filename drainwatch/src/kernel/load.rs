@@ -3,8 +3,8 @@
 use std::{fs::read_link, io::Read as _, path::Path};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{Array, RingBuf},
+    Btf, Ebpf,
+    maps::{Array, Map},
     programs::Iter,
 };
 use aya_log::EbpfLogger;
@@ -13,24 +13,22 @@ use drainwatch_core::{
     record::Fact,
 };
 use drainwatch_ebpf::{activity, offset, setting};
-use nix::{sys::utsname::uname, unistd::getpid};
+use nix::sys::utsname::uname;
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use super::{
-    CaptureMode, Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
+    Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
     btf::{self, Types},
-    cgroups, direct_map, kfuncs, privileges,
-    probes::{self, explain},
+    cgroups, pins, privileges,
+    probes::explain,
+    ring::Ring,
+    sets::{self, Object, Running},
 };
 
 /// The BPF programs, built by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/drainwatch.bpf.o"));
-
-const SIGINT: u32 = 2;
-const SIGQUIT: u32 = 3;
-const SIGTERM: u32 = 15;
 
 /// Loads, attaches, seeds.
 pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
@@ -42,27 +40,26 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
                 .into(),
         )
     })?;
-    let mut loaded = load(options)?;
-    if let Some(probe) = loaded
-        .probes
-        .iter()
-        .find(|probe| probe.required && probe.error.is_some())
-    {
+    let object = object()?;
+    let mut running = object.run(options)?;
+    if let Some(probe) = running.lacking() {
         return Err(KernelError::Refused(refusal(probe)));
     }
-    if let Err(why) = carry_log(&mut loaded.ebpf) {
+    if let Err(why) = carry_log(&mut running.ebpf) {
         warn!(%why, "the BPF programs' log lines are not shown");
     }
     let seeded = seed_cgroups(&cgroup_root);
-    loaded.probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
-    tell(&loaded.probes);
-    let ring = loaded
-        .ebpf
-        .take_map("EVENTS")
-        .ok_or_else(|| failed("finding the ring buffer", "the object has none"))
-        .and_then(|map| {
-            RingBuf::try_from(map).map_err(|error| failed("opening the ring buffer", &explain(error)))
-        })?;
+    running.probes.push(seed_sockets(&mut running.ebpf, &object.btf));
+    sets::tell(&running, options.pin_dir.as_deref());
+    tell(&running.probes);
+    let ring = match running.ebpf.take_map("EVENTS") {
+        Some(Map::RingBuf(map)) => Ring::new(map),
+        _ => return Err(failed("finding the ring buffer", "the object has none")),
+    };
+    let ring = ring.map_err(|error| failed("opening the ring buffer", &error.to_string()))?;
+    let ring_id = ring
+        .id()
+        .map_err(|error| failed("opening the ring buffer", &error.to_string()))?;
     // SAFETY: the ring owns its descriptor and keeps it open as long as it lives; the AsyncFd owns the ring.
     let ring = unsafe { AsyncFd::register(ring) }
         .map_err(|error| failed("waiting on the ring buffer", &error.to_string()))?;
@@ -73,12 +70,24 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
             _ => None,
         })
         .collect();
-    drop(loaded.btf);
+    drop(object);
     give_memory_back();
-    Ok(Kernel {
-        ebpf: loaded.ebpf,
+    let Running {
+        ebpf,
+        probes,
+        programs,
+        pins,
+        resumed,
+        ..
+    } = running;
+    let mut kernel = Kernel {
+        ebpf,
+        programs,
+        pins,
+        resumed,
         ring,
-        probes: loaded.probes,
+        ring_id,
+        probes,
         cgroup_root,
         paths,
         seeded: seeded.into_iter().map(Fact::Event).collect(),
@@ -86,16 +95,20 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         undecodable: 0,
         unmarked: 0,
         stop_signals: std::collections::HashMap::new(),
-    })
+    };
+    if resumed {
+        kernel.take_over();
+    }
+    Ok(kernel)
 }
 
 /// Said when the kernel refuses what the capabilities that are there would allow.
-const FORBIDDEN: &str = "bpf() is forbidden although its capabilities are present: a seccomp profile or a security module \
+pub const FORBIDDEN: &str = "bpf() is forbidden although its capabilities are present: a seccomp profile or a security module \
                          blocks it; use a profile that allows bpf() to holders of CAP_BPF (those of Docker from \
                          23 and of containerd from 1.6.9 do)";
 
 /// `EPERM` is among the causes.
-fn not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
     let errno = error
         .downcast_ref::<std::io::Error>()
         .and_then(std::io::Error::raw_os_error);
@@ -115,16 +128,9 @@ pub fn uses_map(ebpf: &mut Ebpf) -> bool {
         .is_ok_and(|quiet| map.set(activity::QUIET, quiet, 0).is_ok())
 }
 
-struct Loaded {
-    ebpf: Ebpf,
-    btf: Btf,
-    probes: Vec<ProbeStatus>,
-}
-
-fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
+fn object() -> Result<Object, KernelError> {
     let types = Types::read(Path::new(btf::VMLINUX))?;
-    let offsets = types.offsets();
-    for (index, (member, at)) in offset::MEMBERS.iter().zip(offsets).enumerate() {
+    for (index, (member, at)) in offset::MEMBERS.iter().zip(types.offsets()).enumerate() {
         if at == offset::NONE && !offset::OPTIONAL.contains(&index) {
             return Err(KernelError::Refused(format!(
                 "this kernel's `{}` has no member `{}`, which drainwatch reads; kernels 5.15 and later are supported",
@@ -133,23 +139,8 @@ fn load(options: &KernelOptions) -> Result<Loaded, KernelError> {
             )));
         }
     }
-    let settings = settings(options, &types);
-    let btf = Btf::from_sys_fs().map_err(|error| failed("reading the kernel's types", &explain(error)))?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(&btf))
-        .override_global("OFFSETS", &offsets[..], true)
-        .override_global("SETTINGS", &settings[..], true)
-        .load(&kfuncs::link(OBJECT, &types))
-        .map_err(|error| {
-            if not_permitted(&error) {
-                KernelError::Refused(FORBIDDEN.into())
-            } else {
-                failed("loading the BPF maps", &explain(error))
-            }
-        })?;
-    let mut probes = probes::attach_all(&mut ebpf, &btf, &types);
-    probes.push(direct_map::find(&mut ebpf, &btf, &types));
-    Ok(Loaded { ebpf, btf, probes })
+    let settings = settings(&types);
+    Object::new(OBJECT, types, settings)
 }
 
 /// Says in the log what is not seen; only once it is clear that the agent runs here, for a refusal is one line.
@@ -186,22 +177,11 @@ fn carry_log(ebpf: &mut Ebpf) -> Result<(), String> {
     Ok(())
 }
 
-fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
+fn settings(types: &Types) -> [u64; setting::COUNT] {
     let mut settings = [0; setting::COUNT];
     for (index, value) in arch::SETTINGS {
         settings[*index] = *value;
     }
-    settings[setting::AGENT_TGID] = if in_first_pid_namespace() {
-        u64::from(getpid().as_raw().unsigned_abs())
-    } else {
-        NOBODY
-    };
-    settings[setting::CAPTURE] = u64::from(options.capture == CaptureMode::Heads);
-    settings[setting::STOP_SIGNALS] = [SIGINT, SIGQUIT, SIGTERM]
-        .iter()
-        .chain(&options.stop_signals)
-        .filter(|signal| **signal < 64)
-        .fold(0, |mask, signal| mask | 1 << signal);
     settings[setting::EXIT_HAS_GROUP_DEAD] =
         u64::from(types.tracepoint_arguments("sched_process_exit") == Some(2));
     settings[setting::VICTIM_IS_TASK] =
@@ -209,12 +189,9 @@ fn settings(options: &KernelOptions, types: &Types) -> [u64; setting::COUNT] {
     settings
 }
 
-/// A process that there is not.
-const NOBODY: u64 = u64::MAX;
-
 /// The kernel's own pid namespace (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`): the ids of processes are those
 /// that the programs see, and the iterators walk over all of them.
-fn in_first_pid_namespace() -> bool {
+pub fn in_first_pid_namespace() -> bool {
     read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == "pid:[4026531836]")
 }
 
@@ -273,18 +250,19 @@ pub fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String
     program.unload().map_err(explain)
 }
 
-/// What can run here. Everything is attached for a moment.
-pub fn diagnose() -> Diagnosis {
+/// What can run here. Everything is attached for a moment; nothing is pinned.
+pub fn diagnose(pin_dir: Option<&Path>) -> Diagnosis {
     let missing_capabilities = privileges::missing();
     let cgroup_root = cgroups::unified_root();
     let (mut probes, mut kept_capabilities) = (Vec::new(), Vec::new());
     let mut refusal_text = refuse_without_privileges().err().map(|error| error.to_string());
     if refusal_text.is_none() {
-        match load(&KernelOptions::default()) {
-            Ok(mut loaded) => {
-                probes = loaded.probes;
-                probes.push(seed_sockets(&mut loaded.ebpf, &loaded.btf));
-                match privileges::kept(|| uses_map(&mut loaded.ebpf)) {
+        let attached = object().and_then(|object| Ok((object.attach(&KernelOptions::default())?, object)));
+        match attached {
+            Ok((mut running, object)) => {
+                probes = running.probes;
+                probes.push(seed_sockets(&mut running.ebpf, &object.btf));
+                match privileges::kept(|| uses_map(&mut running.ebpf)) {
                     Ok(kept) => kept_capabilities = kept,
                     Err(error) => warn!(%error, "cannot tell which capabilities could be given up"),
                 }
@@ -308,8 +286,25 @@ pub fn diagnose() -> Diagnosis {
         missing_capabilities,
         kept_capabilities,
         probes,
+        pins: said_of_pins(pin_dir),
         not_recorded: super::NOT_RECORDED,
         refusal: refusal_text,
+    }
+}
+
+/// What becomes of the time when no agent runs, in one sentence.
+fn said_of_pins(dir: Option<&Path>) -> String {
+    let without =
+        "what happens while no agent runs is not seen, and requests that were in flight then are `unknown`";
+    match dir.map(|dir| (dir, pins::check(dir))) {
+        None => format!("programs are not pinned (--pin-dir none): {without}"),
+        Some((_, Err(why))) => format!(
+            "programs are not pinned: {why}; {without}. `mount -t bpf bpf /sys/fs/bpf` makes one, as systemd does at boot"
+        ),
+        Some((dir, Ok(()))) => format!(
+            "programs are pinned below {} and go on recording while no agent runs; `drainwatch uninstall` removes them",
+            dir.display()
+        ),
     }
 }
 
@@ -336,7 +331,7 @@ fn refusal(probe: &ProbeStatus) -> String {
     )
 }
 
-fn failed(what: &str, why: &str) -> KernelError {
+pub fn failed(what: &str, why: &str) -> KernelError {
     KernelError::Failed {
         what: what.into(),
         why: why.into(),

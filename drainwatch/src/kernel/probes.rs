@@ -1,16 +1,21 @@
 //! Which program runs for what: the table of probes, chosen by what the kernel's BTF offers.
 
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit},
+    programs::{BtfTracePoint, FEntry, FExit, links::FdLink},
 };
 use tracing::debug;
 
-use super::{ProbeStatus, btf::Types};
+use super::{ProbeStatus, btf::Types, pins::Set};
 
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hook {
+pub enum Hook {
     /// A BTF tracepoint.
     Tracepoint(&'static str),
     /// The beginning of a function.
@@ -220,26 +225,131 @@ pub fn probe_of_first(program: &str) -> Option<&'static str> {
         .map(|probe| probe.name)
 }
 
-/// Attaches every probe by the first of its ways that this kernel takes.
-pub fn attach_all(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> Vec<ProbeStatus> {
-    PROBES
-        .iter()
-        .map(|probe| attach(probe, ebpf, btf, types))
-        .collect()
+/// What says which programs are attached where: a change of it makes another set of pins.
+pub fn table() -> String {
+    format!("{PROBES:?}")
 }
 
-fn attach(probe: &Probe, ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStatus {
+/// A program that is attached.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// The program.
+    pub program: OwnedFd,
+    /// What keeps it attached, unless a pin does.
+    pub link: Option<FdLink>,
+}
+
+/// Attaches programs, or finds them attached.
+pub trait Attach {
+    /// This program on this hook.
+    fn attach(&mut self, program: &'static str, hook: Hook) -> Result<Attached, String>;
+}
+
+/// Loads programs of an object and attaches them.
+pub struct Fresh<'a> {
+    /// The object.
+    pub ebpf: &'a mut Ebpf,
+    /// The kernel's types.
+    pub btf: &'a Btf,
+}
+
+impl Attach for Fresh<'_> {
+    fn attach(&mut self, name: &'static str, hook: Hook) -> Result<Attached, String> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or("the object lacks this program")?;
+        let link: FdLink = match hook {
+            Hook::Tracepoint(hook) => {
+                let program: &mut BtfTracePoint = program.try_into().map_err(explain)?;
+                program.load(hook, self.btf).map_err(explain)?;
+                let id = program.attach().map_err(explain)?;
+                program.take_link(id).map_err(explain)?.into()
+            }
+            Hook::Entry(function) => {
+                let program: &mut FEntry = program.try_into().map_err(explain)?;
+                program.load(function, self.btf).map_err(explain)?;
+                let id = program.attach().map_err(explain)?;
+                program.take_link(id).map_err(explain)?.into()
+            }
+            Hook::Exit(function) => {
+                let program: &mut FExit = program.try_into().map_err(explain)?;
+                program.load(function, self.btf).map_err(explain)?;
+                let id = program.attach().map_err(explain)?;
+                program.take_link(id).map_err(explain)?.into()
+            }
+        };
+        let program = program.fd().map_err(explain)?;
+        attached(name, program.as_fd().try_clone_to_owned(), Some(link))
+    }
+}
+
+/// Programs that are attached by their pins.
+pub struct Adopted<'a>(pub &'a Set);
+
+impl Attach for Adopted<'_> {
+    fn attach(&mut self, name: &'static str, hook: Hook) -> Result<Attached, String> {
+        if !self.0.link(name).exists() {
+            return Err("it is not among the pinned programs".into());
+        }
+        let pin = self.0.program(name);
+        // What matters of the program is its descriptor.
+        let program = match hook {
+            Hook::Tracepoint(_) => {
+                let program = BtfTracePoint::from_pin(pin).map_err(explain)?;
+                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
+            }
+            Hook::Entry(_) => {
+                let program = FEntry::from_pin(pin).map_err(explain)?;
+                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
+            }
+            Hook::Exit(_) => {
+                let program = FExit::from_pin(pin).map_err(explain)?;
+                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
+            }
+        };
+        attached(name, program, None)
+    }
+}
+
+fn attached(
+    name: &'static str,
+    program: io::Result<OwnedFd>,
+    link: Option<FdLink>,
+) -> Result<Attached, String> {
+    let program = program.map_err(explain)?;
+    Ok(Attached { name, program, link })
+}
+
+/// Attaches every probe by the first of its ways that this kernel takes.
+pub fn attach_all(attach: &mut impl Attach, types: &Types) -> (Vec<ProbeStatus>, Vec<Attached>) {
+    let mut programs = Vec::new();
+    let probes = PROBES
+        .iter()
+        .map(|probe| attach_probe(probe, attach, types, &mut programs))
+        .collect();
+    (probes, programs)
+}
+
+fn attach_probe(
+    probe: &Probe,
+    attach: &mut impl Attach,
+    types: &Types,
+    programs: &mut Vec<Attached>,
+) -> ProbeStatus {
     let mut error = Some(format!("this kernel has no {}", hooks_of(probe)));
     let mut ok = false;
     for way in probe.ways.iter().filter(|way| way.exists(types)) {
-        let attached = attach_program(way.program, way.hook, ebpf, btf).and_then(|()| {
-            let stand_ins = way.stand_ins.iter().filter(|_| types.preemptible_tracepoints());
-            stand_ins
-                .clone()
-                .try_for_each(|program| attach_program(program, way.hook, ebpf, btf))
-        });
-        match attached {
-            Ok(()) => {
+        let stand_ins = way.stand_ins.iter().filter(|_| types.preemptible_tracepoints());
+        let all: Result<Vec<_>, _> = std::iter::once(&way.program)
+            .chain(stand_ins)
+            .map(|program| attach.attach(program, way.hook))
+            .collect();
+        match all {
+            Ok(all) => {
+                programs.extend(all);
                 error = way.lacks.map(str::to_owned);
                 ok = way.lacks.is_none();
                 debug!(probe = probe.name, program = way.program, "attached");
@@ -270,28 +380,6 @@ fn hooks_of(probe: &Probe) -> String {
         })
         .collect();
     names.join(" or ")
-}
-
-fn attach_program(name: &str, hook: Hook, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
-    let program = ebpf.program_mut(name).ok_or("the object lacks this program")?;
-    match hook {
-        Hook::Tracepoint(name) => {
-            let program: &mut BtfTracePoint = program.try_into().map_err(explain)?;
-            program.load(name, btf).map_err(explain)?;
-            program.attach().map_err(explain)?;
-        }
-        Hook::Entry(name) => {
-            let program: &mut FEntry = program.try_into().map_err(explain)?;
-            program.load(name, btf).map_err(explain)?;
-            program.attach().map_err(explain)?;
-        }
-        Hook::Exit(name) => {
-            let program: &mut FExit = program.try_into().map_err(explain)?;
-            program.load(name, btf).map_err(explain)?;
-            program.attach().map_err(explain)?;
-        }
-    }
-    Ok(())
 }
 
 /// An error with its causes, in one line; the verifier's log goes to the debug log, its verdict stays.

@@ -18,7 +18,7 @@ use drainwatch_core::report::Report;
 
 use crate::outlets::{
     listing::{Filter, Head, Matches},
-    store::{Entry, Store},
+    store::{Entry, Store, StoreError},
 };
 
 /// Most bytes of reports kept in memory, whatever their number.
@@ -43,6 +43,9 @@ pub struct History {
     ended: HashMap<String, i64>,
     bytes: usize,
     most: usize,
+    /// Severed requests in what is stored of those under way.
+    stored: HashMap<String, u64>,
+    store: Option<Arc<Store>>,
     writer: Option<Writer>,
 }
 
@@ -55,27 +58,26 @@ impl History {
             ended: HashMap::new(),
             bytes: 0,
             most,
-            writer: store.map(Writer::start),
+            stored: HashMap::new(),
+            writer: store.clone().map(Writer::start),
+            store,
         }
     }
 
-    /// A shutdown goes on. Its first report is stored at once, so that a crash of the agent leaves a trace.
+    /// A shutdown goes on. Its first report is stored at once, and each that knows of more severed requests, so that
+    /// they are not lost with the machine.
     pub fn update(&mut self, report: Box<Report>, now_ms: i64) {
-        let id = report.id.clone();
-        if self.open.insert(id.clone(), report).is_none() {
+        let (id, severed) = (report.id.clone(), report.requests.severed);
+        self.open.insert(id.clone(), report);
+        if self.stored.get(&id).is_none_or(|stored| *stored < severed) {
+            self.stored.insert(id.clone(), severed);
             self.store_open(&id, now_ms);
         }
     }
 
     /// A shutdown ended.
     pub fn finish(&mut self, report: &Report, now_ms: i64) {
-        self.open.remove(&report.id);
-        let json: Arc<str> = to_json(report).into();
-        let ended_ms = report
-            .ended_at
-            .as_ref()
-            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
-            .map_or(now_ms, jiff::Timestamp::as_millisecond);
+        let (ended_ms, json) = self.remember(report, now_ms);
         if let Some(writer) = &self.writer {
             writer.put(
                 Entry {
@@ -87,13 +89,25 @@ impl History {
                 now_ms,
             );
         }
+    }
+
+    /// A shutdown ended, and the store knows it.
+    pub fn remember(&mut self, report: &Report, now_ms: i64) -> (i64, Arc<str>) {
+        self.open.remove(&report.id);
+        self.stored.remove(&report.id);
+        let json: Arc<str> = to_json(report).into();
+        let ended_ms = report
+            .ended_at
+            .as_ref()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .map_or(now_ms, jiff::Timestamp::as_millisecond);
         self.bytes += json.len();
         self.ended.insert(report.id.clone(), ended_ms);
         self.recent.insert(
             (ended_ms, report.id.clone()),
             Kept {
                 head: report.into(),
-                json,
+                json: json.clone(),
             },
         );
         while self.recent.len() > self.most || self.bytes > MEMORY_BYTES {
@@ -103,11 +117,27 @@ impl History {
             self.bytes -= gone.json.len();
             self.ended.remove(&id);
         }
+        (ended_ms, json)
+    }
+
+    /// The store has the final report of this shutdown.
+    pub fn has_stored(&self, id: &str) -> bool {
+        let stored = self.store.as_ref().and_then(|store| store.get(id).ok().flatten());
+        let head = stored.and_then(|json| serde_json::from_str::<Report>(&json).ok());
+        head.is_some_and(|report| report.ended_at.is_some())
+    }
+
+    /// Of shutdowns that earlier agents stored before their end, those that are not under way here say that their end was
+    /// not seen. Says how many.
+    pub fn mark_unfinished(&self) -> Result<usize, StoreError> {
+        let Some(store) = &self.store else { return Ok(0) };
+        store.mark_unfinished(|id| self.open.contains_key(id) || self.ended.contains_key(id))
     }
 
     /// It was no shutdown.
     pub fn discard(&mut self, id: &str, now_ms: i64) {
         self.open.remove(id);
+        self.stored.remove(id);
         if let Some(writer) = &self.writer {
             writer.send(Write::Remove(id.into(), now_ms));
         }
@@ -179,6 +209,7 @@ impl History {
         for id in ids {
             self.store_open(&id, now_ms);
         }
+        self.store = None;
         self.writer.take().is_none_or(|writer| writer.finish(most))
     }
 

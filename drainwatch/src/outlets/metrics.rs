@@ -8,6 +8,7 @@ mod cgroups;
 mod families;
 mod rollouts;
 mod sample;
+mod saved;
 mod series;
 
 use std::{
@@ -26,6 +27,7 @@ use drainwatch_core::{
     tracker::Effect,
 };
 use prometheus::{Encoder, TextEncoder};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     kernel::{Losses, ProbeStatus, Resets},
@@ -36,6 +38,7 @@ use cgroups::Cgroups;
 use families::OriginSeries;
 use rollouts::Rollouts;
 pub use sample::sample;
+pub use saved::Saved;
 use series::Series;
 
 /// `Content-Type` of the exposition.
@@ -51,7 +54,7 @@ const OVERFLOW: &str = "_overflow";
 const RETIRE_NS: u64 = 600 * 1_000_000_000;
 
 /// Labels that identify a workload's series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Labels {
     namespace: String,
     workload: String,

@@ -97,8 +97,6 @@ pub struct Opened {
     pub store: Store,
     /// Where a damaged predecessor was moved, and what was wrong with it.
     pub quarantined: Option<(PathBuf, String)>,
-    /// Reports whose shutdown was going on when the last agent stopped; now marked as unfinished.
-    pub unfinished: usize,
 }
 
 /// The store. Reads may run beside a write.
@@ -131,13 +129,8 @@ impl Store {
             }
             other => other?,
         };
-        let unfinished = store.mark_unfinished()?;
         store.write(&[], &[], now_ms)?;
-        Ok(Opened {
-            store,
-            quarantined,
-            unfinished,
-        })
+        Ok(Opened { store, quarantined })
     }
 
     fn try_open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
@@ -211,13 +204,14 @@ impl Store {
         Ok(())
     }
 
-    /// Reports stored before their end: says so in each of them, and never calls such a shutdown clean.
-    fn mark_unfinished(&self) -> Result<usize, StoreError> {
+    /// Reports stored before their end, but those that `go_on`: says so in each of them, and never calls such a shutdown
+    /// clean. Says how many they are.
+    pub fn mark_unfinished(&self, go_on: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
         let ids: Vec<String> = {
             let read = self.begin_read()?;
             let open = read.open_table(OPEN)?;
-            open.iter()?
-                .map(|row| Ok(row?.0.value().to_owned()))
+            let ids = open.iter()?.map(|row| Ok(row?.0.value().to_owned()));
+            ids.filter(|id| id.as_ref().map_or(true, |id: &String| !go_on(id)))
                 .collect::<Result<_, StorageError>>()?
         };
         if ids.is_empty() {

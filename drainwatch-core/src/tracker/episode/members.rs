@@ -224,6 +224,12 @@ impl Members {
         Some(member)
     }
 
+    /// Those whose end was not seen.
+    pub fn living(&self) -> impl Iterator<Item = &Process> {
+        let living = self.by_pid.values().filter(|member| member.exit.is_none());
+        living.map(|member| &member.process)
+    }
+
     pub fn get(&self, pid: u32) -> Option<&Member> {
         self.by_pid.get(&pid)
     }

@@ -155,6 +155,7 @@ fn any_listener() -> impl Strategy<Value = Listener> {
         netns: 1,
         backlog: 0,
         still_open,
+        found: false,
     })
 }
 

@@ -600,6 +600,7 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
             netns: 1,
             backlog: 0,
             still_open: 0,
+            found: false,
         };
         scene.push(110, EventKind::ListenerClosed(listener));
         // At 127.0.0.1:80.

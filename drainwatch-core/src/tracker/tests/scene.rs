@@ -223,6 +223,7 @@ impl Scene {
             netns: 1,
             backlog: 0,
             still_open,
+            found: false,
         }
     }
 

@@ -16,7 +16,7 @@ fn parsed(text: &str) -> Result<Layer, String> {
 #[test]
 fn given_every_key_when_read_then_each_value_arrives() {
     let layer = parsed(
-        "state-dir = \"/s\"\ncapture = \"none\"\nrecord = \"/r\"\nprocesses = true\n[web]\nlisten-address = \":1\"\n\
+        "state-dir = \"/s\"\npin-dir = \"/sys/fs/bpf/x\"\ncapture = \"none\"\nrecord = \"/r\"\nprocesses = true\n[web]\nlisten-address = \":1\"\n\
          telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
          [otlp]\nendpoint = \"http://c:4318\"\nheaders = \"a=b\"\n\
          [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
@@ -34,6 +34,7 @@ fn given_every_key_when_read_then_each_value_arrives() {
         log_level: LogLevel::Debug,
         log_format: LogFormat::Json,
         state_dir: Some(Directory("/s".into())),
+        pin_dir: read_as("/sys/fs/bpf/x"),
         capture: CaptureMode::None,
         record: Some(NewFile("/r".into())),
         processes: true,

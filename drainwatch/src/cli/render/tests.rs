@@ -241,6 +241,7 @@ fn given_a_diagnosis_when_printed_then_it_says_what_is_lost_and_why() {
             probe("signal_generate", true, None, true),
             probe("tcp_send_reset", false, Some("not in this kernel's BTF"), false),
         ],
+        pins: "programs are not pinned".into(),
         not_recorded: &["Unix sockets"],
         refusal: Some("CAP_BPF is missing; run it with sudo".into()),
     };

@@ -103,6 +103,20 @@ impl Cgroups {
         grown
     }
 
+    /// What the kernel had counted at the last scrape: cgroup, sent, shutdown, count.
+    pub fn counted(&self) -> Vec<(u64, bool, bool, u64)> {
+        let seen = self.seen.iter();
+        seen.map(|(&(cgroup, sent, shutdown), &count)| (cgroup, sent, shutdown, count))
+            .collect()
+    }
+
+    /// An earlier agent took this much into account.
+    pub fn counted_before(&mut self, counted: Vec<(u64, bool, bool, u64)>) {
+        let counted = counted.into_iter();
+        self.seen
+            .extend(counted.map(|(cgroup, sent, shutdown, count)| ((cgroup, sent, shutdown), count)));
+    }
+
     /// The workload of the cgroup itself or of the nearest one above it.
     pub fn owner(&self, cgroup: u64) -> Option<Labels> {
         let mut path = self.paths.get(&cgroup)?.as_str();

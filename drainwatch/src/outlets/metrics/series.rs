@@ -9,6 +9,7 @@ use drainwatch_core::{
     recommend::Recommended,
     report::{Cause, FindingCode, Revision, Trigger, Verdict},
 };
+use serde::{Deserialize, Serialize};
 
 /// Most classes of one workload; more are counted under [`OTHER_CLASS`].
 pub const MOST_CLASSES: usize = 32;
@@ -21,7 +22,7 @@ pub const BUCKETS: [f64; 16] = [
 ];
 
 /// A histogram over [`BUCKETS`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     counts: [u64; BUCKETS.len()],
     count: u64,

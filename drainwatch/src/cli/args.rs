@@ -350,6 +350,17 @@ pub struct DoctorArgs {
     pub format: FormatArgs,
 }
 
+/// Flags of `uninstall`.
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// Configuration of the agent; an unknown key is an error
+    #[arg(long, env = "DRAINWATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the programs are.
+    #[command(flatten)]
+    pub settings: Flags,
+}
+
 /// Flags of `demo-server`.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]

@@ -21,7 +21,7 @@ def job(seconds):
     time.sleep(seconds)
     print("done", flush=True)
 
-app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", "celery",
+app.worker_main(["worker", "--pool=solo", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", "celery",
                  "--loglevel=ERROR"])
 """
 

@@ -125,6 +125,10 @@ fn status(answer: &[u8]) -> Option<u16> {
 }
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     http: Http,

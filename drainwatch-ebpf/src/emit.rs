@@ -84,12 +84,14 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
         with_long_head(sk, tcp, record, long, change);
         return;
     }
+    // Of TLS more stands there than its length says.
+    let short = record.flags & record_flag::TLS == 0;
     let (ask, answer) = (record.ask.head_len, record.answer.head_len);
-    if answer == 0 && ask <= 128 {
+    if short && answer == 0 && ask <= 128 {
         send_heads::<{ ConnectionEvent::SHORT + 128 }, 128, 0>(sk, tcp, record, change);
-    } else if answer == 0 && ask <= 512 {
+    } else if short && answer == 0 && ask <= 512 {
         send_heads::<{ ConnectionEvent::SHORT + 512 }, 512, 0>(sk, tcp, record, change);
-    } else if answer <= 256 && ask <= 256 {
+    } else if short && answer <= 256 && ask <= 256 {
         send_heads::<{ ConnectionEvent::SHORT + 512 }, 256, 256>(sk, tcp, record, change);
     } else {
         send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);

@@ -15,9 +15,9 @@ use drainwatch_core::{
 };
 use drainwatch_ebpf::{
     ANSWER_HEAD, ASK_HEAD, COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent,
-    LongHead, ProcessInfo, ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO, WaitingEvent,
-    disposition,
-    event_kind, other_end, process_flag, record_flag, reset_flag, role, sender_kind,
+    LongHead, ProcessInfo, ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO,
+    WaitingEvent, disposition, event_kind, other_end, process_flag, record_flag, reset_flag, role,
+    sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
@@ -445,6 +445,38 @@ mod tests {
             0
         };
         event
+    }
+
+    #[test]
+    fn given_a_connection_with_short_heads_then_it_is_what_it_was_and_no_length_is_believed_beyond_what_came()
+    {
+        let mut event = queued(1);
+        event.heads = ConnectionEvent::heads(128, 256);
+        event.record.ask.head_len = 3;
+        event.record.answer.head_len = 400;
+        // SAFETY: plain integers.
+        let whole = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::from_ref(&event).cast::<u8>(),
+                size_of::<ConnectionEvent>(),
+            )
+        };
+        let mut bytes = whole[..ConnectionEvent::SHORT].to_vec();
+        bytes.extend([b'a'; 128]);
+        bytes.extend([b'b'; 256]);
+        let read = whole_or_short(&bytes).unwrap();
+        assert_eq!(
+            read.record.ask_head[..129],
+            [[b'a'; 128].as_slice(), &[0]].concat()[..]
+        );
+        assert_eq!(
+            read.record.answer_head[..257],
+            [[b'b'; 256].as_slice(), &[0]].concat()[..]
+        );
+        assert_eq!((read.record.ask.head_len, read.record.answer.head_len), (3, 256));
+        for short in 0..bytes.len() {
+            assert!(whole_or_short(&bytes[..short]).is_none(), "{short}");
+        }
     }
 
     #[test]

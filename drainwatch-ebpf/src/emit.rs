@@ -84,7 +84,50 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
         with_long_head(sk, tcp, record, long, change);
         return;
     }
-    send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+    // Of TLS more stands there than its length says.
+    let short = record.flags & record_flag::TLS == 0;
+    let (ask, answer) = (record.ask.head_len, record.answer.head_len);
+    if short && answer == 0 && ask <= 128 {
+        send_heads::<{ ConnectionEvent::SHORT + 128 }, 128, 0>(sk, tcp, record, change);
+    } else if short && answer == 0 && ask <= 512 {
+        send_heads::<{ ConnectionEvent::SHORT + 512 }, 512, 0>(sk, tcp, record, change);
+    } else if short && answer <= 256 && ask <= 256 {
+        send_heads::<{ ConnectionEvent::SHORT + 512 }, 256, 256>(sk, tcp, record, change);
+    } else {
+        send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
+    }
+}
+
+/// Sends a connection with so many bytes of its heads.
+#[inline(always)]
+fn send_heads<const SIZE: usize, const ASK: usize, const ANSWER: usize>(
+    sk: Ptr,
+    tcp: Ptr,
+    record: &SocketRecord,
+    change: &Change,
+) {
+    const SHORT: usize = ConnectionEvent::SHORT;
+    let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
+    fill::<SHORT>(event, sk, tcp, record, change);
+    // SAFETY: behind the short event there is room for both; the record is no shorter.
+    unsafe {
+        (*event).heads = ConnectionEvent::heads(ASK, ANSWER);
+        let behind = event.cast::<u8>().add(SHORT);
+        bpf_probe_read_kernel(behind.cast(), ASK as u32, record.ask_head.as_ptr().cast());
+        if ANSWER > 0 {
+            bpf_probe_read_kernel(
+                behind.add(ASK).cast(),
+                ANSWER as u32,
+                record.answer_head.as_ptr().cast(),
+            );
+        }
+    }
+    entry.submit(0);
+    count(counter::EVENTS);
 }
 
 /// Sends a connection of which nothing was recorded.
@@ -241,7 +284,7 @@ fn fill_with<const SIZE: usize>(
         (*event).shutdown = u32::from(load::<u8>(sk, offset::SOCK_SHUTDOWN));
         (*event).remembered = 0;
         (*event).other_end = both_ends::other_end(record);
-        (*event).reserved = 0;
+        (*event).heads = 0;
         let room = SIZE - core::mem::offset_of!(ConnectionEvent, record);
         bpf_probe_read_kernel(
             (&raw mut (*event).record).cast(),

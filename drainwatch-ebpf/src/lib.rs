@@ -384,7 +384,9 @@ pub mod other_end {
 
 /// A connection's record with what only its end shows.
 ///
-/// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes.
+/// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes. Where its heads
+/// are short, as most are, as many bytes of them follow as [`ConnectionEvent::heads`] says: what ends at once are often
+/// thousands, and the ring holds the more of them.
 /// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`] with its [`http2::Http2Log`], or only
 /// [`http2::Http2::IDLE`] bytes; behind one with [`record_flag::LONG_HEAD`] its [`LongHead`], all of it or
 /// [`LongHead::SHORT`] bytes.
@@ -421,15 +423,27 @@ pub struct ConnectionEvent {
     pub remembered: u32,
     /// One of [`other_end`].
     pub other_end: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// 0, or how many bytes of the request's head follow [`ConnectionEvent::SHORT`] bytes, and how many of the response's:
+    /// the lower and the upper half.
+    pub heads: u32,
     /// What was recorded; last, so that its heads can be left away.
     pub record: SocketRecord,
 }
 impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
+
+    /// Value of [`ConnectionEvent::heads`].
+    pub const fn heads(ask: usize, answer: usize) -> u32 {
+        (ask | answer << 16) as u32
+    }
+
+    /// How many bytes of the heads of request and response it says that follow.
+    pub const fn parts(heads: u32) -> (usize, usize) {
+        ((heads & 0xffff) as usize, (heads >> 16) as usize)
+    }
 }
+const _: () = assert!(ASK_HEAD <= 0xffff && ANSWER_HEAD <= 0xffff);
 const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1888);
 
 /// Bits of [`ResetEvent::flags`].

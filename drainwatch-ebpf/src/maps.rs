@@ -44,7 +44,7 @@ static LONG_HEADS: SkStorage<LongHead> = SkStorage::new();
 
 /// Events for the agent.
 #[btf_map]
-pub static EVENTS: RingBuf<u8, { 4 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<u8, { 16 << 20 }> = RingBuf::new();
 
 /// Per-CPU counters, by [`counter`].
 #[btf_map]

@@ -9,6 +9,7 @@
 //! question or a stop signal wakes it.
 
 pub mod config;
+mod intake;
 pub mod journal;
 mod pacer;
 pub mod recording;
@@ -108,6 +109,9 @@ pub struct Agent<S> {
     committed: Option<Position>,
     /// Entries of the ring were lost, and nobody has found out yet which.
     missed: bool,
+    /// When lost entries were looked for last, and how many there were.
+    looked_ns: u64,
+    looked_lost: u64,
 }
 
 impl<S: Source> Agent<S> {
@@ -155,6 +159,8 @@ impl<S: Source> Agent<S> {
             offset_ns: 0,
             committed: None,
             missed: false,
+            looked_ns: 0,
+            looked_lost: 0,
         };
         Ok((agent, handle))
     }
@@ -170,7 +176,7 @@ impl<S: Source> Agent<S> {
                 stopped = &mut stop => break stopped,
                 Some(question) = self.questions.recv() => self.answer(question),
                 news = told(&mut self.names) => self.hear(news),
-                events = self.source.next_events(timeout) => self.take(&events),
+                events = self.source.next_events(timeout) => self.take(events),
             }
             self.tick_when_due();
         };
@@ -190,6 +196,7 @@ impl<S: Source> Agent<S> {
     /// Goes on where the last agent stopped, takes in what happened since, and what was there before.
     fn begin(&mut self) {
         self.pacer.told(self.source.told_losses());
+        self.looked_lost = self.source.losses().ring_full;
         let goes_on = self.resume();
         let first = self.source.drain();
         let (now_ns, wall_ns) = self.source.clocks();
@@ -207,7 +214,7 @@ impl<S: Source> Agent<S> {
             );
         }
         self.hear_what_to_expect(begins_ns);
-        self.take(&first);
+        self.take(first);
         self.take_all();
         if goes_on || self.source.resumed() {
             let lost = self.pacer.lost(&self.source.losses(), false);
@@ -229,7 +236,7 @@ impl<S: Source> Agent<S> {
             if events.is_empty() {
                 return;
             }
-            self.take(&events);
+            self.take(events);
         }
     }
 
@@ -255,194 +262,6 @@ impl<S: Source> Agent<S> {
         pacer::UnderWay {
             deadline_ns: self.tracker.next_deadline(),
             sampling: !self.tracker.draining_cgroups().is_empty(),
-        }
-    }
-
-    /// Events of the ring, and then what the kernel could not deliver.
-    fn take(&mut self, events: &[Event]) {
-        if events.is_empty() {
-            return;
-        }
-        let before = self.under_way().any();
-        if !before {
-            self.read_clock(events[0].at_ns);
-        }
-        // Written down, then forgotten by the ring, then acted on: whenever the agent is killed, it is in one of them.
-        let position = self.source.position();
-        self.journal(|journal| journal.append(events, position));
-        self.source.commit();
-        self.committed = position;
-        for event in events {
-            self.observe(event);
-        }
-        if self.under_way().any() {
-            self.count_losses(!before);
-            self.flush_tape();
-        }
-        self.leave_out();
-    }
-
-    /// Something that the agent itself has to say, now.
-    fn inject(&mut self, kind: EventKind) {
-        let (at_ns, _) = self.source.clocks();
-        self.inject_at(at_ns, kind);
-    }
-
-    fn inject_at(&mut self, at_ns: u64, kind: EventKind) {
-        let event = Event { at_ns, kind };
-        let position = self.committed;
-        self.journal(|journal| journal.append([&event], position));
-        self.observe(&event);
-    }
-
-    /// What is over is left out of the journal, as soon as nothing is under way.
-    fn leave_out(&mut self) {
-        let quiet = !self.under_way().any();
-        let wanted = |journal: &Journal| {
-            if quiet {
-                journal.is_long()
-            } else {
-                journal.is_too_long()
-            }
-        };
-        if !self.journal.as_ref().is_some_and(wanted) {
-            return;
-        }
-        if !quiet {
-            tracing::warn!(
-                "too much happened since nothing was under way: a restart of the agent would lose what is"
-            );
-        }
-        let counters = self.metrics.save();
-        self.journal(|journal| journal.compact(&counters, !quiet));
-    }
-
-    /// Writes to the journal, if there is one. One that cannot be written to ends.
-    fn journal(&mut self, write: impl FnOnce(&mut Journal) -> io::Result<()>) {
-        if let Some(journal) = &mut self.journal
-            && let Err(error) = write(journal)
-        {
-            tracing::error!(%error, "the journal ends here: a restart of the agent loses what is under way");
-            self.journal = None;
-        }
-    }
-
-    /// What is older than the agent waits for its name too: so whose names are to come is told before it.
-    fn hear_what_to_expect(&mut self, at_ns: u64) {
-        while let Some(Ok(news)) = self.names.as_mut().map(mpsc::Receiver::try_recv) {
-            match news {
-                News::State(origin, state) => self.origins.observe(origin, state),
-                News::Event(kind) => self.inject_at(at_ns, kind),
-            }
-        }
-    }
-
-    /// What an origin of names tells; an event among it gets the time of now.
-    fn hear(&mut self, news: News) {
-        match news {
-            News::State(origin, state) => self.origins.observe(origin, state),
-            News::Event(kind) => {
-                // What the ring holds happened before.
-                self.take_all();
-                let (at_ns, _) = self.source.clocks();
-                self.take(&[Event { at_ns, kind }]);
-            }
-        }
-    }
-
-    /// Without a shutdown there is no tick, for days perhaps, and meanwhile the wall clock may have been set,
-    /// or the machine have slept: tells the tracker before what comes next.
-    fn read_clock(&mut self, at_ns: u64) {
-        let (now_ns, wall_ns) = self.source.clocks();
-        let moved = offset(now_ns, wall_ns) - self.offset_ns;
-        if moved.abs() < CLOCK_MOVED_NS {
-            return;
-        }
-        let since = i64::try_from(now_ns.saturating_sub(at_ns)).unwrap_or(0);
-        self.offset_ns += moved;
-        self.inject_at(
-            at_ns,
-            EventKind::Tick {
-                wall_ns: wall_ns.saturating_sub(since),
-            },
-        );
-    }
-
-    /// Samples, losses and the tick, in the order of their times with what the ring holds.
-    fn tick_when_due(&mut self) {
-        let under_way = self.under_way();
-        let (now_ns, wall_ns) = self.source.clocks();
-        let due = self.pacer.due(now_ns, &under_way);
-        if !due.sample && !due.tick {
-            return;
-        }
-        // The clock was read first: what the ring holds up to then comes before the tick.
-        self.take_all();
-        if due.sample {
-            for cgroup in self.tracker.draining_cgroups() {
-                if let Some(usage_us) = self.source.cpu_used_us(cgroup) {
-                    self.inject_at(now_ns, EventKind::CpuUsed { cgroup, usage_us });
-                }
-            }
-        }
-        if due.tick {
-            self.count_losses(false);
-            self.offset_ns = offset(now_ns, wall_ns);
-            self.inject_at(now_ns, EventKind::Tick { wall_ns });
-            self.flush_tape();
-            if self.missed {
-                self.find_out();
-            }
-            self.leave_out();
-        }
-    }
-
-    /// Tells the tracker what was lost since the last time. Where a shutdown has only just begun,
-    /// what the counters grew by while nothing was under way is not its loss; except ring entries,
-    /// which exist only around shutdowns, so that one missing may well be its own.
-    fn count_losses(&mut self, just_begun: bool) {
-        let lost = self.pacer.lost(&self.source.losses(), just_begun);
-        self.lose(&lost);
-    }
-
-    fn lose(&mut self, lost: &pacer::Lost) {
-        if lost.count > 0 {
-            tracing::warn!(count = lost.count, "evidence was lost on its way from the kernel");
-            self.inject(EventKind::EventsLost { count: lost.count });
-        }
-        if lost.is_news {
-            self.source.tell_losses(lost.told);
-        }
-        if lost.entries {
-            // What the ring had no room for is not told again.
-            self.missed = true;
-        }
-    }
-
-    fn tape(&mut self, event: &Event) {
-        if let Some(tape) = &mut self.tape
-            && let Err(error) = tape.write(event)
-        {
-            tracing::error!(%error, "the recording ends here; the agent continues");
-            self.tape = None;
-        }
-    }
-
-    fn observe(&mut self, event: &Event) {
-        self.tape(event);
-        self.latest_ns = self.latest_ns.max(event.at_ns);
-        self.metrics.observe(event);
-        for effect in self.tracker.observe(event) {
-            self.apply(effect, event.at_ns);
-        }
-    }
-
-    fn flush_tape(&mut self) {
-        if let Some(tape) = &mut self.tape
-            && let Err(error) = tape.flush()
-        {
-            tracing::error!(%error, "the recording ends here; the agent continues");
-            self.tape = None;
         }
     }
 

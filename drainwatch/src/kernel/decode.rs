@@ -14,18 +14,16 @@ use drainwatch_core::{
     record::{self, Fact, Hellos, Recorded, Turn},
 };
 use drainwatch_ebpf::{
-    COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent, LongHead, ProcessInfo,
-    ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO, WaitingEvent, disposition,
-    event_kind, other_end, process_flag, record_flag, reset_flag, role, sender_kind,
+    ANSWER_HEAD, ASK_HEAD, COMM, CgroupEvent, ConnectionEvent, EventHeader, ExitEvent, ListenerEvent,
+    LongHead, ProcessInfo, ResetEvent, SignalEvent, SocketRecord, TAIL, TLS_ASK, TLS_SERVER_HELLO,
+    WaitingEvent, disposition, event_kind, other_end, process_flag, record_flag, reset_flag, role,
+    sender_kind,
     tcp_state::{CLOSE, CLOSE_WAIT},
 };
 
 // What the readers count on is what a record of the kernel side holds.
-const _: () = assert!(
-    record::ASK_HEAD == drainwatch_ebpf::ASK_HEAD
-        && record::ANSWER_HEAD == drainwatch_ebpf::ANSWER_HEAD
-        && record::TAIL == TAIL
-);
+const _: () =
+    assert!(record::ASK_HEAD == ASK_HEAD && record::ANSWER_HEAD == ANSWER_HEAD && record::TAIL == TAIL);
 
 /// `AF_INET6`.
 const INET6: u16 = 10;
@@ -123,17 +121,28 @@ fn structure<T: Plain>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// A connection on which no byte moved comes without its heads.
+/// A connection on which no byte moved comes without its heads, one whose heads are short with as much as they need.
 fn whole_or_short(bytes: &[u8]) -> Option<Box<ConnectionEvent>> {
-    if bytes.len() >= size_of::<ConnectionEvent>() {
+    const HEADS: usize = std::mem::offset_of!(ConnectionEvent, heads);
+    let (short, behind) = bytes.split_at_checked(ConnectionEvent::SHORT)?;
+    let heads = u32::from_ne_bytes(short.get(HEADS..HEADS + 4)?.try_into().ok()?);
+    if heads == 0 && bytes.len() >= size_of::<ConnectionEvent>() {
         return structure(bytes).map(Box::new);
     }
-    if bytes.len() < ConnectionEvent::SHORT {
+    let mut padded = vec![0; size_of::<ConnectionEvent>()];
+    padded[..ConnectionEvent::SHORT].copy_from_slice(short);
+    let (ask, answer) = ConnectionEvent::parts(heads);
+    if ask > ASK_HEAD || answer > ANSWER_HEAD || behind.len() < ask + answer {
         return None;
     }
-    let mut padded = vec![0; size_of::<ConnectionEvent>()];
-    padded[..ConnectionEvent::SHORT].copy_from_slice(&bytes[..ConnectionEvent::SHORT]);
-    structure(&padded).map(Box::new)
+    let (of_ask, of_answer) = padded[ConnectionEvent::SHORT..].split_at_mut(ASK_HEAD);
+    of_ask[..ask].copy_from_slice(&behind[..ask]);
+    of_answer[..answer].copy_from_slice(&behind[ask..ask + answer]);
+    let mut event: Box<ConnectionEvent> = structure(&padded).map(Box::new)?;
+    // No more of them is there than what came.
+    event.record.ask.head_len = event.record.ask.head_len.min(u32::try_from(ask).ok()?);
+    event.record.answer.head_len = event.record.answer.head_len.min(u32::try_from(answer).ok()?);
+    Some(event)
 }
 
 fn process(info: &ProcessInfo) -> Process {
@@ -436,6 +445,38 @@ mod tests {
             0
         };
         event
+    }
+
+    #[test]
+    fn given_a_connection_with_short_heads_then_it_is_what_it_was_and_no_length_is_believed_beyond_what_came()
+    {
+        let mut event = queued(1);
+        event.heads = ConnectionEvent::heads(128, 256);
+        event.record.ask.head_len = 3;
+        event.record.answer.head_len = 400;
+        // SAFETY: plain integers.
+        let whole = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::from_ref(&event).cast::<u8>(),
+                size_of::<ConnectionEvent>(),
+            )
+        };
+        let mut bytes = whole[..ConnectionEvent::SHORT].to_vec();
+        bytes.extend([b'a'; 128]);
+        bytes.extend([b'b'; 256]);
+        let read = whole_or_short(&bytes).unwrap();
+        assert_eq!(
+            read.record.ask_head[..129],
+            [[b'a'; 128].as_slice(), &[0]].concat()[..]
+        );
+        assert_eq!(
+            read.record.answer_head[..257],
+            [[b'b'; 256].as_slice(), &[0]].concat()[..]
+        );
+        assert_eq!((read.record.ask.head_len, read.record.answer.head_len), (3, 256));
+        for short in 0..bytes.len() {
+            assert!(whole_or_short(&bytes[..short]).is_none(), "{short}");
+        }
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! They fit when nothing about them would be different today: the object, the offsets and settings that it was loaded with,
 //! and what is attached where. What may change while they run stands in a map ([`drainwatch_ebpf::activity`]).
 
-use std::path::Path;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -85,7 +89,7 @@ impl Object {
         let Some(dir) = &options.pin_dir else {
             return self.attach(options);
         };
-        match Pins::open(dir) {
+        match open(dir) {
             Ok(pins) => self.run_pinned(pins, options),
             Err(why @ PinError::NoBpffs(_)) => {
                 info!(%why, "nothing is recorded while no agent runs");
@@ -212,6 +216,21 @@ impl Object {
             let _ = write!(name, "{byte:02x}");
             name
         })
+    }
+}
+
+/// How long the directory may be that of an agent which is on its way out.
+const HANDOVER: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+fn open(dir: &Path) -> Result<Pins, PinError> {
+    let began = Instant::now();
+    loop {
+        match Pins::open(dir) {
+            Err(PinError::InUse(_)) if began.elapsed() < HANDOVER => thread::sleep(TRY_AGAIN),
+            opened => return opened,
+        }
     }
 }
 

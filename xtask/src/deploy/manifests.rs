@@ -38,6 +38,7 @@ const FOR_EVENTS: &[(&str, &str, &[&str])] = &[
 const HOST_PATHS: &[(&str, bool)] = &[
     ("/sys/fs/cgroup", false),
     ("/var/lib/drainwatch", true),
+    ("/sys/fs/bpf", true),
     ("/run/docker.sock", false),
     ("/run/podman/podman.sock", false),
     ("/run/dbus/system_bus_socket", false),

@@ -53,6 +53,7 @@ pub const SETS: &[Set] = &[
             "rbac": {"create": false},
             "kubernetes": {"enabled": false},
             "state": {"enabled": false},
+            "pins": {"enabled": false},
             "priorityClassName": "",
             "tolerations": []
         }"#,
@@ -72,6 +73,7 @@ const BAD: &[&str] = &[
     r#"{"config": {"web": {}}}"#,
     r#"{"state": {"hostPath": "relative"}}"#,
     r#"{"state": {"hostPath": "/"}}"#,
+    r#"{"pins": true}"#,
     r#"{"extraArgs": ["run"]}"#,
     r#"{"extraEnv": [{"value": "x"}]}"#,
     r#"{"terminationGracePeriodSeconds": 0}"#,

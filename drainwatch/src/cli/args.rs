@@ -187,10 +187,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "CAUSE",
         value_parser = PossibleValuesParser::new(Cause::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Cause>()))]
     pub cause: Option<Cause>,
-    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    /// Ended since this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago), or still under way
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub since: Option<String>,
-    /// Ended until this time (2026-01-01T00:00:00Z, or 15m ago)
+    /// Ended until this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago)
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub until: Option<String>,
 }
@@ -255,7 +255,7 @@ pub struct RolloutsArgs {
     #[arg(long, value_name = "VERDICT",
         value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
     pub verdict: Option<Verdict>,
-    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m ago), or are still under way
+    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago), or are still under way
     #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = when)]
     pub since: String,
     /// Of shutdowns that ended until this time

@@ -14,6 +14,8 @@ use crate::words::words;
 pub const MOST_CONTAINERS: usize = 64;
 /// Most probes of a pod that are described; a container has three, and few pods have several containers.
 pub const MOST_PROBES: usize = 64;
+/// Most addresses of a pod or container.
+pub const MOST_ADDRESSES: usize = 8;
 
 /// Where descriptions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,6 +147,9 @@ pub struct Pod {
     /// How it is asked whether it is well, and for its metrics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// `status.podIPs`, where they are its own and not its node's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// `status.hostIPs`: addresses of its node, from which the kubelet asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<IpAddr>,
@@ -217,6 +222,9 @@ pub struct Container {
     /// When the runtime was last asked to restart it, in ms since the Unix epoch; it tells so once that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_ms: Option<i64>,
+    /// Its addresses in the runtime's networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A unit of systemd.

@@ -33,7 +33,7 @@ words! {
         Memcached = "memcached",
         /// `MongoDB`'s wire protocol.
         MongoDb = "mongodb",
-        /// FastCGI.
+        /// `FastCGI`.
         FastCgi = "fastcgi",
         /// NATS.
         Nats = "nats",
@@ -252,15 +252,14 @@ impl Exchange {
             return None;
         }
         match self.protocol {
-            Protocol::Http10 | Protocol::Http11 => Some(0),
+            // MongoDB's clients close without a word.
+            Protocol::Http10 | Protocol::Http11 | Protocol::MongoDb => Some(0),
             // Terminate; COM_QUIT.
             Protocol::PostgreSql | Protocol::MySql => Some(5),
             // QUIT, in any spelling.
             Protocol::Redis => Some(14),
             // `quit` and its line's end; QUIT.
             Protocol::Memcached | Protocol::Smtp => Some(6),
-            // MongoDB's clients close without a word.
-            Protocol::MongoDb => Some(0),
             // The end of a request's body, which its server need not read.
             Protocol::FastCgi
             | Protocol::Nats

@@ -2,6 +2,7 @@
 //!
 //! Keys are only added to, never renamed.
 
+mod moments;
 mod worst;
 
 use std::collections::BTreeMap;
@@ -96,32 +97,6 @@ pub struct Report {
     /// Whether its pod still counted as ready when the stop signal came.
     #[serde(default)]
     pub ready_at_stop: Option<bool>,
-}
-
-impl Report {
-    /// It goes on: it has not ended, and the agent that saw it begin still watched when this was written.
-    pub fn is_under_way(&self) -> bool {
-        self.ended_at.is_none() && self.first(MomentKind::AgentStopped).is_none()
-    }
-
-    /// When the workload was gone, in ms since `started_at`, as far as its end was seen: `ended_at` has
-    /// the linger in it, this has not.
-    pub fn gone_ms(&self) -> Option<f64> {
-        self.last(MomentKind::Emptied)
-            .or_else(|| self.last(MomentKind::Exit))
-            .or_else(|| self.last(MomentKind::Exec))
-            .map(|moment| moment.at_ms)
-    }
-
-    /// The first moment of a kind.
-    pub fn first(&self, what: MomentKind) -> Option<&Moment> {
-        self.timeline.iter().find(|moment| moment.what == what)
-    }
-
-    /// The last moment of a kind.
-    pub fn last(&self, what: MomentKind) -> Option<&Moment> {
-        self.timeline.iter().rev().find(|moment| moment.what == what)
-    }
 }
 
 /// Most severed requests listed in a report.
@@ -482,12 +457,27 @@ pub struct SeveredRequest {
     pub evidence: Evidence,
     /// `address:port` of the peer.
     pub peer: String,
+    /// Whose the other end is, where that is a pod or container of this node with an address of its own: of a request to
+    /// us the caller's.
+    #[serde(default)]
+    pub peer_workload: Option<PeerWorkload>,
     /// `address:port` of our end.
     pub local: String,
     /// How long it had been outstanding; `null` when it never reached the process.
     pub age_ms: Option<f64>,
     /// Process that held it.
     pub pid: u32,
+}
+
+/// A workload at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerWorkload {
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Pod.
+    pub pod: Option<String>,
 }
 
 /// One request that finished during the shutdown.

@@ -11,6 +11,7 @@ pub mod text;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     ops::Bound,
     sync::Arc,
 };
@@ -23,7 +24,7 @@ use self::{
 use crate::{
     description::{Description, Origin, Pod, PodContainer, Subject},
     event::Process,
-    report::Workload,
+    report::{PeerWorkload, Workload},
 };
 
 /// Removed cgroups whose paths are remembered, for events that come after the removal.
@@ -217,6 +218,16 @@ impl Names {
     /// Descriptions from here are to be expected.
     pub fn expect(&mut self, origin: Origin) {
         self.directory.expect(origin);
+    }
+
+    /// Whose address this is, or was last.
+    pub fn at(&self, address: IpAddr) -> Option<PeerWorkload> {
+        let PeerWorkload { namespace, name, pod } = self.directory.at(address)?;
+        Some(PeerWorkload {
+            namespace: namespace.as_deref().map(shown_name),
+            name: shown_name(&name),
+            pod: pod.as_deref().map(shown_name),
+        })
     }
 
     /// Takes in a description. Gives the workloads' own cgroups, removed ones too, of which it says

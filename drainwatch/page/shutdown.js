@@ -152,7 +152,7 @@ const COLUMNS = [
   { key: "host", label: "Host", kind: "host short", by: (r) => r.host, cell: (r) => or(r.host) },
   { key: "class", label: "Class", kind: "short", by: (r) => r.class, cell: (r) => name(r.class) },
   { key: "waited", label: "Waited", kind: "number", by: (r) => r.age_ms ?? -1, cell: (r) => or(r.age_ms, span) },
-  { key: "peer", label: "Peer", kind: "peer short", by: (r) => r.peer, cell: (r) => name(r.peer) },
+  { key: "peer", label: "Peer", kind: "peer short", by: (r) => (r.peer_workload ? workload(r.peer_workload) : r.peer), cell: (r) => (r.peer_workload ? [name(workload(r.peer_workload)), el("span", { class: "sub" }, name(r.peer))] : name(r.peer)) },
   { key: "evidence", label: "Evidence", by: (r) => r.evidence, cell: (r) => shown(r.evidence) },
 ];
 

@@ -72,6 +72,13 @@ class Postgres:
         c.execute("select pg_sleep(60)")
         return "answered"
 
+    def finishes(self, c, at):
+        """Its client leaves when it has its answer, as who is told to stop does."""
+        at.soon()
+        c.execute("select pg_sleep(2)").fetchall()
+        c.close()
+        return "answered"
+
     def rows(self, c, at):
         sql = """select repeat('x', 100), case when g = 900 then pg_sleep(60)::text end
                  from generate_series(1, 1000) g"""
@@ -317,6 +324,8 @@ ELSEWHERE = {
     "mqtt": ("queues", "Mqtt"),
     "nats": ("queues", "Nats"),
     "smtp": ("queues", "Smtp"),
+    "fastcgi": ("fastcgi", "FastCgi"),
+    "celery": ("workers", "Celery"),
 }
 
 

@@ -225,6 +225,11 @@ impl Setting<'_> {
         let mut told = |on_term: &str| {
             variables.insert("LEDGER_ON_TERM", on_term.to_owned());
         };
+        let module = |name: &str, fixed: &[&str], extra: &[&str], app: &str| {
+            let program = [path(venv.join("bin/python")), "-m".to_owned(), name.to_owned()];
+            let words = fixed.iter().chain(extra).chain([&app]).map(ToString::to_string);
+            program.into_iter().chain(words).collect()
+        };
         let bind = match self.net {
             Net::V4 => format!("{}:{}", self.host(), self.port),
             Net::V6 | Net::Mapped => format!("[{}]:{}", self.host(), self.port),
@@ -283,13 +288,7 @@ impl Setting<'_> {
                     "--worker-tmp-dir",
                     "/dev/shm",
                 ];
-                let program = [path(venv.join("bin/python")), "-m".into(), "gunicorn".into()];
-                let words = fixed.iter().chain(extra).map(ToString::to_string);
-                program
-                    .into_iter()
-                    .chain(words)
-                    .chain(["wsgi_app:app".into()])
-                    .collect()
+                module("gunicorn", &fixed, extra, "wsgi_app:app")
             }
             Server::Uvicorn(extra) => {
                 let port = self.port.to_string();
@@ -301,23 +300,11 @@ impl Setting<'_> {
                     "--timeout-keep-alive",
                     "600",
                 ];
-                let program = [path(venv.join("bin/python")), "-m".into(), "uvicorn".into()];
-                let words = fixed.iter().chain(extra).map(ToString::to_string);
-                program
-                    .into_iter()
-                    .chain(words)
-                    .chain(["asgi_app:app".into()])
-                    .collect()
+                module("uvicorn", &fixed, extra, "asgi_app:app")
             }
             Server::Hypercorn(extra) => {
                 let fixed = ["--bind", &bind, "--keep-alive", "600"];
-                let program = [path(venv.join("bin/python")), "-m".into(), "hypercorn".into()];
-                let words = fixed.iter().chain(extra).map(ToString::to_string);
-                program
-                    .into_iter()
-                    .chain(words)
-                    .chain(["asgi_app:app".into()])
-                    .collect()
+                module("hypercorn", &fixed, extra, "asgi_app:app")
             }
             Server::Brief => ["sh", "-c", "sleep 0.05; exit 3"].map(str::to_owned).to_vec(),
             Server::Nginx { extra, .. } => {

@@ -381,6 +381,8 @@ pub struct Started {
     pub main: nix::unistd::Pid,
     /// Killed when dropped.
     _process: Process,
+    /// What it stands in front of.
+    _behind: Option<others::Behind>,
 }
 
 impl Started {
@@ -388,6 +390,7 @@ impl Started {
         Ok(Self {
             main: first_process(cgroup.directory()).context("the server is gone")?,
             _process: process,
+            _behind: None,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! FastCGI: what a web server asks an application for, PHP's most often; an end is said of each request.
+//! `FastCGI`: what a web server asks an application for, PHP's most often; an end is said of each request.
 //!
 //! <https://fastcgi-archives.github.io/FastCGI_Specification.html>
 

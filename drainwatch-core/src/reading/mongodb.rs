@@ -15,6 +15,8 @@ use crate::{
 };
 
 const HEADER: usize = 16;
+/// Shortest request: a document is no shorter than five bytes.
+const SHORTEST: u32 = 16 + 5;
 /// Longest message: 48 000 000 bytes.
 const LONGEST: u32 = 48_000_000;
 /// Operations.
@@ -72,7 +74,7 @@ const ASIDES: &[&[u8]] = &[
 pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     let request = Request::of(&turn.ask)?;
     let total = turn.asked();
-    if turn.number > 1 && !begins(&turn.opening) {
+    if turn.number > 1 && !begins(turn.opening) {
         return None;
     }
     let reply = Reply::of(turn)?;
@@ -84,11 +86,10 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         } else {
             ExchangeState::ResponseIncomplete
         }),
-        // Another message followed, or an answer to one of an earlier turn came.
-        (_, Reply::To(..)) => Some(ExchangeState::Opaque),
         (_, Reply::None) if u64::from(request.length) > total => Some(ExchangeState::RequestIncomplete),
         (Wants::Reply, Reply::None) if last => Some(ExchangeState::Unanswered),
-        (_, Reply::None) => Some(ExchangeState::Opaque),
+        // Another message followed, or an answer to one of an earlier turn came.
+        _ => Some(ExchangeState::Opaque),
     };
     let calls = Calls {
         asked: state
@@ -100,7 +101,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
             .collect(),
         ..Calls::default()
     };
-    Some(calls.reading(turn, context, Protocol::MongoDb, HEADER as u64 + 5))
+    Some(calls.reading(turn, context, Protocol::MongoDb, u64::from(SHORTEST)))
 }
 
 fn le32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -109,8 +110,8 @@ fn le32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Whether a connection may begin like this: the length of its first message.
-fn begins(opening: &[u8; 8]) -> bool {
-    le32(opening, 0).is_some_and(|length| (HEADER as u32 + 5..=LONGEST).contains(&length))
+fn begins(opening: [u8; 8]) -> bool {
+    le32(&opening, 0).is_some_and(|length| (SHORTEST..=LONGEST).contains(&length))
 }
 
 /// What a request waits for.
@@ -153,7 +154,7 @@ impl Request {
             QUERY => bytes.get(HEADER + 4..)?.starts_with(b"admin.$cmd\0"),
             _ => false,
         };
-        if to != 0 || !valid || !(HEADER as u32 + 5..=LONGEST).contains(&length) {
+        if to != 0 || !valid || !(SHORTEST..=LONGEST).contains(&length) {
             return None;
         }
         // Kind of the section 0, then a document: its length, and the type and name of its first element.
@@ -205,7 +206,7 @@ impl Reply {
             le32(&turn.answer, 8)?,
             le32(&turn.answer, 12)?,
         );
-        let known = matches!(operation, 1 | COMPRESSED | MSG) && (HEADER as u32..=LONGEST).contains(&length);
+        let known = matches!(operation, 1 | COMPRESSED | MSG) && (SHORTEST - 5..=LONGEST).contains(&length);
         known.then_some(Self::To(to, u64::from(length) <= turn.answer_bytes))
     }
 }

@@ -42,8 +42,7 @@ pub(super) fn read(turn: &Turn, _: &Context<'_>) -> Option<Reading> {
         let whole = turn.ask.len() as u64 == turn.asked();
         return message(match replies(turn) {
             Some((0, _)) if whole && !turn.ask.ends_with(END) => ExchangeState::RequestIncomplete,
-            Some((0, _)) => ExchangeState::Unanswered,
-            Some((1, true)) => ExchangeState::Unanswered,
+            Some((0, _) | (1, true)) => ExchangeState::Unanswered,
             Some(_) => ExchangeState::Complete,
             None => ExchangeState::Opaque,
         });
@@ -95,7 +94,8 @@ fn commands(turn: &Turn) -> Option<Commands> {
     let one = lines.next()?;
     // An answer to a question of AUTH's is one line, and nobody's message.
     let credentials = |line: &[u8]| line.trim_ascii_end().iter().all(|byte| is_base64(*byte));
-    if !known(one) && !(turn.asked() == one.len() as u64 && credentials(one)) {
+    let alone = turn.asked() == one.len() as u64;
+    if !(known(one) || alone && credentials(one)) {
         return None;
     }
     for line in std::iter::once(one).chain(lines) {

@@ -117,9 +117,8 @@ fn http1(turn: &Turn, handshake: &Handshake) -> Option<ExchangeState> {
     let asked = records(&turn.ask, turn.asked());
     let data = data(turn, handshake, &asked);
     match data {
-        None => return Some(Opaque),
         Some([]) if asked.whole => return None,
-        Some([]) => return Some(Opaque),
+        None | Some([]) => return Some(Opaque),
         Some([.., last]) if turn.answer_bytes == 0 => {
             let part = asked.whole && !last.complete;
             return Some(if part { RequestIncomplete } else { Unanswered });

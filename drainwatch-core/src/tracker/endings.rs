@@ -1,12 +1,21 @@
 //! What is told of a shutdown while it goes on, and how it ends.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Effect, Tracker,
     episode::{Episode, Scope},
     tally::Pending,
 };
+use crate::{report::Report, workload::Names};
+
+/// Says whose the other ends are, where that is known.
+fn name_peers(names: &Names, report: &mut Report) {
+    for request in &mut report.severed_requests {
+        let peer = request.peer.parse::<SocketAddr>();
+        request.peer_workload = peer.ok().and_then(|peer| names.at(peer.ip().to_canonical()));
+    }
+}
 
 impl Tracker {
     /// Gives out what has not been told yet, whether an update is due or not: nothing comes after it.
@@ -35,8 +44,9 @@ impl Tracker {
             self.known(key);
             if let Some(episode) = self.episodes.get_mut(key) {
                 episode.told(self.now_ns);
-                self.effects
-                    .push(Effect::Updated(Box::new(episode.report(&self.config.node, None))));
+                let mut report = episode.report(&self.config.node, None);
+                name_peers(&self.names, &mut report);
+                self.effects.push(Effect::Updated(Box::new(report)));
             }
         }
         // Another shutdown, or a pod that is being deleted, may still need the mark.
@@ -160,7 +170,8 @@ impl Tracker {
         let due = episode.gone_ns().map_or(at_ns, |_| episode.end_due_ns());
         if episode.is_reportable() {
             let ended_ns = due.min(at_ns).max(episode.started_ns());
-            let report = episode.report(&self.config.node, Some(ended_ns));
+            let mut report = episode.report(&self.config.node, Some(ended_ns));
+            name_peers(&self.names, &mut report);
             self.effects.push(Effect::Finished(Box::new(report)));
         } else {
             self.discard(&episode);

@@ -257,6 +257,8 @@ fn severed_request(request: &Severed, at_ms: f64) -> SeveredRequest {
         maybe_taken_for_delivered: request.maybe_taken_for_delivered,
         evidence: request.evidence,
         peer: request.peer.to_string(),
+        // Filled in by who knows the addresses of this node.
+        peer_workload: None,
         local: request.local.to_string(),
         age_ms: request.age_ns.map(ms),
         pid: request.pid,

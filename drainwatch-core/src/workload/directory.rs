@@ -10,9 +10,10 @@ use std::{
 
 use super::classify::{Identity, Kind};
 use crate::description::{
-    Container, Description, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop, Probe, Reason,
-    Subject, Unit,
+    Container, Description, MOST_ADDRESSES, MOST_CONTAINERS, MOST_PROBES, Origin, Pod, PodContainer, PreStop,
+    Probe, Reason, Subject, Unit,
 };
+use crate::report::PeerWorkload;
 
 /// Most descriptions of what lives on the node; far above what a node runs.
 const LIVING: usize = 16_384;
@@ -28,6 +29,8 @@ pub struct Directory {
     entries: BTreeMap<Subject, Entry>,
     /// Container id to what describes it: itself, or its pod.
     by_container: BTreeMap<String, Subject>,
+    /// Whose an address is, or was last.
+    by_address: BTreeMap<IpAddr, Subject>,
     /// In the order in which they came, and left.
     living: BTreeMap<u64, Subject>,
     left: BTreeMap<u64, Subject>,
@@ -163,6 +166,9 @@ impl Directory {
         for id in container_ids(&description) {
             self.by_container.insert(id.to_owned(), subject.clone());
         }
+        for address in addresses(&description) {
+            self.by_address.insert(*address, subject.clone());
+        }
         let place = self.place();
         self.living.insert(place, subject.clone());
         let entry = Entry {
@@ -214,6 +220,11 @@ impl Directory {
                 self.by_container.remove(id);
             }
         }
+        for address in addresses(&entry.description) {
+            if self.by_address.get(address) == Some(subject) {
+                self.by_address.remove(address);
+            }
+        }
         Some(entry.description)
     }
 
@@ -245,6 +256,30 @@ impl Directory {
                 None
             }
             Description::Container(container) => Some(Found::Container(container)),
+            Description::Unit(_) => None,
+        }
+    }
+
+    /// The workload that has this address, or had it last.
+    pub fn at(&self, address: IpAddr) -> Option<PeerWorkload> {
+        let entry = self.entries.get(self.by_address.get(&address)?)?;
+        match &entry.description {
+            Description::Pod(pod) => Some(PeerWorkload {
+                namespace: Some(pod.namespace.clone()),
+                name: pod.workload.clone(),
+                pod: Some(pod.name.clone()),
+            }),
+            Description::Container(container) => {
+                let (namespace, name) = match (&container.project, &container.service) {
+                    (Some(project), Some(service)) => (Some(project.clone()), service),
+                    _ => (None, &container.name),
+                };
+                Some(PeerWorkload {
+                    namespace,
+                    name: name.clone(),
+                    pod: None,
+                })
+            }
             Description::Unit(_) => None,
         }
     }
@@ -283,6 +318,15 @@ fn keep_ids(container: &mut PodContainer, known: &[PodContainer]) {
         }
     }
     container.ids.truncate(RUNS);
+}
+
+fn addresses(description: &Description) -> &[IpAddr] {
+    let all = match description {
+        Description::Pod(pod) => &pod.addresses[..],
+        Description::Container(container) => &container.addresses[..],
+        Description::Unit(_) => &[],
+    };
+    &all[..all.len().min(MOST_ADDRESSES)]
 }
 
 fn container_ids(description: &Description) -> impl Iterator<Item = &str> {

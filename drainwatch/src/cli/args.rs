@@ -1,6 +1,9 @@
 //! What the command line takes.
 
-use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
+mod check;
+mod examples;
+
+use std::path::PathBuf;
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum, ValueHint,
@@ -8,13 +11,15 @@ use clap::{
 };
 use clap_complete::engine::ArgValueCandidates;
 use drainwatch_core::report::{Cause, FindingCode, Verdict};
-use nix::sys::signal::Signal;
 
 use crate::{
-    agent::config::{Flags, Setting, TimeSpan},
+    agent::config::{Flags, Setting},
     cli::{client, complete, failure::EXIT_CODES},
-    names::signal,
 };
+
+use examples::*;
+
+pub use check::{CheckArgs, CheckFormat, Like, StopSignal};
 
 /// Finds the requests that a deploy silently kills.
 #[derive(Debug, Parser)]
@@ -82,95 +87,6 @@ pub enum Command {
     #[command(hide = true)]
     DemoServer(DemoServerArgs),
 }
-
-const RUN_EXAMPLES: &str = "\
-Every flag is also an environment variable and a key of the configuration file (a dot separates tables):
---web.listen-address, DRAINWATCH_WEB_LISTEN_ADDRESS, listen-address in [web].
-A flag overrides the environment, which overrides the file, which overrides the default.
-Only in the file: [history] max-reports, max-age, memory-reports; [shutdown] linger, stop-signals.
-
-Examples:
-  sudo drainwatch run
-  sudo drainwatch run --state-dir /var/lib/drainwatch --web.listen-address :9669
-  sudo drainwatch run --record shutdowns.jsonl --log.level debug
-  sudo drainwatch run --otlp.endpoint http://collector:4318";
-const DEMO_EXAMPLES: &str = "\
-Examples:
-  sudo drainwatch demo
-  sudo drainwatch demo --format json | jq '.shutdowns[].verdict'";
-const CHECK_EXAMPLES: &str = "\
-The command runs in a cgroup of its own; its output goes to standard error. Half of the clients keep their connections.
-Exits with 0 if nobody lost anything, 1 if requests were severed or clients turned away, 2 if that could not be found out.
-
-Examples:
-  sudo drainwatch check -- node server.js
-  sudo drainwatch check --request 'GET /' --request 'GET /slow' --like docker -- ./server --port 8080
-  sudo drainwatch check --prestop 5s --grace 30s --format github -- gunicorn app:app
-  sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server";
-const SHUTDOWNS_EXAMPLES: &str = "\
-Examples:
-  drainwatch shutdowns
-  drainwatch shutdowns --since 1h --verdict severed
-  drainwatch shutdowns --workload shop.service -o json
-  drainwatch shutdowns --finding killed_mid_drain -o wide";
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  drainwatch show             the last one
-  drainwatch show shop/web    the last one of a workload
-  drainwatch show 01hx        a unique prefix of the id is enough
-  drainwatch show 01hx -o json";
-const ROLLOUTS_EXAMPLES: &str = "\
-Examples:
-  drainwatch rollouts
-  drainwatch rollouts --workload shop/web --since 30d
-  drainwatch rollouts --verdict severed -o json";
-const RECOMMEND_EXAMPLES: &str = "\
-Over the last 20 stops of each workload that this agent has. Nothing to change is an answer too.
-
-Examples:
-  drainwatch recommend
-  drainwatch recommend shop/web
-  drainwatch recommend shop/web --output kubectl-patch
-  drainwatch recommend backup.service --output systemd";
-const WATCH_EXAMPLES: &str = "\
-Examples:
-  drainwatch watch
-  drainwatch watch --verdict severed --namespace shop
-  drainwatch watch -o jsonl | jq -r .workload.name";
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  drainwatch replay shutdowns.jsonl
-  drainwatch replay shutdowns.jsonl --format json";
-const DOCTOR_EXAMPLES: &str = "\
-Exits with 0 if the agent can run here, 77 if a privilege is missing, 69 if the kernel does not support it.
-
-Examples:
-  sudo drainwatch doctor
-  drainwatch doctor --format json";
-const UNINSTALL_EXAMPLES: &str = "\
-An agent that is stopped as a service leaves its programs recording, for the one that comes next. Stop it first.
-Exits with 0, also if there was nothing, else with 69 if an agent still uses them.
-
-Examples:
-  sudo drainwatch uninstall
-  sudo drainwatch uninstall --pin-dir /sys/fs/bpf/drainwatch";
-const CHECK_CONFIG_EXAMPLES: &str = "\
-Exits with 0 if the file can be used, else with 78, the line and the reason.
-
-Examples:
-  drainwatch check-config /etc/drainwatch/drainwatch.toml
-  helm template … | yq … | drainwatch check-config -";
-const PRINT_CONFIG_EXAMPLES: &str = "\
-What it prints is a configuration file. Values that may be passwords are left out.
-
-Examples:
-  drainwatch print-config --config /etc/drainwatch/drainwatch.toml";
-const COMPLETIONS_EXAMPLES: &str = "\
-Ids and names are those of the agent at DRAINWATCH_URL, else of this host's.
-
-Examples:
-  drainwatch completions bash > /etc/bash_completion.d/drainwatch
-  drainwatch completions zsh > ~/.zfunc/_drainwatch";
 
 /// Flags of `run`, in the help as in the table of settings, except that the log comes after what a run is for.
 #[derive(Debug, Args)]
@@ -432,141 +348,6 @@ pub struct DoctorArgs {
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
-}
-
-/// Who stops it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Like {
-    /// Stop signal to the main process, new requests for a second more, SIGKILL after 30 s.
-    Kubernetes,
-    /// Stop signal to the main process, SIGKILL after 10 s.
-    Docker,
-    /// Stop signal to every process, SIGKILL after 90 s.
-    Systemd,
-}
-
-/// How a check is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// A report of tests, as CI servers read it.
-    Junit,
-    /// Annotations of a GitHub workflow.
-    Github,
-}
-
-/// A signal that stops a service, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StopSignal(Signal);
-
-impl StopSignal {
-    /// The signal.
-    pub fn signal(self) -> Signal {
-        self.0
-    }
-
-    /// Its number.
-    pub fn number(self) -> u32 {
-        (self.0 as i32).cast_unsigned()
-    }
-}
-
-impl fmt::Display for StopSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
-    }
-}
-
-impl FromStr for StopSignal {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = signal(text)?.cast_signed();
-        match Signal::try_from(number) {
-            Ok(Signal::SIGKILL) => Err("SIGKILL is no stop signal; write for example SIGTERM".into()),
-            Ok(signal) => Ok(Self(signal)),
-            Err(_) => Err(format!(
-                "`{text}` is a real-time signal, which `check` does not send"
-            )),
-        }
-    }
-}
-
-/// Flags of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Who stops it
-    #[arg(long, value_enum, default_value = "kubernetes")]
-    pub like: Like,
-    /// A request to send, such as 'GET /slow'; several take turns, and one that is given twice comes twice as often
-    #[arg(long, value_name = "REQUEST", default_value = "GET /")]
-    pub request: Vec<String>,
-    /// Clients at a time
-    #[arg(long, default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
-    /// Requests a second of all clients together [default: as fast as they are answered]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub rate: Option<u32>,
-    /// Traffic of your own instead: a shell command, which finds the address in DRAINWATCH_ADDRESS and is ended with it
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["request", "concurrency", "rate"])]
-    pub traffic: Option<String>,
-    /// Where it listens [default: its lowest port]
-    #[arg(long)]
-    pub port: Option<u16>,
-    /// How long it may take until it listens
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub start_within: TimeSpan,
-    /// How long it serves before it is stopped
-    #[arg(long, value_name = "TIME", default_value = "2s")]
-    pub warmup: TimeSpan,
-    /// How long a preStop hook would sleep before the stop signal
-    #[arg(long, value_name = "TIME", default_value = "0s")]
-    pub prestop: TimeSpan,
-    /// For how long new requests come once the stop has begun [default: 1s like Kubernetes, else 0s]
-    #[arg(long, value_name = "TIME")]
-    pub lag: Option<TimeSpan>,
-    /// From the beginning of the stop to SIGKILL [default: 30s like Kubernetes, 10s like Docker, 90s like systemd]
-    #[arg(long, value_name = "TIME")]
-    pub grace: Option<TimeSpan>,
-    /// Stop signal
-    #[arg(long, value_name = "SIGNAL", default_value = "SIGTERM")]
-    pub stop_signal: StopSignal,
-    /// How to print
-    #[arg(
-        short = 'o',
-        long,
-        visible_alias = "output",
-        value_enum,
-        default_value = "text"
-    )]
-    pub format: CheckFormat,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
-}
-
-impl CheckArgs {
-    /// From the beginning of the stop to SIGKILL.
-    pub fn grace(&self) -> Duration {
-        let usual = match self.like {
-            Like::Kubernetes => 30,
-            Like::Docker => 10,
-            Like::Systemd => 90,
-        };
-        self.grace
-            .as_deref()
-            .copied()
-            .unwrap_or(Duration::from_secs(usual))
-    }
-
-    /// For how long new requests come once the stop has begun.
-    pub fn lag(&self) -> Duration {
-        let usual = u64::from(self.like == Like::Kubernetes);
-        self.lag.as_deref().copied().unwrap_or(Duration::from_secs(usual))
-    }
 }
 
 /// Flags of `uninstall`.

@@ -12,7 +12,7 @@ use drainwatch_core::{
     class,
     event::Disposition,
     exchange::{Doubt, Evidence},
-    report::{Configured, Exit, Report, SeveredRequest, SignalSeen, Workload},
+    report::{Configured, Exit, PeerWorkload, Report, SeveredRequest, SignalSeen, Workload},
     workload::text::clean,
 };
 
@@ -263,7 +263,7 @@ fn severed_table(report: &Report, width: usize) -> String {
             request.cause.to_string(),
             request_name(request),
             request.age_ms.map_or_else(|| "–".into(), span),
-            clean(&request.peer),
+            peer(request),
             match request.evidence {
                 Evidence::Exact => "exact".into(),
                 Evidence::Inferred => "inferred".into(),
@@ -271,6 +271,20 @@ fn severed_table(report: &Report, width: usize) -> String {
         ]);
     }
     trimmed(&table)
+}
+
+/// Whose the other end was, where that is known, and its address.
+fn peer(request: &SeveredRequest) -> String {
+    let address = clean(&request.peer);
+    match &request.peer_workload {
+        Some(PeerWorkload {
+            namespace: Some(namespace),
+            name,
+            ..
+        }) => format!("{}/{} {address}", clean(namespace), clean(name)),
+        Some(PeerWorkload { name, .. }) => format!("{} {address}", clean(name)),
+        None => address,
+    }
 }
 
 /// Method and path, and the class where it says more than that.

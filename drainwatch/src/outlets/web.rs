@@ -2,7 +2,7 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `/metrics` | the exposition, text format 0.0.4 |
+//! | `/metrics` | the exposition, text format 0.0.4, with gzip for who takes it |
 //! | `/healthz` | the loop answered within a second |
 //! | `/readyz` | attached, and caught up with what the ring held when it was asked |
 //! | `/api/v1/shutdowns?since=&until=&workload=&namespace=&verdict=&class=&finding=&cause=&limit=` | `{"shutdowns":[report…]}`, under way first, then newest first |
@@ -13,6 +13,7 @@
 //!
 //! Bounded: connections, requests at a time, size and time of a request's head, size of an answer.
 
+mod compressed;
 mod events;
 mod page;
 mod rollouts;
@@ -22,7 +23,7 @@ use std::{collections::HashMap, net::IpAddr, pin::pin, sync::Arc, time::Duration
 use axum::{
     Router,
     extract::{Path, RawQuery, Request, State, rejection::PathRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -212,9 +213,9 @@ async fn limit(State(room): State<Arc<Semaphore>>, request: Request, next: Next)
     next.run(request).await
 }
 
-async fn expose(State(handle): State<Handle>) -> Response {
+async fn expose(State(handle): State<Handle>, asked: HeaderMap) -> Response {
     match handle.metrics().await {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => compressed::answer(&asked, metrics::CONTENT_TYPE, text).await,
         Err(stuck) => error(StatusCode::SERVICE_UNAVAILABLE, &stuck.to_string()),
     }
 }

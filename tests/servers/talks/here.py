@@ -20,6 +20,17 @@ def local(fd):
         return sock.getsockname()[1]
 
 
+def tcp_of(pid, port):
+    """Our ports of a process's connections to this port, in the order in which it opened them."""
+    with open(f"/proc/{pid}/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    to = f"0100007F:{port:04X}"
+    ports = {f"socket:[{row[9]}]": int(row[1].split(":")[1], 16) for row in rows if row[2] == to and row[3] == "01"}
+    folder = f"/proc/{pid}/fd"
+    links = [os.readlink(f"{folder}/{name}") for name in sorted(os.listdir(folder), key=int)]
+    return [ports[link] for link in links if link in ports]
+
+
 def descriptor(port):
     """Of a connection of ours that a library keeps to itself."""
     for name in os.listdir("/proc/self/fd"):

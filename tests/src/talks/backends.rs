@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpStream, path::Path, process::Command};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use testkit::{Cgroup, Clock, Port, Process};
 
 use super::{PATIENCE, Started, data, others, rpc, tls};
@@ -24,6 +24,8 @@ pub enum Backend {
     Grpc,
     /// Another.
     Other(others::Server),
+    /// `RabbitMQ`, whose clients are workers of Celery.
+    Celery,
 }
 
 impl Backend {
@@ -37,6 +39,7 @@ impl Backend {
             Self::Tls(_) => "tls",
             Self::Grpc => "grpc",
             Self::Other(server) => server.word(),
+            Self::Celery => "celery",
         }
     }
 
@@ -50,6 +53,7 @@ impl Backend {
             Self::Tls(_) => "tls",
             Self::Grpc => "http/2",
             Self::Other(server) => server.word(),
+            Self::Celery => "amqp",
         }
     }
 
@@ -77,6 +81,7 @@ impl Backend {
             Self::Tls(server) => server.program(),
             Self::Grpc => "python3".to_owned(),
             Self::Other(server) => server.program(),
+            Self::Celery => Self::RabbitMq.program(),
         }
     }
 
@@ -88,12 +93,16 @@ impl Backend {
         directory: &Path,
         clock: Clock,
     ) -> anyhow::Result<Started> {
+        if self == Self::Celery {
+            return Self::RabbitMq.start(cgroup, port, directory, clock);
+        }
         let number = port.number.to_string();
         let data = data(directory);
         let at = data.display().to_string();
         fs::create_dir(&data)?;
         // Ports beside the one it is asked at: nobody else's until it listens.
-        let mut others = vec![];
+        let mut ports = vec![];
+        let mut behind = None;
         let command = match self {
             Self::Postgres => {
                 // It refuses to run as root.
@@ -153,9 +162,8 @@ impl Backend {
             Self::RabbitMq => {
                 // Its nodes find each other by a daemon, which each case has to itself.
                 let mut command = cgroup.command(&self.program());
-                others.extend([Port::find()?, Port::find()?]);
-                let [names, nodes] =
-                    [0, 1].map(|at| others.get(at).map_or(0, |port| port.number).to_string());
+                ports.extend([Port::find()?, Port::find()?]);
+                let [names, nodes] = [0, 1].map(|at| ports.get(at).map_or(0, |port| port.number).to_string());
                 for (name, value) in [
                     ("HOME", at.as_str()),
                     ("ERL_EPMD_PORT", &names),
@@ -177,7 +185,13 @@ impl Backend {
             }
             Self::Tls(server) => server.command(cgroup, &number, &data)?,
             Self::Grpc => rpc::command(cgroup, &number),
+            Self::Other(others::Server::PgBouncer) => {
+                let (started, port) = others::behind(directory, clock)?;
+                behind = Some(started);
+                others::bouncer_command(cgroup, &number, &data, port)?
+            }
             Self::Other(server) => server.command(cgroup, &number, &data)?,
+            Self::Celery => bail!("its server is RabbitMQ"),
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
@@ -185,20 +199,23 @@ impl Backend {
             Self::MariaDb => drop(process.line("ready for connections")?),
             Self::Redis => drop(process.line("Ready to accept connections")?),
             Self::RabbitMq => drop(process.line("completed with")?),
-            Self::Tls(_) | Self::Grpc | Self::Other(_) => {}
+            Self::Tls(_) | Self::Grpc | Self::Other(_) | Self::Celery => {}
         }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;
             Ok(TcpStream::connect(port.address()).is_ok())
         })?;
-        Started::new(process, cgroup)
+        Ok(Started {
+            _behind: behind,
+            ..Started::new(process, cgroup)?
+        })
     }
 }
 
 /// What `MariaDB` does first.
 const BEGIN: &str = "create database test;\ncreate table test.t (n int);\ncreate user ledger@'127.0.0.1';\ngrant all on *.* to ledger@'127.0.0.1';\n";
 
-const USER: [&str; 2] = ["--clear-groups", "--reuid"];
+pub(super) const USER: [&str; 2] = ["--clear-groups", "--reuid"];
 
 /// Debian's newest.
 fn postgres(program: &str) -> String {
@@ -219,7 +236,7 @@ fn as_user(user: &str, program: &str) -> Command {
     command
 }
 
-fn owned_by(user: &str, path: &Path) -> anyhow::Result<()> {
+pub(super) fn owned_by(user: &str, path: &Path) -> anyhow::Result<()> {
     run(testkit::process::command("chown").arg(user).arg(path))
 }
 

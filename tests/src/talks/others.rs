@@ -3,11 +3,12 @@
 use std::{path::Path, process::Command};
 
 use nix::sys::signal::Signal;
-use testkit::Cgroup;
+use testkit::{Cgroup, Clock, Port};
 
 use super::{
-    Backend, By, Ended, Line, Talk,
-    table::{cut, idle, outbound, talk, unclear},
+    Backend, By, Ended, Line, Started, Talk,
+    backends::{USER, owned_by},
+    table::{cut, idle, in_transaction, outbound, talk, unclear},
 };
 use crate::prepare::Artefacts;
 
@@ -24,6 +25,10 @@ pub enum Server {
     Nats,
     /// aiosmtpd.
     Smtp,
+    /// PHP-FPM.
+    Php,
+    /// `PgBouncer`, in front of a `PostgreSQL` in a cgroup of its own.
+    PgBouncer,
 }
 
 impl Server {
@@ -35,6 +40,8 @@ impl Server {
             Self::Mqtt => "mqtt",
             Self::Nats => "nats",
             Self::Smtp => "smtp",
+            Self::Php => "fastcgi",
+            Self::PgBouncer => "postgresql",
         }
     }
 
@@ -44,6 +51,8 @@ impl Server {
             Self::Memcached => "memcached".into(),
             Self::Mqtt => "/usr/sbin/mosquitto".into(),
             Self::Nats => "/usr/sbin/nats-server".into(),
+            Self::Php => php(),
+            Self::PgBouncer => "/usr/sbin/pgbouncer".into(),
             Self::MongoDb | Self::Smtp => Artefacts::locate().venv.join("bin/python").display().to_string(),
         }
     }
@@ -71,9 +80,72 @@ impl Server {
             Self::Smtp => {
                 command.arg(script("smtp.py")).arg(port);
             }
+            Self::Php => {
+                let configuration = data.join("php-fpm.conf");
+                let text = format!(
+                    "[global]\nerror_log = {0}/log\ndaemonize = no\n[www]\nuser = root\nlisten = 127.0.0.1:{port}\n\
+                     pm = static\npm.max_children = 8\n",
+                    data.display()
+                );
+                std::fs::write(&configuration, text)?;
+                command
+                    .arg("--allow-to-run-as-root")
+                    .arg("-n")
+                    .arg("-y")
+                    .arg(configuration);
+            }
+            Self::PgBouncer => anyhow::bail!("it is started with what it stands in front of"),
         }
         Ok(command)
     }
+}
+
+/// A server that another stands in front of, in a cgroup of its own.
+#[derive(Debug)]
+pub struct Behind {
+    _started: Box<Started>,
+    _cgroup: Cgroup,
+    _port: Port,
+}
+
+/// Starts a `PostgreSQL` for `PgBouncer`; says at which port.
+pub fn behind(directory: &Path, clock: Clock) -> anyhow::Result<(Behind, u16)> {
+    let (cgroup, port) = (Cgroup::unique("talk-behind")?, Port::find()?);
+    let directory = directory.join("behind");
+    std::fs::create_dir(&directory)?;
+    let started = Backend::Postgres.start(&cgroup, &port, &directory, clock)?;
+    let number = port.number;
+    let behind = Behind {
+        _started: Box::new(started),
+        _cgroup: cgroup,
+        _port: port,
+    };
+    Ok((behind, number))
+}
+
+/// The command that starts `PgBouncer` in front of this port.
+pub fn bouncer_command(cgroup: &Cgroup, port: &str, data: &Path, behind: u16) -> anyhow::Result<Command> {
+    let (configuration, users) = (data.join("pgbouncer.ini"), data.join("users"));
+    let text = format!(
+        "[databases]\npostgres = host=127.0.0.1 port={behind}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n",
+        users.display()
+    );
+    std::fs::write(&configuration, text)?;
+    std::fs::write(&users, "\"postgres\" \"\"\n")?;
+    owned_by("postgres", data)?;
+    let mut command = cgroup.command("setpriv");
+    command.args(USER).args(["postgres", "--regid", "postgres"]);
+    command.arg(Server::PgBouncer.program()).arg(configuration);
+    Ok(command)
+}
+
+/// Debian's.
+fn php() -> String {
+    let programs = std::fs::read_dir("/usr/sbin").into_iter().flatten().flatten();
+    let names = programs.filter_map(|program| program.file_name().into_string().ok());
+    let newest = names.filter(|name| name.starts_with("php-fpm")).max();
+    format!("/usr/sbin/{}", newest.unwrap_or_else(|| "php-fpm".to_owned()))
 }
 
 const KILL: By = By::Signal(Signal::SIGKILL);
@@ -81,7 +153,7 @@ const STOP: By = By::Signal(Signal::SIGTERM);
 
 /// All of them.
 pub fn all() -> Vec<Talk> {
-    [caches(), queues()].concat()
+    [caches(), queues(), php_fpm(), bouncer()].concat()
 }
 
 fn row(name: &'static str, server: Server, ended: Ended, by: By, lines: &'static [Line]) -> Talk {
@@ -181,5 +253,51 @@ fn queues() -> Vec<Talk> {
         row("smtp/server/stop-idle", Smtp, Serving, STOP, SMTP_IDLE),
         row("smtp/clients/kill", Smtp, Clients, KILL, SMTP_OURS),
         row("smtp/clients/stop", Smtp, Clients, STOP, SMTP_IDLE),
+    ]
+}
+
+fn php_fpm() -> Vec<Talk> {
+    use Ended::{Clients, Server as Serving};
+    use Server::Php;
+    const LOST: &[Line] = &[
+        cut("hang", "unanswered", "GET"),
+        cut("part", "truncated", "GET"),
+        cut("nginx", "unanswered", "GET"),
+        idle("idle"),
+    ];
+    const OURS: &[Line] = &[outbound("hang", "GET"), outbound("part", "GET"), idle("idle")];
+    const IDLE: &[Line] = &[idle("idle")];
+    vec![
+        row("fastcgi/server/kill", Php, Serving, By::CgroupKill, LOST),
+        row(
+            "fastcgi/server/stop-idle",
+            Php,
+            Serving,
+            By::Signal(Signal::SIGQUIT),
+            IDLE,
+        ),
+        row("fastcgi/clients/kill", Php, Clients, KILL, OURS),
+    ]
+}
+
+fn bouncer() -> Vec<Talk> {
+    use Ended::Server as Serving;
+    use Server::PgBouncer;
+    const LOST: &[Line] = &[
+        cut("query", "unanswered", "SELECT"),
+        in_transaction("transaction"),
+        idle("idle"),
+        idle("committed"),
+    ];
+    const IDLE: &[Line] = &[idle("idle"), idle("large"), idle("committed")];
+    vec![
+        row("pgbouncer/kill", PgBouncer, Serving, KILL, LOST),
+        row(
+            "pgbouncer/stop-idle",
+            PgBouncer,
+            Serving,
+            By::Signal(Signal::SIGTERM),
+            IDLE,
+        ),
     ]
 }

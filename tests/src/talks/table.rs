@@ -56,7 +56,7 @@ const fn transaction(mode: &'static str) -> Line {
 }
 
 /// Left open by a client whose server goes.
-const fn in_transaction(mode: &'static str) -> Line {
+pub(super) const fn in_transaction(mode: &'static str) -> Line {
     Line {
         transaction: true,
         ..idle(mode)
@@ -96,6 +96,7 @@ pub(super) fn talk(
 fn postgres() -> Vec<Talk> {
     use Backend::Postgres;
     use Ended::{Clients, Server};
+    const FINISHES: &[Line] = &[idle("finishes")];
     const BUSY: &[Line] = &[
         outbound("query", "SELECT"),
         outbound("rows", "SELECT"),
@@ -149,6 +150,13 @@ fn postgres() -> Vec<Talk> {
             IDLE,
         ),
         talk("postgresql/server/kill", Postgres, Server, By::CgroupKill, LOST),
+        talk(
+            "postgresql/server/smart-stop",
+            Postgres,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            FINISHES,
+        ),
     ]
 }
 
@@ -283,15 +291,29 @@ fn redis() -> Vec<Talk> {
 }
 
 fn rabbitmq() -> Vec<Talk> {
-    use Backend::RabbitMq;
-    use Ended::Clients;
+    use Backend::{Celery, RabbitMq};
+    use Ended::{Clients, Server};
     const BUSY: &[Line] = &[
         outbound("job", "process"),
         outbound("first", "process"),
         unclear("waiting"),
     ];
     const DRAINS: &[Line] = &[idle("drains"), idle("waiting")];
+    // Whether its consumers would have acknowledged what they had, only they know.
+    const SERVED: &[Line] = &[unclear("job"), unclear("waiting")];
+    const JOB: &[Line] = &[outbound("job", "process")];
+    const SHORT: &[Line] = &[idle("short")];
     vec![
+        talk("amqp/server/kill", RabbitMq, Server, By::CgroupKill, SERVED),
+        talk(
+            "amqp/server/stop",
+            RabbitMq,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            SERVED,
+        ),
+        talk("celery/kill", Celery, Clients, By::CgroupKill, JOB),
+        talk("celery/stop", Celery, Clients, By::Signal(Signal::SIGTERM), SHORT),
         talk(
             "amqp/clients/kill",
             RabbitMq,

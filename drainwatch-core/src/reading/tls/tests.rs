@@ -122,11 +122,8 @@ fn given_a_handshake_when_read_then_it_says_for_whom_and_what_is_spoken() {
 
 #[test]
 fn given_http_1_by_agreement_when_cut_then_already_the_first_request_is_outstanding() {
-    let http = || with(&["http/1.1"], &new());
-    let second = || http().turn(2);
-    let third = || http().turn(3);
+    let second = || with(&["http/1.1"], &new()).turn(2);
     let fin_and = |more: &[u8]| [&finished()[..], more].concat();
-    let small = || record(APPLICATION_DATA, 42);
     assert_each(&[
         ("handshake", second().read(finished()), &[]),
         (
@@ -185,6 +182,15 @@ fn given_http_1_by_agreement_when_cut_then_already_the_first_request_is_outstand
                 .write(request()),
             &[Complete],
         ),
+    ]);
+}
+
+#[test]
+fn given_http_1_by_agreement_when_a_request_came_alone_then_its_records_say_how_far_it_is() {
+    let third = || with(&["http/1.1"], &new()).turn(3);
+    let small = || record(APPLICATION_DATA, 42);
+    let not_finished = [record(CCS, 1), request()].concat();
+    assert_each(&[
         ("a request", third().read(request()), &[Unanswered]),
         (
             "part of one",
@@ -230,7 +236,7 @@ fn given_http_1_by_agreement_when_cut_then_already_the_first_request_is_outstand
         ("unseen", third().read_lost(80), &[Opaque]),
         (
             "not to be told from the handshake",
-            second().read([record(CCS, 1), request()].concat()),
+            with(&["http/1.1"], &new()).turn(2).read(not_finished),
             &[Opaque],
         ),
     ]);

@@ -69,6 +69,7 @@ fn container(origin: Origin, service: Option<&str>) -> Scene {
             grace_seconds: Some(10.0),
             revision: None,
             restarted_ms: None,
+            addresses: vec![],
         }),
     );
     scene

@@ -87,6 +87,7 @@ pub fn container(n: u64, name: &str) -> Container {
         grace_seconds: Some(10.0),
         revision: None,
         restarted_ms: None,
+        addresses: vec![],
     }
 }
 
@@ -535,4 +536,34 @@ fn ten_thousand_pods_come_and_go_and_nothing_is_left_of_them() {
         ),
         (0, 0, 0)
     );
+}
+
+#[test]
+fn given_a_caller_on_this_node_when_its_request_is_cut_then_the_report_says_whose_it_was() {
+    let mut scene = pod_scene();
+    scene.describe(2, Description::Pod(pod()));
+    let caller = Pod {
+        uid: "caller".into(),
+        namespace: "shop".into(),
+        name: "checkout-7c9-abc".into(),
+        workload: "checkout".into(),
+        addresses: vec![std::net::IpAddr::from([10, 0, 0, 1])],
+        ..Pod::default()
+    };
+    scene.describe(3, Description::Pod(caller.clone()));
+    // Who has left a moment ago is still meant, until somebody else has the address.
+    scene.undescribe(90, Subject::Pod("caller".into()));
+    stop(&mut scene, 100, &web());
+    let report = scene.report();
+    let peer = report.severed_requests[0].peer_workload.clone().unwrap();
+    assert_eq!(
+        (peer.namespace.as_deref(), peer.name.as_str(), peer.pod.as_deref()),
+        (Some("shop"), "checkout", Some("checkout-7c9-abc"))
+    );
+    let (mut elsewhere, process) = docker_scene();
+    let mut other = container(DOCKER_CGROUP, "shop");
+    other.addresses = vec![std::net::IpAddr::from([10, 0, 0, 2])];
+    elsewhere.describe(2, Description::Container(other));
+    stop(&mut elsewhere, 100, &process);
+    assert_eq!(elsewhere.report().severed_requests[0].peer_workload, None);
 }

@@ -241,6 +241,7 @@ fn any_description() -> impl Strategy<Value = Description> {
                 grace_seconds,
                 revision: composed.then(|| "5d41".into()),
                 restarted_ms: stop_signal.map(|ms| WALL_MS + i64::from(ms) * 1000),
+                addresses: vec![],
             })
         });
     let listed = prop::collection::vec((id, name(), any::<bool>(), signal(), seconds()), 0..3);

@@ -156,6 +156,7 @@ fn given_a_restart_that_the_runtime_tells_of_when_it_is_done_then_it_is_of_the_r
     stop(&mut scene, 1000, &main);
     let restarted = Container {
         restarted_ms: Some(WALL_MS + 2000),
+        addresses: vec![],
         ..plain
     };
     scene.describe(2010, Description::Container(restarted));

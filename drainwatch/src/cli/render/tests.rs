@@ -27,6 +27,7 @@ fn severed(at_ms: f64, cause: Cause, path: &str, age_ms: Option<f64>) -> Severed
         maybe_taken_for_delivered: false,
         evidence: Evidence::Exact,
         peer: "10.0.0.7:50412".into(),
+        peer_workload: None,
         local: "10.0.0.2:8080".into(),
         age_ms,
         pid: 4021,

@@ -1,10 +1,10 @@
 //! From what the API says of a container to its description. Everything in it was chosen by other people.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventActor};
 use drainwatch_core::{
-    description::{Container, Origin},
+    description::{Container, MOST_ADDRESSES, Origin},
     workload::text::shown_name,
 };
 use nix::libc::SIGTERM;
@@ -42,6 +42,7 @@ pub fn of_event(origin: Origin, actor: &EventActor, known: Option<&Container>) -
         container.service = container.service.or_else(|| known.service.clone());
         container.revision = container.revision.or_else(|| known.revision.clone());
         container.restarted_ms = known.restarted_ms;
+        container.addresses.clone_from(&known.addresses);
         container.stop_signal = known.stop_signal;
         container.grace_seconds = known.grace_seconds;
     }
@@ -75,7 +76,20 @@ pub fn of_inspection(origin: Origin, inspection: &ContainerInspectResponse) -> O
         .filter(|text| !text.is_empty());
     container.stop_signal = asked.map_or(Some(SIGTERM.cast_unsigned()), |text| signal(text).ok());
     container.grace_seconds = grace(config.and_then(|config| config.stop_timeout));
+    container.addresses = addresses(inspection);
     Some(container)
+}
+
+/// Its addresses in the networks that it is in; of the host's network none.
+fn addresses(inspection: &ContainerInspectResponse) -> Vec<IpAddr> {
+    let networks = inspection.network_settings.as_ref();
+    let networks = networks.and_then(|settings| settings.networks.as_ref());
+    let endpoints = networks.into_iter().flat_map(|networks| networks.values());
+    let texts = endpoints.flat_map(|endpoint| [&endpoint.ip_address, &endpoint.global_ipv6_address]);
+    texts
+        .filter_map(|text| text.as_deref()?.parse().ok())
+        .take(MOST_ADDRESSES)
+        .collect()
 }
 
 /// Docker takes -1 as "for ever".
@@ -116,6 +130,7 @@ fn named(
             .filter(|hash| !hash.is_empty())
             .map(|hash| shown_name(hash)),
         restarted_ms: None,
+        addresses: vec![],
     })
 }
 

@@ -1,9 +1,9 @@
 //! A pod of the API to its description. Pure and total: everything in a pod was chosen by other people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use drainwatch_core::{
-    description::{MOST_CONTAINERS, Pod, PodContainer, PreStop},
+    description::{MOST_ADDRESSES, MOST_CONTAINERS, Pod, PodContainer, PreStop},
     workload::text::shown_name,
 };
 use k8s_openapi::{
@@ -80,7 +80,18 @@ pub fn describe(pod: &ApiPod, before: Option<&Pod>) -> Option<Pod> {
         containers: containers(pod, before),
         probes: probes::described(pod),
         hosts: probes::hosts(pod),
+        addresses: addresses(pod),
     })
+}
+
+/// The pod's own addresses; of one in its node's network none.
+fn addresses(pod: &ApiPod) -> Vec<IpAddr> {
+    let shared = pod.spec.as_ref().and_then(|spec| spec.host_network);
+    let ips = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref());
+    let own = ips.into_iter().flatten().filter(|_| shared != Some(true));
+    own.filter_map(|own| own.ip.parse().ok())
+        .take(MOST_ADDRESSES)
+        .collect()
 }
 
 /// Whether the API says that a container of the pod runs.

@@ -273,11 +273,14 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         maybe_taken_for_delivered,
         evidence,
         peer,
+        peer_workload,
         local,
         age_ms,
         pid,
     } = request;
     let (start, end) = times.request(*at_ms, *age_ms);
+    let peer_name = peer_workload.as_ref().map(|peer| peer.name.as_str());
+    let peer_namespace = peer_workload.as_ref().and_then(|peer| peer.namespace.as_deref());
     let (role, kind) = match role {
         Role::Server => ("server", SpanKind::Server),
         Role::Client => ("client", SpanKind::Client),
@@ -304,6 +307,8 @@ fn severed(request: &SeveredRequest, at: usize, times: &Times, ids: &Ids<'_>) ->
         .maybe("network.protocol.version", protocol_version)
         .socket("network.peer.address", "network.peer.port", peer)
         .socket("network.local.address", "network.local.port", local)
+        .maybe("drainwatch.peer.workload", peer_name)
+        .maybe("drainwatch.peer.namespace", peer_namespace)
         .int("process.pid", *pid)
         .list();
     Span {

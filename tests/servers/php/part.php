@@ -1,0 +1,4 @@
+<?php
+echo str_repeat("x", 20000);
+flush();
+sleep(600);

@@ -1,0 +1,72 @@
+"""A Celery worker: its job is a connection's, until it is acknowledged behind its end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from .here import PATIENCE, say, stopping, tcp_of
+
+APP = """
+import sys, time
+from celery import Celery
+app = Celery(broker=sys.argv.pop(1))
+app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, broker_heartbeat=0, task_ignore_result=True,
+                worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)
+
+@app.task(name="job")
+def job(seconds):
+    print("begun", flush=True)
+    time.sleep(seconds)
+    print("done", flush=True)
+
+app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", "celery",
+                 "--loglevel=ERROR"])
+"""
+
+
+class Worker:
+    def __init__(self, port, seconds):
+        from celery import Celery
+
+        broker = f"amqp://guest:guest@127.0.0.1:{port}//"
+        app = Celery(broker=broker)
+        app.send_task("job", [seconds], queue="celery")
+        app.pool.force_close_all()
+        app.close()
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "C_FORCE_ROOT": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", APP, broker], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+        )
+        for line in self.process.stdout:
+            if "begun" in line:
+                break
+        # What it takes jobs from it has opened first.
+        self.own_port = tcp_of(self.process.pid, port)[0]
+
+    def until_gone(self):
+        while self.process.poll() is None and not stopping.wait(0.05):
+            pass
+
+    def close(self):
+        """A warm shutdown."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+
+
+class Celery:
+    def __init__(self, port):
+        self.port = port
+
+    def run(self, mode):
+        c = Worker(self.port, PATIENCE if mode == "job" else 2)
+        say("conn", mode, c.own_port)
+        return c, None, getattr(self, mode)
+
+    def job(self, c, at):
+        time.sleep(0.5)
+        at()
+
+    def short(self, c, at):
+        at()

@@ -252,8 +252,10 @@ impl Exchange {
             return None;
         }
         match self.protocol {
-            // MongoDB's clients close without a word.
-            Protocol::Http10 | Protocol::Http11 | Protocol::MongoDb => Some(0),
+            // What is shorter than the shortest head is none: the empty line that some clients send behind a body.
+            Protocol::Http10 | Protocol::Http11 => Some("GET / HTTP/1.0\r\n\r\n".len() as u32 - 1),
+            // Its clients close without a word.
+            Protocol::MongoDb => Some(0),
             // Terminate; COM_QUIT.
             Protocol::PostgreSql | Protocol::MySql => Some(5),
             // QUIT, in any spelling.

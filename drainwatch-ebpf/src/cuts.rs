@@ -12,12 +12,12 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, record_flag, role,
+    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, offset, record_flag, role,
 };
 
 use crate::{
     emit::{self, Change, now},
-    kernel::Ptr,
+    kernel::{Ptr, load},
     late, maps,
 };
 
@@ -68,23 +68,22 @@ static NONE: PerCpuArray<ConnectionEvent, 1> = PerCpuArray::new();
 
 /// Keeps a connection that its owner, alive, has just closed, where a request may have been outstanding on it.
 #[inline(always)]
-pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
+pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid: u32) {
     // Without its streams nothing could be said of one that speaks HTTP/2.
     let unfit = record_flag::PEER_FIN | record_flag::HTTP2;
-    if record.role != role::SERVER || record.flags & unfit != 0 || record.turns == 0 {
+    // Of one that was never read something may wait.
+    let waits = load::<u32>(tcp, offset::TCP_RCV_NXT) != load::<u32>(tcp, offset::TCP_COPIED_SEQ);
+    if record.role != role::SERVER || record.flags & unfit != 0 || (record.turns == 0 && !waits) {
         return;
     }
     let answered = record.answer.total != record.answer.turn_pos
         && record.flags & (record_flag::INTERIM | record_flag::SWITCHED) == 0;
     let at_once = answered && now().wrapping_sub(record.answer.last_ns) < AT_ONCE_NS;
-    let Some(slot) = next(record.tgid, at_once) else {
+    let Some(slot) = next(tgid, at_once) else {
         maps::count(counter::LOST_MAP_FULL);
         return;
     };
-    let place = Place {
-        tgid: record.tgid,
-        slot,
-    };
+    let place = Place { tgid, slot };
     if CUTS.get_ptr(&place).is_none() {
         let Some(none) = NONE.get_ptr(0) else { return };
         // SAFETY: this CPU's own, which nobody writes.

@@ -434,6 +434,7 @@ impl ConnectionEvent {
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
 
     /// Value of [`ConnectionEvent::heads`].
+    #[expect(clippy::cast_possible_truncation, reason = "heads are shorter than 64 KiB")]
     pub const fn heads(ask: usize, answer: usize) -> u32 {
         (ask | answer << 16) as u32
     }

@@ -262,7 +262,9 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     let exits = tgid == current && kernel::current_exiting();
     let asked = exits || maps::drains(cgroup, tgid);
     let tells = asked || parent_drains(tgid, current);
-    if !tells && (!owned || tgid != current) {
+    // Unowned, it may have been reset by its client, in softirq on top of anybody.
+    let left = !owned && record.flags & record_flag::PEER_RESET != 0;
+    if !tells && (left || tgid != current) {
         return true;
     }
     let Some(tcp) = tcp_sock(sk) else { return true };
@@ -283,8 +285,8 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         emit::connection(sk, tcp, record, &change);
     }
     // A parent that ends, or replaces its program, does not mean that its children do.
-    if !asked && owned && tgid == current {
-        cuts::remember(sk, tcp, record, &change);
+    if !asked && !left && tgid == current {
+        cuts::remember(sk, tcp, record, &change, tgid);
     }
     true
 }

@@ -17,6 +17,8 @@ pub(super) fn name(exchanges: &mut [Exchange], turn: &Turn, context: &Context<'_
         return;
     }
     let waiting = preface::without(Turn {
+        // Nothing was taken before: it is what the connection begins with.
+        number: turn.number.max(1),
         ask: turn.waiting.clone(),
         ask_bytes: turn.waiting.len() as u64,
         answer: Vec::new(),
@@ -100,6 +102,13 @@ mod tests {
         let exchanges = waiting(&body, WEBHOOK);
         assert_eq!(exchanges.len(), 1, "what waits is of its body");
         assert_eq!(exchanges[0].operation.path(), Some("/taken"));
+    }
+
+    #[test]
+    fn given_what_a_balancer_says_first_when_it_waits_before_the_head_then_the_head_is_read() {
+        let waits = format!("PROXY TCP4 192.0.2.7 127.0.0.1 56324 443\r\n{WEBHOOK}");
+        let exchanges = waiting(&given().turn(0), &waits);
+        assert_eq!(exchanges[0].operation.path(), Some("/webhooks/7"));
     }
 
     #[test]

@@ -172,6 +172,13 @@ impl Listeners {
         })
     }
 
+    /// Somebody listens on this port, at whatever address.
+    pub fn has_port(&self, netns: u32, port: u16) -> bool {
+        self.open
+            .iter()
+            .any(|((of, local), _)| *of == netns && local.port() == port)
+    }
+
     /// cgroup that had opened it, where that is known.
     pub fn closed(&mut self, listener: &Listener) -> Option<u64> {
         let key = (listener.netns, listener.local);

@@ -89,9 +89,9 @@ impl Episode {
         }
     }
 
-    /// A connection attempt met a port that it had closed.
-    pub fn attempted(&mut self, at_ns: u64, pair: Pair, kubelets: &BTreeSet<IpAddr>) {
-        if !self.listeners.listened(pair.0, pair.2) {
+    /// A connection attempt met a port that it had closed. `open`: somebody listens on that port all the same.
+    pub fn attempted(&mut self, at_ns: u64, pair: Pair, open: bool, kubelets: &BTreeSet<IpAddr>) {
+        if !self.listeners.listened(pair.0, pair.2, open) {
             return;
         }
         let (since, classes) = (self.since(), self.tally.classes());

@@ -39,15 +39,16 @@ impl OwnListeners {
     }
 
     /// Whether one of the closed ones had taken connections to this address. The kernel side goes by
-    /// the port alone; where the listeners of that port are not known, that is all there is.
-    pub fn listened(&self, at: SocketAddr, netns: u32) -> bool {
+    /// the port alone; where the listeners of that port are not known, that is all there is. `open`: one of them still
+    /// is, so it was another address that was tried.
+    pub fn listened(&self, at: SocketAddr, netns: u32, open: bool) -> bool {
         let mut known = self
             .closed
             .iter()
             .filter(|(ns, local)| *ns == netns && local.port() == at.port())
             .map(|(_, local)| local.ip())
             .peekable();
-        known.peek().is_none()
+        (known.peek().is_none() && !open)
             || known.any(|ip| ip == at.ip() || ip.is_unspecified() && (ip.is_ipv6() || at.is_ipv4()))
     }
 
@@ -76,7 +77,7 @@ mod tests {
             ("10.0.0.2:81", 1, true, "nothing is known of that port"),
             ("10.0.0.2:443", 1, true, "the unspecified one of IPv6 takes both"),
         ] {
-            assert_eq!(listeners.listened(address(at), netns), listened, "{why}");
+            assert_eq!(listeners.listened(address(at), netns, false), listened, "{why}");
         }
         assert_eq!(listeners.closed_ns(), Some(2));
     }

@@ -246,7 +246,7 @@ fn given_an_upload_that_was_answered_early_when_more_of_it_comes_then_it_is_no_r
     let exchange = &early.judged()[0];
     assert!(exchange.uploading && exchange.longest_goodbye().is_none());
     let whole = &early.read("56789").judged()[0];
-    assert!(!whole.uploading && whole.longest_goodbye() == Some(0));
+    assert!(!whole.uploading && whole.longest_goodbye() == Some(17));
     // In a turn of its own, where it looks like a request to the kernel side.
     let rest = given().turn(2).http().read("ABCDEFGH").judged();
     assert_eq!(

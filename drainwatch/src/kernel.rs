@@ -244,10 +244,14 @@ impl Kernel {
     /// Removes what is pinned below this directory: says whether there was anything. Programs without an agent end by
     /// that; those of an agent that runs cannot be removed.
     pub fn uninstall(dir: &Path) -> Result<bool, PinError> {
-        if !dir.exists() {
-            return Ok(false);
+        match dir.try_exists() {
+            Ok(true) => Pins::open(dir)?.remove_all(),
+            Ok(false) => Ok(false),
+            Err(why) => Err(PinError::Io {
+                path: dir.into(),
+                why,
+            }),
         }
-        Pins::open(dir)?.remove_all()
     }
 
     /// Gives up every capability that is not needed from now on, for good, and returns those that stay with the

@@ -152,7 +152,7 @@ fn given_nginx_when_checked_then_it_needs_a_prestop_and_its_own_stop_signal() {
     let config = format!(
         "user root; daemon off; error_log stderr; pid {0}/pid; events {{}} http {{ access_log off; client_body_temp_path {0}/a; \
          proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; scgi_temp_path {0}/e; \
-         server {{ listen 127.0.0.1:{1}; root {0}; limit_rate 10; }} }}",
+         server {{ listen 127.0.0.1:{1}; root {0}; }} }}",
         dir.path().display(),
         port.number
     );

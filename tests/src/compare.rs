@@ -274,7 +274,8 @@ fn protocol(of: &Case, cause: &str, found: &str) -> &'static str {
     match (of.server, cause) {
         (_, "stream") if found == "websocket" => "websocket",
         (Server::Python(python), _) if python.http == "1.0" && found == "http/1.0" => "http/1.0",
-        _ if of.server.speaks_http2() => "http/2",
+        // What it asks others it asks as they speak.
+        (_, cause) if of.server.speaks_http2() && cause != "outbound" => "http/2",
         _ => "http/1.1",
     }
 }

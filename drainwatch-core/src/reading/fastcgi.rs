@@ -44,6 +44,20 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         )]));
     }
     let asked = Asked::of(turn)?;
+    if !asked.begun {
+        // The end of a body that its server had not read before it answered; or the rest of one.
+        let rest = || {
+            calls::exchange(
+                turn,
+                0,
+                Protocol::FastCgi,
+                Operation::Opaque,
+                ExchangeState::Opaque,
+            )
+        };
+        let ends = asked.whole && asked.ended && turn.asked() <= ENDS;
+        return Some(Reading::of(if ends { vec![] } else { vec![rest()] }));
+    }
     let status = status(&turn.answer);
     let state = if asked.aborted {
         return Some(Reading::default());
@@ -111,9 +125,15 @@ fn status(answer: &[u8]) -> Option<u16> {
 }
 
 /// What was asked in a turn.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, named one by one"
+)]
 #[derive(Debug, Default)]
 struct Asked {
     http: Http,
+    /// A request begins in it.
+    begun: bool,
     /// All of it was looked at.
     whole: bool,
     /// Its body has ended.
@@ -143,6 +163,10 @@ impl Asked {
             let length = usize::from(u16::from_be_bytes([high, low]));
             let body = &behind[..behind.len().min(length)];
             match kind {
+                kind::BEGIN => {
+                    asked.begun = true;
+                    asked.ended = false;
+                }
                 kind::PARAMS => asked.params(body),
                 kind::STDIN => asked.ended |= length == 0,
                 kind::ABORT => asked.aborted = true,
@@ -208,6 +232,8 @@ mod tests {
         [&head[..], body, &vec![0; padding.into()]].concat()
     }
 
+    const OPENING: [u8; 8] = [1, 1, 0, 1, 0, 8, 0, 0];
+
     fn head() -> Vec<u8> {
         let params = [
             &b"\x0e\x03REQUEST_METHODGET\x0b\x0bREQUEST_URI/slow?a=bcd"[..],
@@ -256,6 +282,21 @@ mod tests {
                 "ended, another unread",
                 begun().write(&end).unread(200),
                 vec![Complete, Unanswered],
+            ),
+            (
+                "an end, late",
+                given().turn(2).opening(OPENING).read(record(kind::STDIN, b"", 0)),
+                vec![],
+            ),
+            (
+                "an end, late, and another",
+                given()
+                    .turn(2)
+                    .opening(OPENING)
+                    .read(record(kind::STDIN, b"", 0))
+                    .read(head())
+                    .unread(8),
+                vec![Unanswered],
             ),
             ("aborted", ask().read(record(kind::ABORT, b"", 0)), vec![]),
         ];

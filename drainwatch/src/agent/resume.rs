@@ -50,11 +50,13 @@ impl<S: Source> Agent<S> {
             // Nobody recorded meanwhile.
             self.inject(EventKind::EventsLost { count: 1 });
         }
-        tracing::info!(
-            events = count,
-            under_way = self.history.under_way(),
-            "went on where the last agent stopped"
-        );
+        if count > 0 {
+            tracing::info!(
+                events = count,
+                under_way = self.history.under_way(),
+                "went on where the last agent stopped"
+            );
+        }
         count > 0
     }
 

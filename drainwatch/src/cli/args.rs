@@ -17,7 +17,11 @@ use crate::{
     cli::{client, complete, failure::EXIT_CODES},
 };
 
-use examples::*;
+use examples::{
+    CHECK_CONFIG_EXAMPLES, CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, DEMO_EXAMPLES, DOCTOR_EXAMPLES,
+    PRINT_CONFIG_EXAMPLES, RECOMMEND_EXAMPLES, REPLAY_EXAMPLES, ROLLOUTS_EXAMPLES, RUN_EXAMPLES,
+    SHOW_EXAMPLES, SHUTDOWNS_EXAMPLES, UNINSTALL_EXAMPLES, WATCH_EXAMPLES,
+};
 
 pub use check::{CheckArgs, CheckFormat, Like, StopSignal};
 
@@ -187,10 +191,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "CAUSE",
         value_parser = PossibleValuesParser::new(Cause::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Cause>()))]
     pub cause: Option<Cause>,
-    /// Ended since this time (2026-01-01T00:00:00Z, or 15m ago), or still under way
+    /// Ended since this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago), or still under way
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub since: Option<String>,
-    /// Ended until this time (2026-01-01T00:00:00Z, or 15m ago)
+    /// Ended until this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago)
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub until: Option<String>,
 }
@@ -255,7 +259,7 @@ pub struct RolloutsArgs {
     #[arg(long, value_name = "VERDICT",
         value_parser = PossibleValuesParser::new(Verdict::ALL.iter().map(|word| word.as_str())).try_map(|word| word.parse::<Verdict>()))]
     pub verdict: Option<Verdict>,
-    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m ago), or are still under way
+    /// Of shutdowns that ended since this time (2026-01-01T00:00:00Z, or 15m: 15 minutes ago), or are still under way
     #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = when)]
     pub since: String,
     /// Of shutdowns that ended until this time

@@ -127,7 +127,7 @@ async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path)
     let stop = async {
         tokio::time::sleep(*args.prestop).await;
         say(&format!("stopping it with {}", args.stop_signal));
-        service.signal(&args.stop_signal, args.like == Like::Systemd)?;
+        service.signal(args.stop_signal, args.like == Like::Systemd)?;
         let left = grace.saturating_sub(begun.elapsed());
         if !service.ended(left).await {
             say(&format!(

@@ -302,7 +302,7 @@ fn said_of_pins(dir: Option<&Path>) -> String {
             "programs are not pinned: {why}; {without}. `mount -t bpf bpf /sys/fs/bpf` makes one, as systemd does at boot"
         ),
         Some((dir, Ok(()))) => format!(
-            "programs are pinned below {} and go on recording while no agent runs; `drainwatch uninstall` removes them",
+            "an agent pins its programs below {}, where they go on recording while none runs; `drainwatch uninstall` removes them",
             dir.display()
         ),
     }

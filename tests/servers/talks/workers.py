@@ -13,7 +13,7 @@ import sys, time
 from celery import Celery
 app = Celery(broker=sys.argv.pop(1))
 app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, broker_heartbeat=0, task_ignore_result=True,
-                worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)
+                worker_hijack_root_logger=False, worker_redirect_stdouts=False, broker_connection_retry_on_startup=True)
 
 @app.task(name="job")
 def job(seconds):
@@ -21,7 +21,7 @@ def job(seconds):
     time.sleep(seconds)
     print("done", flush=True)
 
-app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", "celery",
+app.worker_main(["worker", "--pool=solo", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", "celery",
                  "--loglevel=ERROR"])
 """
 
@@ -32,15 +32,19 @@ class Worker:
 
         broker = f"amqp://guest:guest@127.0.0.1:{port}//"
         app = Celery(broker=broker)
-        app.send_task("job", [seconds], queue="celery")
+        # That it acknowledges at all shows when it has done so once.
+        for length in (0, seconds):
+            app.send_task("job", [length], queue="celery")
         app.pool.force_close_all()
         app.close()
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "C_FORCE_ROOT": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", APP, broker], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
         )
+        begun = 0
         for line in self.process.stdout:
-            if "begun" in line:
+            begun += "begun" in line
+            if begun == 2:
                 break
         # What it takes jobs from it has opened first.
         self.own_port = tcp_of(self.process.pid, port)[0]

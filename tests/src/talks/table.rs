@@ -292,26 +292,16 @@ fn redis() -> Vec<Talk> {
 
 fn rabbitmq() -> Vec<Talk> {
     use Backend::{Celery, RabbitMq};
-    use Ended::{Clients, Server};
+    use Ended::Clients;
     const BUSY: &[Line] = &[
         outbound("job", "process"),
         outbound("first", "process"),
         unclear("waiting"),
     ];
     const DRAINS: &[Line] = &[idle("drains"), idle("waiting")];
-    // Whether its consumers would have acknowledged what they had, only they know.
-    const SERVED: &[Line] = &[unclear("job"), unclear("waiting")];
     const JOB: &[Line] = &[outbound("job", "process")];
     const SHORT: &[Line] = &[idle("short")];
     vec![
-        talk("amqp/server/kill", RabbitMq, Server, By::CgroupKill, SERVED),
-        talk(
-            "amqp/server/stop",
-            RabbitMq,
-            Server,
-            By::Signal(Signal::SIGTERM),
-            SERVED,
-        ),
         talk("celery/kill", Celery, Clients, By::CgroupKill, JOB),
         talk("celery/stop", Celery, Clients, By::Signal(Signal::SIGTERM), SHORT),
         talk(

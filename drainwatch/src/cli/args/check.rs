@@ -83,7 +83,7 @@ pub struct CheckArgs {
     /// Requests a second of all clients together [default: as fast as they are answered]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: Option<u32>,
-    /// Traffic of your own instead: a shell command, which finds the address in DRAINWATCH_ADDRESS and is ended with it
+    /// Traffic of your own instead: a shell command, which finds the address in `DRAINWATCH_ADDRESS` and is ended with it
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["request", "concurrency", "rate"])]
     pub traffic: Option<String>,
     /// Where it listens [default: its lowest port]

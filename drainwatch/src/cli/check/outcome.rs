@@ -1,6 +1,6 @@
 //! What a check found, for people, programs and CI.
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use drainwatch_core::{
     report::{Report, Verdict},
@@ -137,7 +137,7 @@ impl Outcome {
         };
         let mut lines = format!("::error title=drainwatch::{}\n", one_line(&why));
         for advice in self.advice() {
-            lines.push_str(&format!("::warning title=drainwatch::{}\n", one_line(&advice)));
+            let _ = writeln!(lines, "::warning title=drainwatch::{}", one_line(&advice));
         }
         lines
     }

@@ -150,7 +150,7 @@ impl Service {
     }
 
     /// Signals its main process, or all of its processes.
-    pub fn signal(&self, signal: &StopSignal, all: bool) -> Result<(), Failure> {
+    pub fn signal(&self, signal: StopSignal, all: bool) -> Result<(), Failure> {
         let main = self.pid().cast_signed();
         let pids = if all { self.pids() } else { vec![main] };
         for pid in pids {

@@ -126,7 +126,10 @@ fn refused(report: &Report) -> Option<Row> {
         to_ms,
         label: "connections refused".into(),
         mark: '✗',
-        note: format!("{} attempts", report.refused.attempts),
+        note: match report.refused.attempts {
+            1 => "1 attempt".into(),
+            many => format!("{many} attempts"),
+        },
         ink: Ink::Bad,
         bar: true,
     })

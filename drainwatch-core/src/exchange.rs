@@ -252,8 +252,9 @@ impl Exchange {
             return None;
         }
         match self.protocol {
-            // What is shorter than the shortest head is none: the empty line that some clients send behind a body.
-            Protocol::Http10 | Protocol::Http11 => Some("GET / HTTP/1.0\r\n\r\n".len() as u32 - 1),
+            // What is shorter than `GET / HTTP/1.0` and two lines' ends is no head: the empty line that some clients
+            // send behind a body.
+            Protocol::Http10 | Protocol::Http11 => Some(17),
             // Its clients close without a word.
             Protocol::MongoDb => Some(0),
             // Terminate; COM_QUIT.

@@ -49,11 +49,10 @@ impl Backend {
             Self::Postgres => "postgresql",
             Self::MariaDb => "mysql",
             Self::Redis => "redis",
-            Self::RabbitMq => "amqp",
+            Self::RabbitMq | Self::Celery => "amqp",
             Self::Tls(_) => "tls",
             Self::Grpc => "http/2",
             Self::Other(server) => server.word(),
-            Self::Celery => "amqp",
         }
     }
 
@@ -104,47 +103,8 @@ impl Backend {
         let mut ports = vec![];
         let mut behind = None;
         let command = match self {
-            Self::Postgres => {
-                // It refuses to run as root.
-                owned_by("postgres", &data)?;
-                run(as_user("postgres", &postgres("initdb")).args(["-D", &at, "-A", "trust", "-N"]))?;
-                let mut command = cgroup.command("setpriv");
-                command.args(USER).args(["postgres", "--regid", "postgres"]);
-                command.arg(self.program()).args(["-D", &at, "-p", &number]);
-                for setting in ["fsync=off", "autovacuum=off", "logging_collector=off"] {
-                    command.args(["-c", setting]);
-                }
-                command.args(["-c", &format!("unix_socket_directories={at}")]);
-                command
-            }
-            Self::MariaDb => {
-                owned_by("mysql", &data)?;
-                run(as_user("mysql", "mariadb-install-db").args([
-                    "--no-defaults",
-                    "--skip-test-db",
-                    "--auth-root-authentication-method=normal",
-                    &format!("--datadir={at}"),
-                ]))?;
-                let begin = data.join("begin.sql");
-                fs::write(&begin, BEGIN)?;
-                let mut command = cgroup.command("setpriv");
-                command.args(USER).args(["mysql", "--regid", "mysql"]);
-                command.arg(self.program()).args([
-                    "--no-defaults",
-                    "--bind-address=127.0.0.1",
-                    "--innodb-flush-log-at-trx-commit=0",
-                    "--plugin-load-add=ha_sequence",
-                ]);
-                let file = |option: &str, name: &str| format!("--{option}={at}/{name}");
-                command.args([
-                    format!("--datadir={at}"),
-                    format!("--port={number}"),
-                    file("socket", "socket"),
-                    file("pid-file", "pid"),
-                    file("init-file", "begin.sql"),
-                ]);
-                command
-            }
+            Self::Postgres => postgres_command(cgroup, &number, &data)?,
+            Self::MariaDb => mariadb_command(cgroup, &number, &data)?,
             Self::Redis => {
                 let mut command = cgroup.command(&self.program());
                 command.args([
@@ -210,6 +170,53 @@ impl Backend {
             ..Started::new(process, cgroup)?
         })
     }
+}
+
+fn postgres_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result<Command> {
+    let at = data.display().to_string();
+    // It refuses to run as root.
+    owned_by("postgres", data)?;
+    run(as_user("postgres", &postgres("initdb")).args(["-D", &at, "-A", "trust", "-N"]))?;
+    let mut command = cgroup.command("setpriv");
+    command.args(USER).args(["postgres", "--regid", "postgres"]);
+    command
+        .arg(Backend::Postgres.program())
+        .args(["-D", &at, "-p", number]);
+    for setting in ["fsync=off", "autovacuum=off", "logging_collector=off"] {
+        command.args(["-c", setting]);
+    }
+    command.args(["-c", &format!("unix_socket_directories={at}")]);
+    Ok(command)
+}
+
+fn mariadb_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result<Command> {
+    let at = data.display().to_string();
+    owned_by("mysql", data)?;
+    run(as_user("mysql", "mariadb-install-db").args([
+        "--no-defaults",
+        "--skip-test-db",
+        "--auth-root-authentication-method=normal",
+        &format!("--datadir={at}"),
+    ]))?;
+    let begin = data.join("begin.sql");
+    fs::write(&begin, BEGIN)?;
+    let mut command = cgroup.command("setpriv");
+    command.args(USER).args(["mysql", "--regid", "mysql"]);
+    command.arg(Backend::MariaDb.program()).args([
+        "--no-defaults",
+        "--bind-address=127.0.0.1",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--plugin-load-add=ha_sequence",
+    ]);
+    let file = |option: &str, name: &str| format!("--{option}={at}/{name}");
+    command.args([
+        format!("--datadir={at}"),
+        format!("--port={number}"),
+        file("socket", "socket"),
+        file("pid-file", "pid"),
+        file("init-file", "begin.sql"),
+    ]);
+    Ok(command)
 }
 
 /// What `MariaDB` does first.

@@ -250,7 +250,7 @@ fn traffic_after_stop_refused_after_close_keepalive_race_and_backlog_dropped() {
     scene.unlisten(1_000, &web, 80);
     scene.reset(1_500, &web, true, 0, local(1));
     let idle = scene.ended(1_600, &web, End::Close, vec![answered(20, 30)]);
-    scene.reset(1_700, &web, false, 10, idle.peer);
+    scene.reset(1_700, &web, false, 33, idle.peer);
     scene.exit(1_800, &web, 0);
     scene.emptied(1_801);
     let report = scene.report();

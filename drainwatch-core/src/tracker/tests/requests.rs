@@ -757,3 +757,32 @@ fn a_response_that_is_thrown_away_with_the_queue_is_lost_beside_the_request_that
         [(Cause::Unanswered, 1), (Cause::Truncated, 1)]
     );
 }
+
+#[test]
+fn an_attempt_at_an_address_where_nobody_listened_is_not_turned_away() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(1, &web, 80);
+    scene.term(100, &web);
+    // Its listener is open still: `localhost` was tried as ::1 first, where it never listened.
+    scene.reset(200, &web, true, 0, super::scene::local(5));
+    scene.unlisten(300, &web, 80);
+    scene.reset(400, &web, true, 0, super::scene::local(6));
+    scene.exit(500, &web, 0);
+    scene.emptied(501);
+    let report = scene.report();
+    assert_eq!(report.refused.attempts, 1);
+}
+
+#[test]
+fn what_is_shorter_than_a_head_comes_late_for_nothing() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let idle = scene.connection(&web, End::Close, vec![answered(50, 60)]);
+    scene.push(150, EventKind::ConnectionEnded(idle.clone()));
+    scene.reset(160, &web, false, 2, idle.peer);
+    scene.exit(200, &web, 0);
+    scene.emptied(201);
+    assert_eq!(scene.report().verdict, Verdict::Clean);
+}

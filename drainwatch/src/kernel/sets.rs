@@ -91,13 +91,17 @@ impl Object {
         };
         match open(dir) {
             Ok(pins) => self.run_pinned(pins, options),
-            Err(why @ PinError::NoBpffs(_)) => {
-                info!(%why, "nothing is recorded while no agent runs");
-                self.attach(options)
-            }
             Err(why) => {
-                warn!(%why, "nothing is recorded while this agent does not run");
-                self.attach(options)
+                let running = self.attach(options)?;
+                // A refusal is one line.
+                if running.lacking().is_none() {
+                    if matches!(why, PinError::NoBpffs(_)) {
+                        info!(%why, "nothing is recorded while no agent runs");
+                    } else {
+                        warn!(%why, "nothing is recorded while this agent does not run");
+                    }
+                }
+                Ok(running)
             }
         }
     }

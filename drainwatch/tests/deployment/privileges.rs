@@ -94,7 +94,8 @@ fn kept_according_to_doctor() -> Vec<String> {
 fn works_without(agent: &Agent) {
     assert_eq!(agent.get("/readyz").unwrap(), "ok\n");
     let mut degraded = agent.degraded().unwrap();
-    degraded.retain(|probe| probe != "reset_sent");
+    // What some kernels refuse, whatever the privileges.
+    degraded.retain(|probe| !["reset_sent", "socket_close"].contains(&probe.as_str()));
     assert!(degraded.is_empty(), "{degraded:?}");
     let kept = kept_according_to_doctor();
     let expected = match kept.as_slice() {

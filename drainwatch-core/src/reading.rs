@@ -130,11 +130,7 @@ pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
     };
     let turn = preface::without(turn.joined());
     let context = Context::of(&connection, &turn, rules);
-    let Reading {
-        mut exchanges,
-        session,
-    } = read(&turn, &context);
-    waiting::name(&mut exchanges, &turn, &context);
+    let Reading { exchanges, session } = read(&turn, &context);
     let moved = turn.asked() > 0 || turn.answer_bytes > 0 || connection.unread > 0 || turn.mptcp;
     let connection = Connection {
         silent: !moved && !connection.seeded,
@@ -192,6 +188,7 @@ pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
             exchange.started_ns = 0; // nothing new was asked
         }
     }
+    waiting::name(&mut reading.exchanges, turn, context);
     reading
 }
 

@@ -7,7 +7,11 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|path: &str| {
     let identity = classify(path);
     assert!(identity.name.len() <= text::NAME, "{}", identity.name);
-    assert!(!identity.name.chars().any(char::is_control), "{:?}", identity.name);
+    assert!(
+        !identity.name.chars().any(char::is_control),
+        "{:?}",
+        identity.name
+    );
     assert!(path.starts_with(identity.own(path)), "{:?}", identity.own(path));
     let shown = text::shown_path(path);
     assert!(!shown.chars().any(char::is_control), "{shown:?}");

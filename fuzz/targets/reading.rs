@@ -62,6 +62,7 @@ struct Input {
     tail: Option<Vec<u8>>,
     answer: Vec<u8>,
     ask: Vec<u8>,
+    waiting: Vec<u8>,
 }
 
 fn head(mut bytes: Vec<u8>, most: usize) -> Vec<u8> {
@@ -97,8 +98,11 @@ fuzz_target!(|input: Input| {
         answer_last_ns,
         message_first_ns,
         http2: None,
-        hellos: input.hellos.map(|(client, server)| Box::new(Hellos { client, server })),
+        hellos: input
+            .hellos
+            .map(|(client, server)| Box::new(Hellos { client, server })),
         mptcp: input.mptcp,
+        waiting: head(input.waiting, ASK_HEAD),
     };
     let context = Context {
         role: match input.server {

@@ -19,7 +19,10 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = replay_each(reader, |report| {
             let text = serde_json::to_string(&report).expect("a report can be written");
             let read: Report = serde_json::from_str(&text).expect("a report that was written can be read");
-            assert_eq!(serde_json::to_string(&read).expect("it can be written again"), text);
+            assert_eq!(
+                serde_json::to_string(&read).expect("it can be written again"),
+                text
+            );
         });
     }
 });

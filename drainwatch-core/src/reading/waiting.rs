@@ -62,9 +62,7 @@ mod tests {
             waiting: waits.as_bytes().to_vec(),
             ..recorder.turn.clone()
         };
-        let mut exchanges = read(&turn, &recorder.context()).exchanges;
-        name(&mut exchanges, &turn, &recorder.context());
-        exchanges
+        read(&turn, &recorder.context()).exchanges
     }
 
     #[test]

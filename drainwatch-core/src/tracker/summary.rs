@@ -141,7 +141,7 @@ impl Episode {
         if self.is_cut_short() {
             reasons.insert(Doubt::CutShort, 1);
         }
-        if self.is_job() && !self.listened_on_unix_socket() {
+        if self.is_job() {
             reasons.insert(Doubt::Job, 1);
         }
         reasons

@@ -254,7 +254,8 @@ impl Episode {
     /// It served nobody, and a signal that it did not handle ended it, or a process of it that did the work: a job, which
     /// may have been half-way.
     pub fn is_job(&self) -> bool {
-        if self.scope == Scope::Worker || self.members.any(|member| member.process().served) {
+        let serves = self.listened_on_unix_socket() || self.members.any(|member| member.process().served);
+        if self.scope == Scope::Worker || serves {
             return false;
         }
         let by_signal = |m: &Member| m.exit().is_some_and(|ended| ended.signal.is_some());

@@ -358,6 +358,26 @@ fn interrupted(scene: &mut Scene, process: &Process, busy: u32) {
 }
 
 #[test]
+fn who_listens_on_a_unix_socket_is_no_job() {
+    let mut scene = Scene::new();
+    let server = process(100);
+    scene.term(100, &server);
+    scene.push(
+        200,
+        EventKind::ProcessExited {
+            process: server.clone(),
+            code: None,
+            signal: Some(SIGTERM),
+            child: None,
+            unix_listener: true,
+        },
+    );
+    scene.emptied(201);
+    let report = scene.report();
+    assert_eq!((report.verdict, report.unix_sockets), (Verdict::Clean, true));
+}
+
+#[test]
 fn a_job_that_a_signal_ended_is_never_clean_and_one_that_was_at_work_was_cut() {
     for (busy, finding) in [(97, Some(FindingCode::BusyWhenKilled)), (3, None)] {
         let mut scene = Scene::new();

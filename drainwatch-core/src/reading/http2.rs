@@ -24,6 +24,10 @@ use crate::{
 
 /// A frame's header and one byte: fewer unread bytes are no request.
 const SHORTEST_REQUEST: u64 = 9 + 1;
+/// The answer to a PING, by which a server finds out that its first GOAWAY has come (RFC 9113 section 6.8).
+const PONG: u64 = 9 + 8;
+/// The last stream that such a first GOAWAY names: none is refused yet.
+const ALL_STREAMS: u32 = (1 << 31) - 1;
 
 /// Reads the streams of a connection that began with the preface of HTTP/2.
 pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
@@ -53,10 +57,22 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     });
     let mut exchanges: Vec<_> = exchanges.collect();
     // What the process did not read, or nobody looked at, may be a request, a PING or the rest of an upload.
-    if http2.ask.unseen || context.ask_unread.saturating_sub(http2.ask.pending) >= SHORTEST_REQUEST {
+    if http2.ask.unseen
+        || context.ask_unread.saturating_sub(http2.ask.pending) > no_request(http2, context.role)
+    {
         exchanges.push(nameless(turn, ExchangeState::Unknown, Some(Doubt::Gap)));
     }
     Some(Reading::of(exchanges))
+}
+
+/// How many bytes that the process did not read are no request for certain.
+fn no_request(http2: &Http2, role: Role) -> u64 {
+    match http2.answer.goaway.filter(|_| role == Role::Server) {
+        None => SHORTEST_REQUEST - 1,
+        Some(ALL_STREAMS..) => PONG,
+        // Streams that come after it were refused unprocessed, and their client knows.
+        Some(_) => u64::MAX,
+    }
 }
 
 /// Who is open is not known: nothing is claimed. What our side had no memory for is nobody's protocol that cannot be

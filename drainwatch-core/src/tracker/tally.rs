@@ -30,6 +30,10 @@ use crate::{
 /// Most connections remembered per shutdown, so that nothing is counted twice.
 const CONNECTIONS: usize = 16_384;
 
+/// What comes late on a connection that nobody reads, and is no longer, may be an acknowledgement, the answer to a PING, or
+/// a goodbye.
+const ACKNOWLEDGEMENT: u32 = 32;
+
 /// Addresses are shared: one probe says nothing of who comes next from there.
 const PROBES: u64 = 2;
 
@@ -448,7 +452,9 @@ impl Tally {
                 local,
                 peer,
             });
-        } else if !seen.counted_opaque {
+        } else if payload <= ACKNOWLEDGEMENT || seen.counted_opaque {
+            return false;
+        } else {
             self.outcomes.opaque += 1;
             self.opaque.add(Role::Server, None);
         }

@@ -130,6 +130,26 @@ fn given_a_goodbye_when_read_then_streams_above_its_last_were_refused_and_those_
 }
 
 #[test]
+fn given_bytes_that_nobody_read_when_the_server_has_said_goodbye_then_they_are_no_request() {
+    let unread = |goaway: Option<u32>, bytes| {
+        let mut http2 = of([]);
+        http2.answer.goaway = goaway;
+        exchanges_in(http2, bytes).len()
+    };
+    assert_eq!(
+        (unread(None, 9), unread(None, 17)),
+        (0, 1),
+        "a frame of some bytes may be a request"
+    );
+    assert_eq!(
+        (unread(Some(u32::MAX >> 1), 17), unread(Some(u32::MAX >> 1), 40)),
+        (0, 1),
+        "all are welcome still, but a PING is answered"
+    );
+    assert_eq!(unread(Some(5), 400), 0, "what comes now is refused");
+}
+
+#[test]
 fn given_the_clients_goodbye_when_read_then_its_requests_still_wait() {
     let mut http2 = of([asked(1)]);
     http2.ask.goaway = Some(0);

@@ -98,6 +98,7 @@ const PACKAGES: &[Package] = &[
     package(Use::Deploy, "golang-k8s-sigs-yaml-dev", None),
     package(Use::Deploy, "systemd", Some("systemd-analyze")),
     package(Use::Unit, "python3", Some("python3")),
+    package(Use::Unit, "iproute2", Some("ss")),
     package(Use::Unit, "runc", Some("runc")),
     package(Use::Unit, "systemd", Some("systemd-sysusers")),
     package(Use::Unit, "dbus", Some("dbus-daemon")),

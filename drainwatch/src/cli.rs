@@ -11,6 +11,7 @@ pub mod demo;
 mod doctor;
 pub mod failure;
 mod history;
+mod inside;
 mod recommend;
 mod recordings;
 pub mod render;

@@ -11,20 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::{reading::HeaderRules, report::Report};
+use drainwatch_core::report::Report;
 use tokio::sync::watch;
 
 use crate::{
-    agent::{Agent, Options, source::Live},
     cli::{
         args::{CheckArgs, Like},
         failure::{Exit, Failure},
-        refusal,
-        run::{runtime, stop_signal},
-        start_kernel,
+        inside,
     },
-    kernel::{Kernel, KernelOptions},
-    names::node,
+    kernel::KernelOptions,
     outlets::{listing::Filter, questions::Handle},
 };
 use outcome::Outcome;
@@ -50,55 +46,17 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 
 fn run(args: &CheckArgs) -> Result<Outcome, Failure> {
     let plan = Plan::new(args).map_err(Failure::usage)?;
-    let diagnosis = Kernel::diagnose(None);
-    if let Some(failure) = refusal(&diagnosis, None) {
-        return Err(failure);
-    }
-    let root = diagnosis.cgroup_root.ok_or_else(|| {
-        Failure::unavailable(
-            "no unified cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup/unified",
-        )
-    })?;
-    runtime()?.block_on(watched(args, plan, Path::new(&root)))
-}
-
-/// The agent runs in this process for as long as the check does.
-async fn watched(args: &CheckArgs, plan: Plan, cgroup_root: &Path) -> Result<Outcome, Failure> {
-    let interrupted = stop_signal()?;
+    let cgroup_root = &inside::cgroup_root()?;
     let options = KernelOptions {
         stop_signals: vec![args.stop_signal.number()],
         ..KernelOptions::default()
     };
-    let kernel = start_kernel(&options)?;
-    let options = Options {
-        node: node(),
-        linger: LINGER,
-        memory_reports: 100,
-        ..Options::default()
-    };
-    let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
-        .map_err(|why| Failure::internal("the metrics did not start", why))?;
-    let mut outcome = Err(Failure::new(
-        Exit::Interrupted,
-        "interrupted; everything was cleaned up",
-    ));
-    // Dropping it, whatever ends it, kills the service and removes its cgroup.
-    let played = async {
-        tokio::select! {
-            played = play(args, plan, &handle, cgroup_root) => outcome = played,
-            _ = interrupted => {}
-        }
-    };
-    agent.run(played).await;
-    outcome
+    inside::run(&options, LINGER, async |handle| {
+        play(args, plan, handle, cgroup_root).await
+    })
 }
 
 async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path) -> Result<Outcome, Failure> {
-    // The loop answers once it has read what was there before it.
-    handle
-        .beat()
-        .await
-        .map_err(|why| Failure::internal("the agent did not start", why))?;
     let mut service = Service::start(cgroup_root, &args.command)?;
     let address = service.listening(args.port, *args.start_within).await?;
     say(&format!(

@@ -11,24 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::{reading::HeaderRules, report::Report};
+use drainwatch_core::report::Report;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
-    agent::{Agent, Options, source::Live},
     cli::{
         args::Format,
         colour,
         failure::{Exit, Failure},
-        is_table, print, print_json, refusal, render,
-        run::{runtime, stop_signal},
-        start_kernel, width,
+        inside, is_table, print, print_json, render, width,
     },
-    kernel::{Kernel, KernelOptions},
-    names::node,
+    kernel::KernelOptions,
     outlets::{listing::Filter, questions::Handle},
 };
 use server::Specimen;
@@ -47,53 +43,14 @@ struct Act {
 
 /// Runs the demo and prints both reports.
 pub fn demo(format: Format) -> Result<(), Failure> {
-    let diagnosis = Kernel::diagnose(None);
-    if let Some(failure) = refusal(&diagnosis, None) {
-        return Err(failure);
-    }
-    let root = diagnosis.cgroup_root.ok_or_else(|| {
-        Failure::unavailable(
-            "no unified cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup/unified",
-        )
-    })?;
-    let acts = runtime()?.block_on(play(Path::new(&root)))?;
+    let cgroup_root = &inside::cgroup_root()?;
+    let options = KernelOptions::default();
+    say("starting the agent");
+    let acts = inside::run(&options, LINGER, async |handle| acts(handle, cgroup_root).await)?;
     show(&acts, format)
 }
 
-/// The agent runs in this process for as long as the play does.
-async fn play(cgroup_root: &Path) -> Result<[Act; 2], Failure> {
-    let interrupted = stop_signal()?;
-    say("starting the agent");
-    let kernel = start_kernel(&KernelOptions::default())?;
-    let options = Options {
-        node: node(),
-        linger: LINGER,
-        memory_reports: 100,
-        ..Options::default()
-    };
-    let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
-        .map_err(|why| Failure::internal("the metrics did not start", why))?;
-    let mut outcome = Err(Failure::new(
-        Exit::Interrupted,
-        "interrupted; everything was cleaned up",
-    ));
-    // Dropping the play, whatever ends it, kills its servers and removes their cgroups.
-    let played = async {
-        tokio::select! {
-            acts = acts(&handle, cgroup_root) => outcome = acts,
-            _ = interrupted => {}
-        }
-    };
-    agent.run(played).await;
-    outcome
-}
-
 async fn acts(handle: &Handle, cgroup_root: &Path) -> Result<[Act; 2], Failure> {
-    // The loop answers once it has read what was there before it.
-    handle
-        .beat()
-        .await
-        .map_err(|why| Failure::internal("the agent did not start", why))?;
     say("starting two servers, each in a cgroup of its own");
     let bad = act(handle, cgroup_root, "bad");
     let good = act(handle, cgroup_root, "good");

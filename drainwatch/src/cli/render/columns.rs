@@ -4,6 +4,29 @@ use crate::outlets::text::{columns, cut, elide, fit};
 
 /// Between two columns.
 const GAP: usize = 2;
+/// Below it a finding says nothing.
+pub const SHORT_FINDING: usize = 14;
+/// Below it a name says nothing.
+pub const SHORT_NAME: usize = 8;
+
+/// What is there of a table's parts, which go in their order where it is narrow: nothing has gone, or all up to this one.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<Part>(Option<Part>);
+
+impl<Part: Copy + Ord> Room<Part> {
+    /// Nothing has gone.
+    pub const FULL: Self = Self(None);
+
+    /// From the widest to the narrowest.
+    pub fn ladder(parts: impl IntoIterator<Item = Part>) -> impl Iterator<Item = Self> {
+        std::iter::once(Self::FULL).chain(parts.into_iter().map(|last| Self(Some(last))))
+    }
+
+    /// Whether this part is there.
+    pub fn has(self, part: Part) -> bool {
+        self.0.is_none_or(|last| part > last)
+    }
+}
 
 /// A column, with the cells of all rows.
 #[derive(Debug, Clone)]

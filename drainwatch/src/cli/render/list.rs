@@ -6,7 +6,7 @@ use drainwatch_core::{
     workload::text::clean,
 };
 
-use super::columns::{Column, Cut, draw};
+use super::columns::{Column, Cut, Room, SHORT_FINDING, SHORT_NAME, draw};
 use crate::outlets::{
     brief::{duration, when, why, workload},
     doubts,
@@ -14,10 +14,6 @@ use crate::outlets::{
 
 /// Shortest beginning of an id that is shown.
 const SHORT_ID: usize = 4;
-/// Below it a finding says nothing.
-const SHORT_FINDING: usize = 14;
-/// Below it a name says nothing.
-const SHORT_NAME: usize = 8;
 
 /// What goes where it is narrow, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,26 +43,10 @@ impl Part {
     ];
 }
 
-/// What is there: nothing has gone, or all up to this one.
-#[derive(Debug, Clone, Copy)]
-struct Room(Option<Part>);
-
-impl Room {
-    const FULL: Self = Self(None);
-
-    fn ladder() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::FULL).chain(Part::ALL.into_iter().map(|last| Self(Some(last))))
-    }
-
-    fn has(self, part: Part) -> bool {
-        self.0.is_none_or(|last| part > last)
-    }
-}
-
 /// Shutdowns as a table, one row each: under way first, then by the time that is shown. Without a width nothing gives way.
 pub fn table(reports: &[Report], width: Option<usize>) -> String {
     let reports = sorted(reports);
-    draw(Room::ladder().map(|room| columns(&reports, room)), width)
+    draw(Room::ladder(Part::ALL).map(|room| columns(&reports, room)), width)
 }
 
 /// Everything that fits into a row, however wide it becomes.
@@ -110,7 +90,7 @@ fn sorted(reports: &[Report]) -> Vec<&Report> {
     sorted
 }
 
-fn columns(reports: &[&Report], room: Room) -> Vec<Column> {
+fn columns(reports: &[&Report], room: Room<Part>) -> Vec<Column> {
     let of = |cell: &dyn Fn(&Report) -> String| reports.iter().map(|report| cell(report)).collect();
     let ids = ids(reports, room.has(Part::WholeIds));
     let numbers =

@@ -3,16 +3,12 @@
 
 use drainwatch_core::{class::WEBHOOK, report::Verdict, rollout::Rollout, workload::text::clean};
 
-use super::columns::{Column, Cut, draw};
+use super::columns::{Column, Cut, Room, SHORT_FINDING, SHORT_NAME, draw};
 use crate::outlets::{
     brief::when,
     text::{elide, span},
 };
 
-/// Below it a finding says nothing.
-const SHORT_FINDING: usize = 14;
-/// Below it a name says nothing.
-const SHORT_NAME: usize = 8;
 /// Of a hash, or the id of a run, this much tells it from others.
 const SHORT_REVISION: usize = 13;
 
@@ -46,31 +42,15 @@ impl Part {
     ];
 }
 
-/// What is there: nothing has gone, or all up to this one.
-#[derive(Debug, Clone, Copy)]
-struct Room(Option<Part>);
-
-impl Room {
-    const FULL: Self = Self(None);
-
-    fn ladder() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::FULL).chain(Part::ALL.into_iter().map(|last| Self(Some(last))))
-    }
-
-    fn has(self, part: Part) -> bool {
-        self.0.is_none_or(|last| part > last)
-    }
-}
-
 /// Rollouts as a table, one row each, the newest first. Without a width nothing gives way.
 pub fn table(rollouts: &[Rollout], width: Option<usize>) -> String {
     draw(
-        Room::ladder().map(|room| columns(rollouts, room, width.is_none())),
+        Room::ladder(Part::ALL).map(|room| columns(rollouts, room, width.is_none())),
         width,
     )
 }
 
-fn columns(rollouts: &[Rollout], room: Room, whole: bool) -> Vec<Column> {
+fn columns(rollouts: &[Rollout], room: Room<Part>, whole: bool) -> Vec<Column> {
     let of = |cell: &dyn Fn(&Rollout) -> String| rollouts.iter().map(cell).collect();
     let numbers = |head, number: fn(&Rollout) -> u64| Column::numbers(head, rollouts.iter().map(number));
     let time = |one: &Rollout| {

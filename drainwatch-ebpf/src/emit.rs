@@ -294,7 +294,7 @@ fn fill_with<const SIZE: usize>(
     }
 }
 
-/// Sends an event that was kept.
+/// Sends an event that is whole already: one that was kept, or is still to be looked at by others.
 #[inline(always)]
 pub fn again<T>(event: &T) {
     // SAFETY: the event is read by helper, as it stands.

@@ -13,10 +13,10 @@ use self::{
     hello::Handshake,
     records::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER, Record, Records, begins, records},
 };
-use super::{Context, Reading, Session};
+use super::{Context, Reading, Session, wire};
 use crate::{
     event::Role,
-    exchange::{Doubt, Evidence, Exchange, ExchangeState, Operation, Protocol},
+    exchange::{Exchange, ExchangeState, Operation, Protocol},
     record::Turn,
 };
 
@@ -76,17 +76,15 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         Role::Server | Role::Client => state,
     });
     let exchange = |index, state, started_ns, last_ns| Exchange {
-        id: turn.id(index),
-        protocol: Protocol::Tls,
-        operation: Operation::Tls(handshake.shown()),
-        evidence: Evidence::Inferred,
-        state,
-        // Only of what is older than the agent nothing is known here.
-        doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
-        uploading: false,
-        unread: false,
         started_ns,
         last_ns,
+        ..wire::inferred(
+            turn,
+            index,
+            Protocol::Tls,
+            Operation::Tls(handshake.shown()),
+            state,
+        )
     };
     let mut exchanges = vec![];
     if let Some(state) = told {

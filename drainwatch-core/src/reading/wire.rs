@@ -24,17 +24,9 @@ const GOODBYE: u64 = 32;
 /// Reads any turn.
 pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
     let exchange = |index, state, started_ns, last_ns| Exchange {
-        id: turn.id(index),
-        protocol: Protocol::Tcp,
-        operation: Operation::Opaque,
-        evidence: Evidence::Inferred,
-        state,
-        // Only of what is older than the agent nothing is known here.
-        doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
-        uploading: false,
-        unread: false,
         started_ns,
         last_ns,
+        ..inferred(turn, index, Protocol::Tcp, Operation::Opaque, state)
     };
     let unread = || exchange(1, ExchangeState::Unanswered, 0, turn.last_ns());
     if turn.asked() == 0 {
@@ -71,19 +63,34 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Reading {
     Reading::of(exchanges)
 }
 
-/// What stands on a connection of which nothing was recorded, and why.
-pub(super) fn unrecorded(turn: &Turn, doubt: Doubt) -> Exchange {
+/// An exchange that was not read, without its times.
+pub(super) fn inferred(
+    turn: &Turn,
+    index: usize,
+    protocol: Protocol,
+    operation: Operation,
+    state: ExchangeState,
+) -> Exchange {
     Exchange {
-        id: turn.id(0),
-        protocol: Protocol::Tcp,
-        operation: Operation::Opaque,
+        id: turn.id(index),
+        protocol,
+        operation,
         evidence: Evidence::Inferred,
-        state: ExchangeState::Unknown,
-        doubt: Some(doubt),
+        state,
+        // Only of what is older than the agent nothing is known here.
+        doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
         uploading: false,
         unread: false,
         started_ns: 0,
         last_ns: 0,
+    }
+}
+
+/// What stands on a connection of which nothing was recorded, and why.
+pub(super) fn unrecorded(turn: &Turn, doubt: Doubt) -> Exchange {
+    Exchange {
+        doubt: Some(doubt),
+        ..inferred(turn, 0, Protocol::Tcp, Operation::Opaque, ExchangeState::Unknown)
     }
 }
 

@@ -3,7 +3,7 @@ use super::{
     records::HANDSHAKE as SHAKE,
     *,
 };
-use crate::exchange::ExchangeState::*;
+use crate::exchange::{Evidence, ExchangeState::*};
 
 const CCS: u8 = 0x14;
 

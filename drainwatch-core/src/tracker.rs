@@ -218,12 +218,14 @@ impl Tracker {
                 // A workload that calls itself is nobody's client.
                 let own = *same_cgroup && !self.names.is_shared(*cgroup);
                 let key = self.find(Who::pid(*cgroup, *pid));
-                let open = self.listeners.has_port(*netns, local.port());
                 if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
                     let pair = (*local, *peer, *netns);
                     match (syn, payload) {
                         _ if own => {}
-                        (true, _) => episode.attempted(at_ns, pair, open, &self.kubelets),
+                        (true, _) => {
+                            let open = self.listeners.has_port(*netns, local.port());
+                            episode.attempted(at_ns, pair, open, &self.kubelets);
+                        }
                         (false, 1..) => episode.came_late(at_ns, *pid, pair, *payload, &self.kubelets),
                         (false, 0) => {} // a bare ACK or FIN asks nothing
                     }

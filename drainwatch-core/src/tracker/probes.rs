@@ -38,7 +38,8 @@ pub(super) struct Ends {
 
 impl Sieve<'_> {
     /// Whether an exchange of this connection is a probe; of one that nobody accepted no byte was read, nor of a first
-    /// request that still waited when its process died, unless its head was seen in the queue. Without an exchange: whether the connection itself is.
+    /// request that still waited when its process died, unless its head was seen in the queue. Without an exchange:
+    /// whether the connection itself is.
     pub fn holds(&self, connection: &Connection, exchange: Option<&Exchange>) -> bool {
         let waited = |exchange: &Exchange| {
             exchange.started_ns == 0 && exchange.operation == Operation::Opaque && connection.unread > 0

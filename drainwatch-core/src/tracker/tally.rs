@@ -23,7 +23,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    exchange::{Doubt, Exchange, Protocol},
+    exchange::{Doubt, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -56,9 +56,19 @@ struct Remembered {
     only_probes: Option<bool>,
 }
 
-/// What the last exchange of a connection says of what may follow it.
-fn goodbye(last: &Exchange) -> Option<(Protocol, u32)> {
-    Some((last.protocol, last.longest_goodbye()?))
+impl Remembered {
+    /// Notes what may follow on this connection, of which these were told.
+    fn note(&mut self, connection: &Connection, judged: &[Judged<'_>], sieve: &Sieve<'_>) {
+        for exchange in &connection.exchanges {
+            let before = self.only_probes.unwrap_or(true);
+            self.only_probes = Some(before && sieve.holds(connection, Some(exchange)));
+        }
+        if let Some(last) = connection.exchanges.last() {
+            self.goodbye = last.longest_goodbye().map(|longest| (last.protocol, longest));
+        }
+        let doubt = |judged: &Judged<'_>| matches!(judged, Judged::Severed(..) | Judged::Unknown(_));
+        self.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
+    }
 }
 
 /// Effects not yet given out: how many requests of which kind.
@@ -283,18 +293,12 @@ impl Tally {
         let told = seen.told.clone();
         let judged = judge::judge(connection, context.since_ns, context.stopped_ns, &told);
         let probe = |exchange| context.sieve.holds(connection, exchange);
-        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown(_));
         for exchange in &connection.exchanges {
             seen.told.note(exchange.id, judge::settles(connection, exchange));
-            let before = seen.only_probes.unwrap_or(true);
-            seen.only_probes = Some(before && probe(Some(exchange)));
-        }
-        if let Some(last) = connection.exchanges.last() {
-            seen.goodbye = goodbye(last);
         }
         seen.ended = ends;
         seen.counted_opaque |= judged.iter().any(|judged| matches!(judged, Judged::Opaque(_)));
-        seen.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
+        seen.note(connection, &judged, &context.sieve);
         // What a server goes on saying to a client that has gone is no request.
         if ends && connection.role != Role::Client {
             self.by_pair.insert(
@@ -357,18 +361,10 @@ impl Tally {
             return false;
         }
         let judged = judge::judge(connection, 0, None, &Told::default());
-        let doubt = |j: &Judged<'_>| matches!(j, Judged::Severed(..) | Judged::Unknown(_));
-        seen.may_be_late = connection.role == Role::Server && !judged.iter().any(doubt);
-        seen.goodbye = connection.exchanges.last().and_then(goodbye);
-        seen.only_probes = Some(
-            connection
-                .exchanges
-                .iter()
-                .all(|exchange| sieve.holds(connection, Some(exchange))),
-        );
+        seen.note(connection, &judged, sieve);
         // What nobody reads is in no report for this alone.
         seen.counted_opaque = true;
-        if seen.may_be_late {
+        if connection.role == Role::Server {
             self.by_pair.insert(
                 &(connection.local, connection.peer, connection.netns),
                 connection.id,

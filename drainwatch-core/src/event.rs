@@ -138,6 +138,9 @@ pub enum EventKind {
     EventsLost {
         /// How many.
         count: u64,
+        /// When that was known. What happened before it and is told only after this event has lost them, too.
+        #[serde(default)]
+        until_ns: u64,
     },
 }
 
@@ -175,6 +178,12 @@ pub struct Process {
     pub signalled: bool,
     /// Its parent lives in the same cgroup: so it is not the cgroup's first process.
     pub parent_in_cgroup: bool,
+    /// It had a connection, or a listener, of which nothing was recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrecorded: bool,
+    /// A signal to it was not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untold: bool,
 }
 
 /// What a signal met at its target.
@@ -242,11 +251,21 @@ pub struct Listener {
     pub netns: u32,
     /// Connections in its accept queue.
     pub backlog: u32,
+    /// Connections whose handshake had not come to its end: for the client it may have, for it cannot tell whether its
+    /// last segment was dropped, as it is where that queue is full, or where the server asked for connections with a
+    /// request alone (`TCP_DEFER_ACCEPT`).
+    #[serde(default, skip_serializing_if = "none")]
+    pub handshakes: u32,
     /// Listeners on the same port and namespace that are still open.
     pub still_open: u32,
     /// It was found open by an agent as it started, whether or not an earlier one had told of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Which end of a connection the workload is.

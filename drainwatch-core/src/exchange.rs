@@ -91,6 +91,8 @@ words! {
         Mptcp = "mptcp",
         /// The kernel had no memory for what is open on a connection of HTTP/2.
         NoStorage = "no_storage",
+        /// It was answered, by a header that refers to what is not kept any more: perhaps with an error.
+        Status = "status",
     }
 }
 
@@ -180,6 +182,32 @@ pub struct Http {
     /// It is a call of gRPC: the path is `/package.Service/Method`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub grpc: bool,
+    /// What the call's server said of it in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u8>,
+}
+
+impl Http {
+    /// How the server says itself that it failed, where it does. Of gRPC those of its statuses that are the server's own
+    /// doing: what the conventions for telemetry call errors of a server, and a call that was cancelled by it.
+    pub fn server_error(&self) -> Option<String> {
+        let grpc = match self.grpc_status {
+            Some(1) => "CANCELLED",
+            Some(2) => "UNKNOWN",
+            Some(4) => "DEADLINE_EXCEEDED",
+            Some(12) => "UNIMPLEMENTED",
+            Some(13) => "INTERNAL",
+            Some(14) => "UNAVAILABLE",
+            Some(15) => "DATA_LOSS",
+            _ => {
+                return self
+                    .status
+                    .filter(|status| *status >= 500)
+                    .map(|status| status.to_string());
+            }
+        };
+        Some(grpc.to_owned())
+    }
 }
 
 /// What a database was asked: nothing of a statement but its first word is kept.
@@ -228,12 +256,15 @@ pub struct Exchange {
     pub evidence: Evidence,
     /// What stood there.
     pub state: ExchangeState,
-    /// Why the state is [`ExchangeState::Unknown`], where it is.
+    /// Why the state is [`ExchangeState::Unknown`], where it is; or [`Doubt::Status`] of what is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<Doubt>,
     /// It was answered before its request had arrived: what still comes is the rest of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uploading: bool,
+    /// Its server gave it up while it was draining, and its connection went on: it is cut, whoever ends that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
     /// No process had read a byte of it: what is said of it stood in the kernel's queue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unread: bool,

@@ -18,6 +18,8 @@ mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;
+mod pins;
+mod polls;
 mod postgresql;
 mod preface;
 mod probes;
@@ -35,12 +37,15 @@ mod properties;
 #[cfg(test)]
 mod recorder;
 
+use std::sync::Arc;
+
 use crate::{
     event::{Connection, End, Event, EventKind, Role},
-    exchange::{Doubt, Exchange, ExchangeId, ExchangeState},
+    exchange::{Doubt, Exchange, ExchangeId, ExchangeState, Protocol},
     record::{Fact, Recorded, Turn},
 };
 pub use headers::{HeaderRules, Pattern};
+pub use pins::{MOST_PINS, Pin, Pins, protocols};
 pub use senders::NAMES as SENDERS;
 
 /// What a reader is told besides the turn.
@@ -60,6 +65,8 @@ pub struct Context<'a> {
     pub ending: Ending,
     /// The user's rules on headers of requests.
     pub rules: &'a HeaderRules,
+    /// What the user says is spoken there.
+    pub pinned: Option<Protocol>,
 }
 
 /// How the connection stands, as far as it changes the meaning of the bytes.
@@ -93,33 +100,42 @@ pub fn shown_path(target: &str) -> Option<String> {
     text::target(target.as_bytes(), false, true).0
 }
 
+/// What the user says of what is spoken.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// Rules on headers of requests.
+    pub headers: HeaderRules,
+    /// Protocols by port.
+    pub protocols: Arc<Pins>,
+}
+
 /// Reads one protocol; `None` for "not mine".
 type Reader = fn(&Turn, &Context<'_>) -> Option<Reading>;
 
 /// The protocols that can be read in clear, the most particular first. What none of them knows is
 /// judged by turn-taking ([`wire`]).
-const READERS: &[Reader] = &[
-    http2::read,
-    postgresql::read,
-    mysql::read,
-    amqp::read,
-    redis::read,
-    memcached::read,
-    mongodb::read,
-    fastcgi::read,
-    nats::read,
-    smtp::read,
-    mqtt::read,
-    kafka::read,
-    http1::read,
-    tls::read,
+const READERS: &[(Protocol, Reader)] = &[
+    (Protocol::Http2, http2::read),
+    (Protocol::PostgreSql, postgresql::read),
+    (Protocol::MySql, mysql::read),
+    (Protocol::Amqp, amqp::read),
+    (Protocol::Redis, redis::read),
+    (Protocol::Memcached, memcached::read),
+    (Protocol::MongoDb, mongodb::read),
+    (Protocol::FastCgi, fastcgi::read),
+    (Protocol::Nats, nats::read),
+    (Protocol::Smtp, smtp::read),
+    (Protocol::Mqtt, mqtt::read),
+    (Protocol::Kafka, kafka::read),
+    (Protocol::Http11, http1::read),
+    (Protocol::Tls, tls::read),
 ];
 
 /// The event that a fact is, with the exchanges of its connection.
 ///
 /// Bounded: an [`ASK_HEAD`](crate::record::ASK_HEAD) of requests makes at most some sixty exchanges.
 /// Where the evidence does not say, the state is [`ExchangeState::Unknown`]; it is never guessed.
-pub fn event(fact: Fact, rules: &HeaderRules) -> Event {
+pub fn event(fact: Fact, rules: &Rules) -> Event {
     let Recorded {
         at_ns,
         connection,
@@ -159,9 +175,12 @@ pub fn read(turn: &Turn, context: &Context<'_>) -> Reading {
     if nothing && !context.seeded {
         return Reading::default();
     }
-    let read = READERS.iter().find_map(|read| read(turn, context));
+    let read = READERS
+        .iter()
+        .filter(|(protocol, _)| context.pinned.is_none_or(|pinned| pinned == *protocol))
+        .find_map(|(_, read)| read(turn, context));
     // Bytes on an HTTP connection that begin no request: the rest of an upload that was answered early.
-    let strays = turn.http && read.is_none();
+    let strays = turn.http && read.is_none() && context.pinned.is_none();
     let mut reading = read.unwrap_or_else(|| wire::read(turn, context));
     for exchange in &mut reading.exchanges {
         if exchange.state == ExchangeState::Stream && reading.session.goodbye {
@@ -203,7 +222,12 @@ impl Reading {
 }
 
 impl<'a> Context<'a> {
-    fn of(connection: &Connection, turn: &Turn, rules: &'a HeaderRules) -> Self {
+    fn of(connection: &Connection, turn: &Turn, rules: &'a Rules) -> Self {
+        let answering = match connection.role {
+            Role::Server => Some(connection.local.port()),
+            Role::Client => Some(connection.peer.port()),
+            Role::Unknown => None,
+        };
         Self {
             role: connection.role,
             local_port: connection.local.port(),
@@ -218,7 +242,8 @@ impl<'a> Context<'a> {
                 End::Close => Ending::Orderly,
                 _ => Ending::Cut,
             },
-            rules,
+            rules: &rules.headers,
+            pinned: answering.and_then(|port| rules.protocols.of(port)),
         }
     }
 }

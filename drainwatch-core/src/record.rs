@@ -6,6 +6,8 @@ use crate::event::{Connection, Event};
 pub const ASK_HEAD: usize = 1024;
 /// Most bytes of the latest response's beginning that a record holds.
 pub const ANSWER_HEAD: usize = 512;
+/// Most bytes of a response's header block that a stream holds.
+pub const ANSWER_BLOCK: usize = 8;
 /// Most bytes of the response direction's end that a record holds.
 pub const TAIL: usize = 64;
 
@@ -117,6 +119,9 @@ pub struct Http2 {
     pub streams: Vec<Stream>,
     /// The latest header blocks of requests, oldest first, trailers among them.
     pub blocks: Vec<Block>,
+    /// Header blocks of responses, oldest first: those that later ones can refer to, and, since the workload drains, the
+    /// last ones of streams.
+    pub answers: Vec<Block>,
 }
 
 /// How far one direction of HTTP/2 has come.
@@ -159,14 +164,22 @@ pub struct Stream {
     pub asked: StreamState,
     /// Direction of responses.
     pub answered: StreamState,
-    /// The answering side reset it while its workload was draining, and not because it had not looked at it.
-    pub cut_while_draining: bool,
+    /// The answering side reset it while its workload was draining, or with the connection that it closed as it left; and
+    /// not because it had not looked at it.
+    pub cut: bool,
     /// Its request's header block, when it is short and adds nothing to what later ones can refer to.
     pub block: Vec<u8>,
     /// Where that block stands, or would stand, among [`Http2::blocks`].
     pub block_at: u32,
-    /// First bytes of its response's latest header block; empty before the response has begun.
+    /// First bytes of its response's latest header block, which may be its trailers; empty before the response has
+    /// begun.
     pub answer: Vec<u8>,
+    /// Where that block stands, or would stand, among [`Http2::answers`].
+    pub answer_at: u32,
+    /// First byte of the header block before that one, where that one ends the response.
+    pub before: Option<u8>,
+    /// The status of a call of gRPC, where that block says it in a text of its own.
+    pub grpc_status: Option<u8>,
 }
 
 /// A header block, as far as it was kept.

@@ -184,7 +184,7 @@ words! {
         /// At least one request was severed.
         Severed = "severed",
         /// None was severed, but somebody was turned away: connections were refused, or requests answered with
-        /// 5xx after the stop signal.
+        /// 5xx after the stop signal, or an error of the server's own in gRPC.
         Refused = "refused",
         /// Neither was seen, but evidence is missing.
         Unknown = "unknown",
@@ -406,6 +406,9 @@ pub struct Rpc {
     pub service: String,
     /// Method of the service.
     pub method: String,
+    /// Status with which it was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u8>,
 }
 
 /// Connections of one kind that nobody reads.

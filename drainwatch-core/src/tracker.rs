@@ -23,9 +23,11 @@
 //! | `one_connection` | processes that serve a single connection and end with it |
 //! | `remembered` | what a process cut a moment before it ended, unasked, or replaced its program |
 //! | `processes` | living processes and open listeners, before anything is stopped |
-//! | `bounded`, `clock` | a map that forgets its oldest entries; times as reports write them |
+//! | `lost_ahead` | evidence that was lost of what has yet to be told |
+//! | `agenda`, `bounded`, `clock` | what is due when; a map that forgets its oldest entries; times as reports write them |
 
 mod advice;
+mod agenda;
 mod announcements;
 mod beginnings;
 mod bounded;
@@ -38,6 +40,7 @@ mod episode;
 mod episodes;
 mod findings;
 mod judge;
+mod lost_ahead;
 mod marks;
 mod naming;
 mod one_connection;
@@ -66,6 +69,7 @@ use self::{
     deletions::Deletions,
     episode::{Ended, Episode, Scope, signals::Stop},
     episodes::{Episodes, Who},
+    lost_ahead::LostAhead,
     marks::Released,
     probes::Sieve,
     process_events::QuietExit,
@@ -108,6 +112,7 @@ pub struct Tracker {
     clock: Clock,
     names: Names,
     processes: Processes,
+    lost_ahead: LostAhead,
     listeners: Listeners,
     episodes: Episodes,
     /// By workload's own cgroup.
@@ -132,6 +137,7 @@ impl Tracker {
     /// A tracker that knows nothing yet.
     pub fn new(config: TrackerConfig) -> Self {
         Self {
+            lost_ahead: LostAhead::default(),
             config,
             began_ns: u64::MAX,
             now_ns: 0,
@@ -234,10 +240,11 @@ impl Tracker {
             EventKind::NamesExpected { origin } => self.names.expect(*origin),
             EventKind::Described(description) => self.described(at_ns, description),
             EventKind::Undescribed(subject) => self.undescribed(subject),
-            EventKind::EventsLost { count } => {
-                for episode in self.episodes.iter_mut() {
+            EventKind::EventsLost { count, until_ns } => {
+                for episode in self.episodes.iter_mut(|_| true) {
                     episode.events_lost(*count);
                 }
+                self.lost_ahead.add(event.at_ns, *until_ns, *count);
             }
         }
         self.expire();
@@ -271,8 +278,9 @@ impl Tracker {
             .flatten()
             .min()
         };
-        let shutdowns = self.episodes.iter().filter_map(deadlines);
+        let shutdowns = self.episodes.at_hand(self.now_ns).filter_map(deadlines);
         shutdowns
+            .chain(self.episodes.next_ns(self.now_ns))
             .chain(self.announcements.due_ns())
             .chain(self.deletions.due_ns())
             .chain(self.exec_marks.values().copied().min())
@@ -281,19 +289,25 @@ impl Tracker {
 
     /// cgroups that are shutting down: whose CPU use is to be sampled about once a second.
     pub fn draining_cgroups(&self) -> Vec<u64> {
-        let draining = |e: &&Episode| e.scope() == Scope::Workload && e.gone_ns().is_none();
-        let cgroups: BTreeSet<u64> = self
-            .episodes
-            .iter()
-            .filter(draining)
-            .map(Episode::cgroup)
-            .collect();
+        let whole = self.episodes.whole().map(|(_, episode)| episode);
+        let draining = whole.filter(|episode| episode.gone_ns().is_none());
+        let cgroups: BTreeSet<u64> = draining.map(Episode::cgroup).collect();
         cgroups.into_iter().collect()
     }
 
     /// cgroups that it believes to exist.
     pub fn cgroups(&self) -> impl Iterator<Item = u64> {
         self.names.living()
+    }
+
+    /// The number that the next shutdown gets, which is part of its id.
+    pub fn next_number(&self) -> u64 {
+        self.episodes.next_number()
+    }
+
+    /// Goes on counting shutdowns where an earlier tracker stopped.
+    pub fn count_from(&mut self, number: u64) {
+        self.episodes.count_from(number);
     }
 
     /// Processes of shutdowns under way whose ends it has not been told of.
@@ -343,7 +357,7 @@ impl Tracker {
             .find(process)
             .or_else(|| self.find(Who::pid(opener?, process.pid)));
         if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
-            episode.listener_closed(at_ns, process.pid, listener.local, listener.netns);
+            episode.listener_closed(at_ns, listener);
         } else {
             // The kernel side may remember the port, for a shutdown that this is not.
             self.released.process(process.pid);

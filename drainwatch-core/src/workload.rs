@@ -7,6 +7,7 @@
 
 pub mod classify;
 pub mod directory;
+pub mod tenant;
 pub mod text;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 use self::{
     classify::{CgroupRole, Identity, Kind, classify},
     directory::{Directory, Found, StopSettings, only_container},
+    tenant::Tenant,
     text::{shown_name, shown_path},
 };
 use crate::{
@@ -46,6 +48,8 @@ pub struct Names {
     /// Workloads' own cgroups by what a description of them would be of.
     subjects: BTreeMap<Subject, BTreeSet<u64>>,
     directory: Directory,
+    /// How many there are of each tenant, removed ones too.
+    crowds: BTreeMap<Tenant, usize>,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,11 @@ impl Names {
         }
         self.forget(cgroup);
         let path: Arc<str> = shown_path(path).into();
+        let crowd = self.crowds.entry(Tenant::at(&path)).or_default();
+        if *crowd >= LIVING / 2 {
+            return; // or one tenant's many would push out everybody's
+        }
+        *crowd += 1;
         let identity = classify(&path);
         let workload = match identity.own(&path) {
             own if own.len() == path.len() => cgroup,
@@ -93,6 +102,13 @@ impl Names {
             return;
         };
         self.unlist(cgroup, &known.path);
+        let tenant = Tenant::at(&known.path);
+        if let Some(crowd) = self.crowds.get_mut(&tenant) {
+            *crowd = crowd.saturating_sub(1);
+            if *crowd == 0 {
+                self.crowds.remove(&tenant);
+            }
+        }
         for subject in subjects(&known.identity, &known.path) {
             if let Some(cgroups) = self.subjects.get_mut(&subject) {
                 cgroups.remove(&cgroup);
@@ -259,7 +275,21 @@ impl Names {
 
     fn found(&self, cgroup: u64) -> Option<Found<'_>> {
         let known = self.cgroups.get(&cgroup)?;
+        if self.is_look_alike(&known.identity) {
+            return None;
+        }
         self.directory.find(&known.identity, &known.path)
+    }
+
+    /// Whether a user gave a cgroup the name of a container whose runtime has it elsewhere.
+    fn is_look_alike(&self, identity: &Identity) -> bool {
+        let elsewhere = |id: &String| {
+            let same = self.subjects.get(&Subject::Container(id.clone()));
+            let of = same.into_iter().flatten();
+            of.filter_map(|cgroup| self.identity(*cgroup))
+                .any(|of| !of.by_user)
+        };
+        identity.by_user && identity.container_id.as_ref().is_some_and(elsewhere)
     }
 
     /// Who is expected to tell what a workload's cgroup is, and has not done so yet.
@@ -304,7 +334,7 @@ impl Names {
         }
         match identity.kind {
             Kind::Kubernetes => matches!(
-                self.directory.find(identity, &known.path),
+                self.found(cgroup),
                 Some(Found::Pod(_, Some(_)) | Found::Container(_))
             ),
             Kind::Docker | Kind::Podman | Kind::Containerd | Kind::Crio => {
@@ -340,7 +370,7 @@ impl Names {
             identity.container_id.clone(),
             identity.own(path).to_owned(),
         );
-        match self.directory.find(identity, path) {
+        match self.found(cgroup) {
             Some(Found::Pod(pod, container)) => {
                 in_pod(&mut named, pod, container.or_else(|| only_container(pod)));
             }

@@ -37,6 +37,10 @@ fn tell(kind: u32, cgroup: Ptr, path: Ptr) {
     if read::<i32>(root, offset::CGROUP_ROOT_HIERARCHY_ID) != 0 {
         return;
     }
+    // An emptied one is an end.
+    if kind != event_kind::CGROUP_EMPTIED && !emit::has_room() {
+        return;
+    }
     let Some(mut entry) = emit::reserve::<CgroupEvent>() else {
         return;
     };

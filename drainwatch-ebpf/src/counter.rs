@@ -18,5 +18,12 @@ pub const STOOD_IN_WRITE: u32 = 6;
 pub const STOOD_IN_STATE: u32 = 7;
 /// Connections that are older than the programs, as far as the first look found them.
 pub const SEEDED: u32 = 8;
+/// Signals that changed nothing: to oneself, or the same again and again. They were not told.
+pub const SIGNALS_LEFT_OUT: u32 = 9;
+/// Signals beyond what one process may send, or one cgroup get, in a second. Their targets are known, and nothing is
+/// claimed of those.
+pub const SIGNALS_UNTOLD: u32 = 10;
+/// Requests that were served and are counted nowhere else: there was no room for their cgroup.
+pub const SERVED_UNCOUNTED: u32 = 11;
 /// How many counters there are.
-pub const COUNT: u32 = 9;
+pub const COUNT: u32 = 12;

@@ -5,19 +5,21 @@
 //! while it serves: the last closes are kept here, per process, and told when it exits or has replaced its program.
 //!
 //! Closes that follow an answer at once are what every server does that answers one request per connection. They have
-//! places of their own, so that they do not push out the others.
+//! places of their own, with those of connections on which nothing was said, so that they do not push out the others.
 
 use aya_ebpf::{
     btf_maps::{LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind, offset, record_flag, role,
+    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
+    http2::{CUT_WITH_IT_NS, Http2, Http2Log},
+    offset, record_flag, role,
 };
 
 use crate::{
     emit::{self, Change, now},
-    kernel::{Ptr, load},
+    kernel::{Ptr, load, read},
     late, maps,
 };
 
@@ -58,6 +60,14 @@ pub struct HeadRest([u8; LongHead::SHORT]);
 #[btf_map]
 static HEADS: LruHashMap<Place, HeadRest, 1024> = LruHashMap::new();
 
+/// The streams of those that spoke HTTP/2 and had some open: few do, and such a thing takes 8 KiB.
+#[btf_map]
+static STREAMS: LruHashMap<Place, Http2, 256> = LruHashMap::new();
+
+/// And the header blocks of what was asked on them.
+#[btf_map]
+static LOGS: LruHashMap<Place, Http2Log, 256> = LruHashMap::new();
+
 /// How many there were, by process.
 #[btf_map]
 static CLOSES: LruHashMap<u32, Closes, 4096> = LruHashMap::new();
@@ -69,17 +79,21 @@ static NONE: PerCpuArray<ConnectionEvent, 1> = PerCpuArray::new();
 /// Keeps a connection that its owner, alive, has just closed, where a request may have been outstanding on it.
 #[inline(always)]
 pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid: u32) {
-    // Without its streams nothing could be said of one that speaks HTTP/2.
-    let unfit = record_flag::PEER_FIN | record_flag::HTTP2;
     // Of one that was never read something may wait.
     let waits = load::<u32>(tcp, offset::TCP_RCV_NXT) != load::<u32>(tcp, offset::TCP_COPIED_SEQ);
-    if record.role != role::SERVER || record.flags & unfit != 0 || (record.turns == 0 && !waits) {
+    // Of one on which nothing was said yet, the first request may be under way. One that nobody had accepted was reset.
+    let silent = record.turns == 0 && !waits;
+    if record.role != role::SERVER
+        || record.flags & record_flag::PEER_FIN != 0
+        || (silent && (record.answer.total != 0 || read::<u64>(sk, offset::SOCK_SOCKET) == 0))
+        || (record.flags & record_flag::HTTP2 != 0 && !has_open_streams(sk))
+    {
         return;
     }
     let answered = record.answer.total != record.answer.turn_pos
-        && record.flags & (record_flag::INTERIM | record_flag::SWITCHED) == 0;
+        && record.flags & (record_flag::INTERIM | record_flag::SWITCHED | record_flag::HTTP2) == 0;
     let at_once = answered && now().wrapping_sub(record.answer.last_ns) < AT_ONCE_NS;
-    let Some(slot) = next(tgid, at_once) else {
+    let Some(slot) = next(tgid, at_once || silent) else {
         maps::count(counter::LOST_MAP_FULL);
         return;
     };
@@ -99,6 +113,33 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
         if record.flags & record_flag::LONG_HEAD != 0 {
             keep_head(sk, &place);
         }
+        if record.flags & record_flag::HTTP2 != 0 {
+            keep_streams(sk, &place);
+        }
+    }
+}
+
+/// Whether anything may be open on a connection that speaks HTTP/2, or was cut with it, and is known.
+#[inline(always)]
+fn has_open_streams(sk: Ptr) -> bool {
+    // SAFETY: a value of a map. Both directions count what finished, so it may be less than it was.
+    maps::http2(sk).is_some_and(|http2| unsafe {
+        let cut = now().wrapping_sub((*http2).cut_ns) < CUT_WITH_IT_NS;
+        (*http2).lost == 0 && (cut || (*http2).opened != (*http2).finished)
+    })
+}
+
+/// Keeps what is open on it. Where there is no room nothing may be left there of an older close.
+#[inline(always)]
+fn keep_streams(sk: Ptr, place: &Place) {
+    let (Some(http2), Some(log)) = (maps::http2(sk), maps::http2_log(sk)) else {
+        return;
+    };
+    // SAFETY: values of maps live until the program ends.
+    let kept = unsafe { STREAMS.insert(place, &*http2, 0).is_ok() && LOGS.insert(place, &*log, 0).is_ok() };
+    if !kept {
+        let _ = STREAMS.remove(place);
+        maps::count(counter::LOST_MAP_FULL);
     }
 }
 
@@ -147,24 +188,46 @@ pub fn tell(tgid: u32) {
         return;
     }
     let now = now();
-    for slot in 0..2 * KEPT {
-        let place = Place { tgid, slot };
-        let Some(kept) = CUTS.get_ptr(&place) else {
-            continue;
-        };
-        // SAFETY: a value of the map lives until the program ends.
-        let kept = unsafe { &*kept };
-        if kept.header.kind == event_kind::CONNECTION_ENDED && now.wrapping_sub(kept.header.at_ns) < RECENT_NS
-        {
+    let mut slot = 0;
+    while slot < 2 * KEPT {
+        tell_place(tgid, slot, now);
+        slot += 1;
+    }
+}
+
+/// Tells what was closed in this place. A function of its own: else the loop may be laid out so that it falls through to
+/// its beginning, which verifiers before 6.x refuse.
+#[inline(never)]
+fn tell_place(tgid: u32, slot: u32, now: u64) {
+    let place = Place { tgid, slot };
+    let Some(kept) = CUTS.get_ptr(&place) else {
+        return;
+    };
+    // SAFETY: a value of the map lives until the program ends.
+    let kept = unsafe { &*kept };
+    if kept.header.kind == event_kind::CONNECTION_ENDED && now.wrapping_sub(kept.header.at_ns) < RECENT_NS {
+        if kept.record.flags & record_flag::HTTP2 != 0 {
+            tell_streams(kept, &place);
+        } else {
             match HEADS.get_ptr(&place) {
                 Some(head) if kept.record.flags & record_flag::LONG_HEAD != 0 => {
                     emit::again_with(kept, head);
                 }
                 _ => emit::again(kept),
             }
-            late::owner_ended(&kept.record);
         }
-        let _ = HEADS.remove(&place);
-        let _ = CUTS.remove(&place);
+        late::owner_ended(kept);
+    }
+    let _ = HEADS.remove(&place);
+    let _ = STREAMS.remove(&place);
+    let _ = LOGS.remove(&place);
+    let _ = CUTS.remove(&place);
+}
+
+/// Tells one that spoke HTTP/2, where its streams are still kept.
+#[inline(always)]
+fn tell_streams(kept: &ConnectionEvent, place: &Place) {
+    if let (Some(http2), Some(log)) = (STREAMS.get_ptr(place), LOGS.get_ptr(place)) {
+        emit::again_with_streams(kept, http2, log);
     }
 }

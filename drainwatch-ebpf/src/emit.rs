@@ -1,20 +1,20 @@
 //! Putting events into the ring, and counting those that do not fit.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output},
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output, bpf_ringbuf_query},
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
-    http2::{Http2, Http2Log},
-    offset, record_flag,
+    ConnectionEvent, Current, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
+    http2::{Http2, Http2Answers, Http2Log},
+    offset, process_flag, record_flag,
 };
 
 use crate::{
     both_ends,
     cuts::HeadRest,
     kernel::{self, Ptr, load, read},
-    maps::{self, EVENTS, count},
+    maps::{self, EVENTS, RING, count},
     states,
 };
 
@@ -45,6 +45,46 @@ pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     entry
 }
 
+/// How much of the ring is for ends and exits alone: what they tell is told once, and by nothing else.
+const FOR_ENDS: u64 = RING as u64 / 4;
+/// How much of it is for signals and exits alone. They are small, there are few, and without them a shutdown is taken for
+/// another.
+const FOR_SIGNALS: u64 = RING as u64 / 16;
+/// How much of it is for exits alone.
+const FOR_EXITS: u64 = RING as u64 / 64;
+/// `BPF_RB_AVAIL_DATA`.
+const AVAILABLE: u64 = 0;
+
+/// Whether the ring holds no more than this; one that does is as good as full, and counted.
+#[inline(always)]
+fn holds_at_most(most: u64) -> bool {
+    // SAFETY: a map of ours.
+    let held = unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), AVAILABLE) };
+    if held > most {
+        count(counter::LOST_RING_FULL);
+        return false;
+    }
+    true
+}
+
+/// Whether there is room for what ends nothing.
+#[inline(always)]
+pub fn has_room() -> bool {
+    holds_at_most(RING as u64 - FOR_ENDS)
+}
+
+/// Whether there is room for the end of a connection.
+#[inline(always)]
+pub fn has_room_for_end() -> bool {
+    holds_at_most(RING as u64 - FOR_SIGNALS)
+}
+
+/// Whether there is room for a signal.
+#[inline(always)]
+pub fn has_room_for_signal() -> bool {
+    holds_at_most(RING as u64 - FOR_EXITS)
+}
+
 /// Hands an event over, and counts it: here, because verifiers before 6.2 must not see the reservation
 /// tested twice, as it would be if both its outcomes were counted in one place.
 #[inline(always)]
@@ -64,12 +104,17 @@ pub struct Change {
     pub new_state: u32,
 }
 
-/// Sends a connection's record: with its heads when bytes ever moved, else without; with its streams when it
-/// speaks HTTP/2.
+/// Sends a connection's record, with as much of its heads as there is; with its streams when it speaks HTTP/2.
 #[inline(never)]
 pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
-    if record.ask.total | record.answer.total == 0 {
-        send::<{ ConnectionEvent::SHORT }>(sk, tcp, record, change);
+    const BARE: usize = ConnectionEvent::BARE;
+    const SHORT: usize = ConnectionEvent::SHORT;
+    let has_room = if change.kind == event_kind::TURN_ENDED {
+        has_room()
+    } else {
+        has_room_for_end()
+    };
+    if !has_room {
         return;
     }
     if record.flags & record_flag::HTTP2 != 0
@@ -87,37 +132,50 @@ pub fn connection(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change) {
     // Of TLS more stands there than its length says.
     let short = record.flags & record_flag::TLS == 0;
     let (ask, answer) = (record.ask.head_len, record.answer.head_len);
-    if short && answer == 0 && ask <= 128 {
-        send_heads::<{ ConnectionEvent::SHORT + 128 }, 128, 0>(sk, tcp, record, change);
-    } else if short && answer == 0 && ask <= 512 {
-        send_heads::<{ ConnectionEvent::SHORT + 512 }, 512, 0>(sk, tcp, record, change);
+    let asked_only = short && answer == 0 && record.flags & record_flag::TAIL_VALID == 0;
+    if asked_only && ask == 0 {
+        send_heads::<BARE, BARE, 0, 0>(sk, tcp, record, change);
+    } else if asked_only && ask <= 64 {
+        send_heads::<{ BARE + 64 }, BARE, 64, 0>(sk, tcp, record, change);
+    } else if asked_only && ask <= 128 {
+        send_heads::<{ BARE + 128 }, BARE, 128, 0>(sk, tcp, record, change);
+    } else if asked_only && ask <= 256 {
+        send_heads::<{ BARE + 256 }, BARE, 256, 0>(sk, tcp, record, change);
+    } else if asked_only && ask <= 512 {
+        send_heads::<{ BARE + 512 }, BARE, 512, 0>(sk, tcp, record, change);
     } else if short && answer <= 256 && ask <= 256 {
-        send_heads::<{ ConnectionEvent::SHORT + 512 }, 256, 256>(sk, tcp, record, change);
+        send_heads::<{ SHORT + 512 }, SHORT, 256, 256>(sk, tcp, record, change);
     } else {
         send::<{ size_of::<ConnectionEvent>() }>(sk, tcp, record, change);
     }
 }
 
-/// Sends a connection with so many bytes of its heads.
+/// Sends a connection with so many bytes of its heads, behind those that are there of any.
 #[inline(always)]
-fn send_heads<const SIZE: usize, const ASK: usize, const ANSWER: usize>(
+fn send_heads<const SIZE: usize, const FIRST: usize, const ASK: usize, const ANSWER: usize>(
     sk: Ptr,
     tcp: Ptr,
     record: &SocketRecord,
     change: &Change,
 ) {
-    const SHORT: usize = ConnectionEvent::SHORT;
     let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
         count(counter::LOST_RING_FULL);
         return;
     };
     let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
-    fill::<SHORT>(event, sk, tcp, record, change);
-    // SAFETY: behind the short event there is room for both; the record is no shorter.
+    fill::<FIRST>(event, sk, tcp, record, change);
+    let no_tail = if FIRST == ConnectionEvent::BARE {
+        ConnectionEvent::NO_TAIL
+    } else {
+        0
+    };
+    // SAFETY: behind the first bytes there is room for both; the record is no shorter.
     unsafe {
-        (*event).heads = ConnectionEvent::heads(ASK, ANSWER);
-        let behind = event.cast::<u8>().add(SHORT);
-        bpf_probe_read_kernel(behind.cast(), ASK as u32, record.ask_head.as_ptr().cast());
+        (*event).heads = ConnectionEvent::heads(ASK, ANSWER) | no_tail;
+        let behind = event.cast::<u8>().add(FIRST);
+        if ASK > 0 {
+            bpf_probe_read_kernel(behind.cast(), ASK as u32, record.ask_head.as_ptr().cast());
+        }
         if ANSWER > 0 {
             bpf_probe_read_kernel(
                 behind.add(ASK).cast(),
@@ -130,20 +188,22 @@ fn send_heads<const SIZE: usize, const ASK: usize, const ANSWER: usize>(
     count(counter::EVENTS);
 }
 
-/// Sends a connection of which nothing was recorded.
+/// Sends the first SIZE bytes of the event of a connection that is no TCP socket, which stands here.
 #[inline(always)]
-pub fn bare(sk: Ptr, record: &SocketRecord, change: &Change) {
-    let Some(mut entry) = EVENTS.reserve_bytes(ConnectionEvent::SHORT, 0) else {
+pub fn at<const SIZE: usize>(sk: Ptr, positions: &Positions, record: &SocketRecord, change: &Change) {
+    if !has_room_for_end() {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
         count(counter::LOST_RING_FULL);
         return;
     };
-    let nothing = Positions {
-        unread: 0,
-        unsent: 0,
-        unacked: 0,
-        write_seq: 0,
-    };
-    fill_with::<{ ConnectionEvent::SHORT }>(entry.as_mut_ptr().cast(), sk, &nothing, record, change);
+    let event = entry.as_mut_ptr().cast::<ConnectionEvent>();
+    fill_with::<SIZE>(event, sk, positions, record, change);
+    if SIZE == ConnectionEvent::BARE {
+        // SAFETY: it is ours until it is submitted.
+        unsafe { (*event).heads = ConnectionEvent::NO_TAIL };
+    }
     entry.submit(0);
     count(counter::EVENTS);
 }
@@ -152,19 +212,22 @@ pub fn bare(sk: Ptr, record: &SocketRecord, change: &Change) {
 fn with_long_head(sk: Ptr, tcp: Ptr, record: &SocketRecord, long: *const LongHead, change: &Change) {
     const WHOLE: usize = size_of::<ConnectionEvent>();
     const ALL: usize = size_of::<LongHead>();
-    let behind = [long.cast(), core::ptr::null()];
+    let behind = [long.cast(), core::ptr::null(), core::ptr::null()];
     // SAFETY: a value of a map.
     if unsafe { (*long).length } > LONG_HEAD_CHUNK as u32 {
-        send_with::<{ WHOLE + ALL }, ALL, 0>(sk, tcp, record, behind, change);
+        send_with::<{ WHOLE + ALL }, ALL, 0, 0>(sk, tcp, record, behind, change);
     } else {
         const SHORT: usize = LongHead::SHORT;
-        send_with::<{ WHOLE + SHORT }, SHORT, 0>(sk, tcp, record, behind, change);
+        send_with::<{ WHOLE + SHORT }, SHORT, 0, 0>(sk, tcp, record, behind, change);
     }
 }
 
 /// Sends the streams of a connection that goes on.
 #[inline(never)]
 pub fn streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2) {
+    if !has_room() {
+        return;
+    }
     let state = states::state(sk);
     let change = Change {
         kind: event_kind::TURN_ENDED,
@@ -183,24 +246,31 @@ fn with_streams(sk: Ptr, tcp: Ptr, record: &SocketRecord, http2: *mut Http2, cha
     if lost == 0
         && opened != 0
         && let Some(log) = maps::http2_log(sk)
+        && let Some(answers) = maps::http2_answers(sk)
     {
-        let behind = [http2.cast_const().cast(), log.cast_const().cast()];
-        send_with::<{ WHOLE + STREAMS + Http2Log::TOLD }, STREAMS, { Http2Log::TOLD }>(
+        const ASKED: usize = Http2Log::TOLD;
+        const ANSWERED: usize = Http2Answers::TOLD;
+        let behind = [
+            http2.cast_const().cast(),
+            log.cast_const().cast(),
+            answers.cast_const().cast(),
+        ];
+        send_with::<{ WHOLE + STREAMS + ASKED + ANSWERED }, STREAMS, ASKED, ANSWERED>(
             sk, tcp, record, behind, change,
         );
     } else {
-        let behind = [http2.cast_const().cast(), core::ptr::null()];
-        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }, 0>(sk, tcp, record, behind, change);
+        let behind = [http2.cast_const().cast(), core::ptr::null(), core::ptr::null()];
+        send_with::<{ WHOLE + Http2::IDLE }, { Http2::IDLE }, 0, 0>(sk, tcp, record, behind, change);
     }
 }
 
-/// Sends an event and what stands behind it: `FIRST` and `SECOND` bytes of the values of maps, `SIZE` in all.
+/// Sends an event and what stands behind it: so many bytes of the values of maps, `SIZE` in all.
 #[inline(always)]
-fn send_with<const SIZE: usize, const FIRST: usize, const SECOND: usize>(
+fn send_with<const SIZE: usize, const FIRST: usize, const SECOND: usize, const THIRD: usize>(
     sk: Ptr,
     tcp: Ptr,
     record: &SocketRecord,
-    [first, second]: [Ptr; 2],
+    [first, second, third]: [Ptr; 3],
     change: &Change,
 ) {
     let Some(mut entry) = EVENTS.reserve_bytes(SIZE, 0) else {
@@ -215,6 +285,9 @@ fn send_with<const SIZE: usize, const FIRST: usize, const SECOND: usize>(
         bpf_probe_read_kernel(behind.cast(), FIRST as u32, first.cast());
         if SECOND > 0 {
             bpf_probe_read_kernel(behind.add(FIRST).cast(), SECOND as u32, second.cast());
+        }
+        if THIRD > 0 {
+            bpf_probe_read_kernel(behind.add(FIRST + SECOND).cast(), THIRD as u32, third.cast());
         }
     }
     entry.submit(0);
@@ -252,11 +325,25 @@ pub fn fill<const SIZE: usize>(
 }
 
 /// Where the kernel stands on a connection: members of a [`ConnectionEvent`].
-struct Positions {
-    unread: u32,
-    unsent: u32,
-    unacked: u32,
-    write_seq: u32,
+pub struct Positions {
+    /// Bytes that the process has not read.
+    pub unread: u32,
+    /// Bytes that the process has written, and the kernel has not sent.
+    pub unsent: u32,
+    /// Bytes that the process has written, and the peer has not acknowledged.
+    pub unacked: u32,
+    /// Position behind the last byte that the process has written.
+    pub write_seq: u32,
+}
+
+impl Positions {
+    /// Nothing is known of it.
+    pub const NONE: Self = Self {
+        unread: 0,
+        unsent: 0,
+        unacked: 0,
+        write_seq: 0,
+    };
 }
 
 #[inline(always)]
@@ -271,7 +358,15 @@ fn fill_with<const SIZE: usize>(
     // align to 8. The record is copied by helper, to the size that is there.
     unsafe {
         (*event).header = header(change.kind, now());
-        kernel::describe(kernel::current(), &mut (*event).current);
+        (*event).current = Current {
+            cgroup: kernel::current_cgroup(),
+            tgid: kernel::current_tgid(),
+            flags: if kernel::current_process_exiting() {
+                process_flag::EXITING
+            } else {
+                0
+            },
+        };
         (*event).socket = sk as u64;
         (*event).old_state = change.old_state;
         (*event).new_state = change.new_state;
@@ -311,6 +406,28 @@ pub fn again<T>(event: &T) {
     } else {
         counter::LOST_RING_FULL
     });
+}
+
+/// The same with the streams of a connection that spoke HTTP/2, and without the header blocks of its responses: of what
+/// is open they say nothing that matters.
+#[inline(always)]
+pub fn again_with_streams(event: &ConnectionEvent, http2: *const Http2, log: *const Http2Log) {
+    const WHOLE: usize = size_of::<ConnectionEvent>();
+    const STREAMS: usize = size_of::<Http2>();
+    const ASKED: usize = Http2Log::TOLD;
+    let Some(mut entry) = EVENTS.reserve_bytes(WHOLE + STREAMS + ASKED, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    // SAFETY: there is room for all of it; they are values of maps.
+    unsafe {
+        let into = entry.as_mut_ptr();
+        bpf_probe_read_kernel(into.cast(), WHOLE as u32, core::ptr::from_ref(event).cast());
+        bpf_probe_read_kernel(into.add(WHOLE).cast(), STREAMS as u32, http2.cast());
+        bpf_probe_read_kernel(into.add(WHOLE + STREAMS).cast(), ASKED as u32, log.cast());
+    }
+    entry.submit(0);
+    count(counter::EVENTS);
 }
 
 /// The same with what follows its long head.

@@ -11,12 +11,31 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use drainwatch_ebpf::{
     ANSWER_HEAD, SocketRecord, counter,
-    http2::{
-        ANSWER_BLOCK, BLOCK, CHUNK, Http2, Http2Flow, Http2Log, LOG_HALF, LogEntry, NO_STREAM, PARTIAL,
-        SHORT_BLOCK, STREAMS, Stream, stream_flag, stream_state, walk_lost,
-    },
+    http2::{CHUNK, Http2, Http2Answers, Http2Flow, Http2Log, NO_STREAM, PARTIAL, STREAMS, walk_lost},
 };
 
+macro_rules! get {
+    ($base:ident . $field:ident) => {
+        // SAFETY: a field of a map's value; volatile, so that no state of the loop stays in a register.
+        unsafe { (&raw const (*$base).$field).read_volatile() }
+    };
+}
+
+macro_rules! set {
+    ($base:ident . $field:ident = $value:expr) => {{
+        let value = $value;
+        // SAFETY: as above.
+        unsafe { (&raw mut (*$base).$field).write_volatile(value) }
+    }};
+}
+
+mod blocks;
+mod streams;
+
+use self::{
+    blocks::{begin_block, finish_block, keep_block},
+    streams::{answers, end_stream, open, reset_stream, stream_at},
+};
 use crate::{
     kernel::Ptr,
     maps::{self, count},
@@ -26,8 +45,6 @@ use crate::{
 /// Pieces that are looked at in one call: this times as many. A piece is a header with what can be stepped over,
 /// a header block, a vector.
 const ROUNDS: u32 = 32;
-/// Places where a stream may be kept, from its own on.
-const PLACES: u32 = 32;
 /// The client's preface, `PRI * HTTP/2.0` and so on (RFC 9113 section 3.4).
 const PREFACE: u32 = 24;
 const PREFACE_BEGINS: [u64; 2] = [
@@ -59,7 +76,9 @@ mod kind {
 /// What holds of a frame type, packed.
 mod rule {
     /// Its length, where it has only one.
-    pub const LENGTH: u32 = 0xff;
+    pub const LENGTH: u32 = 0x3f;
+    /// 1: it is a promise of a stream, with the header block of a request that nobody sent.
+    pub const PROMISE: u32 = 7;
     /// 1: it has only one.
     pub const EXACT: u32 = 8;
     /// 1: it belongs to a stream.
@@ -95,7 +114,7 @@ static RULES: [u32; 256] = {
     rules[kind::PRIORITY] = OF_STREAM | EXACT | 5;
     rules[kind::RST_STREAM] = OF_STREAM | EXACT | 4 | RESET << rule::WANTED;
     rules[kind::SETTINGS] = bit(rule::OF_CONNECTION);
-    rules[kind::PUSH_PROMISE] = OF_STREAM | bit(rule::BLOCK);
+    rules[kind::PUSH_PROMISE] = OF_STREAM | bit(rule::BLOCK) | bit(rule::PROMISE);
     rules[kind::PING] = OF_CONNECTION | EXACT | 8;
     rules[kind::GOAWAY] = OF_CONNECTION | GOAWAY_BEGINS << rule::WANTED;
     rules[kind::WINDOW_UPDATE] = bit(rule::NOT_FIRST) | EXACT | 4;
@@ -121,21 +140,6 @@ fn bit(word: u32, at: u32) -> u32 {
 #[inline(always)]
 fn some(number: u32) -> u32 {
     ((u64::from(number) + 0xffff_ffff) >> 32) as u32
-}
-
-macro_rules! get {
-    ($base:ident . $field:ident) => {
-        // SAFETY: a field of a map's value; volatile, so that no state of the loop stays in a register.
-        unsafe { (&raw const (*$base).$field).read_volatile() }
-    };
-}
-
-macro_rules! set {
-    ($base:ident . $field:ident = $value:expr) => {{
-        let value = $value;
-        // SAFETY: as above.
-        unsafe { (&raw mut (*$base).$field).write_volatile(value) }
-    }};
 }
 
 /// What moved in one call on a connection that speaks HTTP/2.
@@ -164,8 +168,8 @@ pub fn begin(record: &SocketRecord) -> bool {
 #[inline(always)]
 pub fn first(sk: Ptr, record: &mut SocketRecord, moved: &Moved) {
     record.flags |= drainwatch_ebpf::record_flag::HTTP2;
-    // The log first: where it is missing, nothing is kept.
-    if maps::http2_log_or_create(sk).is_none() {
+    // The logs first: where one is missing, nothing is kept.
+    if maps::http2_log_or_create(sk).is_none() || maps::http2_answers_or_create(sk).is_none() {
         return;
     }
     let Some(http2) = maps::http2_or_create(sk) else {
@@ -230,11 +234,14 @@ pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
     if get!(http2.lost) & walk_lost::FAULT != 0 {
         count(counter::LOST_PAYLOAD);
     }
-    if get!(http2.finished).wrapping_sub(get!(http2.finished_told)) >= STREAMS as u32 / 2
-        && maps::drains(record.cgroup, record.tgid)
-    {
+    let answers = blocks::of::<false>(http2);
+    let many = get!(http2.finished).wrapping_sub(get!(http2.finished_told)) >= STREAMS as u32 / 2;
+    // Of the log of responses one half may be written over from now on.
+    let full = get!(answers.generation) != get!(answers.told);
+    if (many || full) && maps::drains(record.cgroup, record.tgid) {
         crate::emit::streams(sk, tcp, record, http2);
         set!(http2.finished_told = get!(http2.finished));
+        set!(answers.told = get!(answers.generation));
         set!(http2.told_ns = moved.now);
     }
 }
@@ -246,19 +253,19 @@ fn walk_over(sk: Ptr, http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
         return;
     }
     let buffers = payload::buffers(moved.bytes, moved.sending);
-    if moved.asks {
+    let more = if moved.asks {
         let Some(log) = maps::http2_log(sk) else { return };
         start::<true>(http2, moved, &buffers);
-        walk::<true>(http2, log, moved.now, record.cgroup, record.tgid);
+        http2_walk_asked(http2, log, moved.now)
     } else {
+        let Some(log) = maps::http2_answers(sk) else {
+            return;
+        };
         start::<false>(http2, moved, &buffers);
-        walk::<false>(
-            http2,
-            core::ptr::null_mut(),
-            moved.now,
-            record.cgroup,
-            record.tgid,
-        );
+        http2_walk_answered(http2, log, moved.now, record.cgroup, record.tgid)
+    };
+    if more != 0 {
+        lose(http2, walk_lost::LONG_CALL);
     }
 }
 
@@ -303,18 +310,6 @@ fn lose(http2: *mut Http2, why: u32) {
     set!(http2.lost = get!(http2.lost) | why);
 }
 
-#[inline(always)]
-fn walk<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) {
-    let more = if ASKS {
-        http2_walk_asked(http2, log, now)
-    } else {
-        http2_walk_answered(http2, now, cgroup, tgid)
-    };
-    if more != 0 {
-        lose(http2, walk_lost::LONG_CALL);
-    }
-}
-
 /// Repeats a step that says whether there is more. The verifier compares each round's state with those of all
 /// rounds before it; so many rounds are rounds of rounds, each level a function that it looks at once.
 #[inline(always)]
@@ -339,8 +334,14 @@ pub extern "C" fn http2_walk_asked(http2: *mut Http2, log: *mut Http2Log, now: u
 /// All steps in the direction of responses.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_walk_answered(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> u32 {
-    repeat(|| http2_steps_answered(http2, now, cgroup, tgid))
+pub extern "C" fn http2_walk_answered(
+    http2: *mut Http2,
+    log: *mut Http2Answers,
+    now: u64,
+    cgroup: u64,
+    tgid: u32,
+) -> u32 {
+    repeat(|| http2_steps_answered(http2, log, now, cgroup, tgid))
 }
 
 /// Some steps in the direction of requests.
@@ -353,8 +354,14 @@ pub extern "C" fn http2_steps_asked(http2: *mut Http2, log: *mut Http2Log, now: 
 /// Some steps in the direction of responses.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_steps_answered(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> u32 {
-    repeat(|| http2_step_answered(http2, now, cgroup, tgid))
+pub extern "C" fn http2_steps_answered(
+    http2: *mut Http2,
+    log: *mut Http2Answers,
+    now: u64,
+    cgroup: u64,
+    tgid: u32,
+) -> u32 {
+    repeat(|| http2_step_answered(http2, log, now, cgroup, tgid))
 }
 
 /// A step in the direction of requests: a global function, which the verifier looks at once for all rounds.
@@ -365,22 +372,28 @@ pub extern "C" fn http2_step_asked(http2: *mut Http2, log: *mut Http2Log, now: u
     if http2.is_null() || log.is_null() {
         return 0;
     }
-    u32::from(step::<true>(http2, log, now, 0, 0))
+    u32::from(step::<true>(http2, log.cast(), now, 0, 0))
 }
 
 /// A step in the direction of responses.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn http2_step_answered(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) -> u32 {
-    if http2.is_null() {
+pub extern "C" fn http2_step_answered(
+    http2: *mut Http2,
+    log: *mut Http2Answers,
+    now: u64,
+    cgroup: u64,
+    tgid: u32,
+) -> u32 {
+    if http2.is_null() || log.is_null() {
         return 0;
     }
-    u32::from(step::<false>(http2, core::ptr::null_mut(), now, cgroup, tgid))
+    u32::from(step::<false>(http2, log.cast(), now, cgroup, tgid))
 }
 
-/// One piece. Says whether there is more. There is a log in the direction of requests only.
+/// One piece. Says whether there is more. `log` is that of the direction.
 #[inline(always)]
-fn step<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) -> bool {
+fn step<const ASKS: bool>(http2: *mut Http2, log: *mut u8, now: u64, cgroup: u64, tgid: u32) -> bool {
     let flow = flow::<ASKS>(http2);
     if get!(flow.ends) != 0 && get!(flow.until) == 0 {
         end_stream::<ASKS>(http2, now);
@@ -473,7 +486,7 @@ fn read_bytes(http2: *mut Http2, into: *mut u8, length: usize, from: u64) {
 
 /// Within a frame.
 #[inline(always)]
-fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgroup: u64, tgid: u32) {
+fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut u8, now: u64, cgroup: u64, tgid: u32) {
     let flow = flow::<ASKS>(http2);
     let wanted = get!(flow.wanted);
     let bytes = if wanted != 0 {
@@ -498,13 +511,9 @@ fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut Http2Log, now: u64, cgr
         let bytes = available(flow, most);
         let left = get!(flow.block_left) - bytes;
         set!(flow.block_left = left);
-        if ASKS {
-            keep_asked(http2, log, bytes);
-            if left | get!(flow.continues) == 0 {
-                finish_block(http2, log);
-            }
-        } else {
-            keep_answered(http2, bytes);
+        keep_block::<ASKS>(http2, log, bytes);
+        if left | get!(flow.continues) == 0 {
+            finish_block::<ASKS>(http2, log, cgroup, tgid);
         }
         bytes
     } else {
@@ -559,8 +568,11 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     let not_its_first = (get!(flow.begun) ^ 1) & bit(rule, rule::NOT_FIRST);
     let wrong = not_its_length | not_its_place | not_its_turn | not_its_first;
     let goes_further = bit(flags, flag::END_HEADERS) ^ 1;
-    let skip = (bit(flags, flag::PADDED) + 5 * bit(flags, flag::PRIORITY)) * bit(rule, rule::HEADERS);
-    let block = bit(rule, rule::HEADERS) | if ASKS { goes_on } else { 0 };
+    // Clients promise nothing.
+    let promises = if ASKS { 0 } else { bit(rule, rule::PROMISE) };
+    let skip = (bit(flags, flag::PADDED) + 5 * bit(flags, flag::PRIORITY)) * bit(rule, rule::HEADERS)
+        + (bit(flags, flag::PADDED) + 4) * promises;
+    let block = bit(rule, rule::HEADERS) | goes_on | promises;
     let block_left = length.wrapping_sub(skip) * block;
     // Of a header block there is something in each frame.
     let empty = block & (block_left.wrapping_sub(1) >> 31);
@@ -577,149 +589,29 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     set!(flow.ends = stream * (bit(flags, flag::END_STREAM) & bit(rule, rule::MAY_END)));
     set!(flow.continues = stream * (goes_further & bit(rule, rule::BLOCK)));
     if bit(rule, rule::HEADERS) != 0 {
-        if ASKS {
-            asks(http2, length - skip, bit(flags, flag::PADDED), stream, now);
+        begin_block::<ASKS>(http2, length - skip, bit(flags, flag::PADDED));
+        let slot = if ASKS {
+            asks(http2, stream, now)
         } else {
-            answers(http2, bit(flags, flag::END_STREAM), stream);
-        }
+            answers(http2, bit(flags, flag::END_STREAM), stream)
+        };
+        set!(flow.slot = slot);
+    } else if promises != 0 {
+        begin_block::<ASKS>(http2, length - skip, bit(flags, flag::PADDED));
+        set!(flow.slot = NO_STREAM);
     }
 }
 
-/// A request, or its trailers.
+/// A request, or its trailers; the index of a stream that begins.
 #[inline(always)]
-fn asks(http2: *mut Http2, length: u32, padded: u32, stream: u32, now: u64) {
-    let flow = flow::<true>(http2);
+fn asks(http2: *mut Http2, stream: u32, now: u64) -> u32 {
     // A client's streams have odd numbers.
     lose(http2, ((stream & 1) ^ 1) * walk_lost::NO_FRAME);
-    begin_block(http2, length, padded);
-    let slot = if stream > get!(http2.last_stream) {
+    if stream > get!(http2.last_stream) {
         open(http2, stream, now)
     } else {
         NO_STREAM
-    };
-    set!(flow.slot = slot);
-}
-
-/// A response, or its trailers, which end the stream.
-#[inline(always)]
-fn answers(http2: *mut Http2, ends: u32, stream: u32) {
-    let flow = flow::<false>(http2);
-    set!(flow.slot = NO_STREAM);
-    let slot = find(http2, stream);
-    if slot == NO_STREAM {
-        return;
     }
-    let kept = stream_at(http2, slot);
-    if u32::from(get!(kept.answered)) & ends == 0 {
-        set!(kept.answered = stream_state::OPEN);
-        set!(kept.answer_len = 0);
-        set!(flow.slot = slot);
-    }
-}
-
-/// The stream of an index; of [`NO_STREAM`] any.
-#[inline(always)]
-fn stream_at(http2: *mut Http2, slot: u32) -> *mut Stream {
-    let index = core::hint::black_box(slot as usize) & (STREAMS - 1);
-    // SAFETY: within the table.
-    unsafe { (&raw mut (*http2).streams).cast::<Stream>().add(index) }
-}
-
-/// Index of a stream. Its own place is nearly always the right one.
-#[inline(never)]
-fn find(http2: *mut Http2, stream: u32) -> u32 {
-    let own = stream >> 1;
-    let kept = stream_at(http2, own);
-    if get!(kept.id) == stream {
-        return own & (STREAMS as u32 - 1);
-    }
-    let mut found = PLACES;
-    let mut place = PLACES;
-    while place > 1 {
-        place -= 1;
-        let kept = stream_at(http2, own + place);
-        let other = some(get!(kept.id) ^ stream);
-        found = place + found.wrapping_sub(place) * other;
-    }
-    if found == PLACES {
-        return NO_STREAM;
-    }
-    (own + found) & (STREAMS as u32 - 1)
-}
-
-/// Keeps a new stream, in place of none or of one that has finished; its index.
-#[inline(never)]
-fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
-    set!(http2.last_stream = stream);
-    set!(http2.opened = get!(http2.opened).wrapping_add(1));
-    let own = stream >> 1;
-    let mut found = PLACES;
-    let mut place = PLACES;
-    while place > 0 {
-        place -= 1;
-        let kept = stream_at(http2, own + place);
-        found = place + found.wrapping_sub(place) * u32::from(get!(kept.live));
-    }
-    if found >= PLACES {
-        lose(http2, walk_lost::MANY_STREAMS);
-        return NO_STREAM;
-    }
-    let kept = stream_at(http2, own + found);
-    set!(kept.id = stream);
-    set!(kept.live = 1);
-    set!(kept.began_ns = now);
-    set!(kept.last_ns = now);
-    set!(kept.flags = 0);
-    set!(kept.log_at = get!(http2.block_key));
-    set!(kept.asked = stream_state::OPEN);
-    set!(kept.answered = stream_state::IDLE);
-    set!(kept.block_len = 0);
-    set!(kept.answer_len = 0);
-    (own + found) & (STREAMS as u32 - 1)
-}
-
-/// The last byte of a direction of a stream has moved.
-#[inline(always)]
-fn end_stream<const ASKS: bool>(http2: *mut Http2, now: u64) {
-    let flow = flow::<ASKS>(http2);
-    let slot = find(http2, get!(flow.ends));
-    if slot == NO_STREAM {
-        return;
-    }
-    let kept = stream_at(http2, slot);
-    if ASKS {
-        set!(kept.asked = stream_state::ENDED);
-    } else {
-        set!(kept.last_ns = now);
-        set!(kept.answered = stream_state::ENDED);
-        set!(kept.live = 0);
-        set!(http2.finished = get!(http2.finished).wrapping_add(1));
-    }
-}
-
-/// One side gives a stream up.
-#[inline(always)]
-fn reset_stream<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, tgid: u32) {
-    let flow = flow::<ASKS>(http2);
-    let slot = find(http2, get!(flow.stream));
-    if slot == NO_STREAM {
-        return;
-    }
-    let kept = stream_at(http2, slot);
-    if get!(kept.live) == 0 {
-        return;
-    }
-    set!(kept.last_ns = now);
-    if ASKS {
-        set!(kept.asked = stream_state::RESET);
-    } else {
-        set!(kept.answered = stream_state::RESET);
-        if payload_word(flow, HEADER as usize) != REFUSED_STREAM && maps::drains(cgroup, tgid) {
-            set!(kept.flags = stream_flag::CUT_WHILE_DRAINING);
-        }
-    }
-    set!(kept.live = 0);
-    set!(http2.finished = get!(http2.finished).wrapping_add(1));
 }
 
 #[inline(always)]
@@ -734,117 +626,4 @@ fn payload_word(flow: *mut Http2Flow, at: usize) -> u32 {
     // SAFETY: within the partial header; byte by byte, for it does not lie at a multiple of 4.
     let byte = |index: usize| u32::from(unsafe { (&raw const (*flow).partial[at + index]).read_volatile() });
     byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3)
-}
-
-const ENTRY: u32 = size_of::<LogEntry>() as u32;
-/// Room that a block leaves behind it: see [`finish_block`].
-const MARGIN: u32 = SHORT_BLOCK as u32;
-/// Most bytes of the header blocks in one half of the log.
-const HALF: u32 = LOG_HALF as u32 - MARGIN;
-
-/// Finds room in the log for a request's header block. One that is padded is not read to its end.
-#[inline(always)]
-fn begin_block(http2: *mut Http2, length: u32, padded: u32) {
-    let most = if length < BLOCK as u32 {
-        length
-    } else {
-        BLOCK as u32
-    };
-    let mut used = get!(http2.log_used);
-    if used + ENTRY + most > HALF {
-        set!(http2.log_used_before = used);
-        set!(http2.log_generation = get!(http2.log_generation).wrapping_add(1));
-        set!(http2.log_used = 0);
-        used = 0;
-    }
-    let generation = get!(http2.log_generation);
-    set!(http2.block_at = used);
-    set!(http2.block_key = generation.wrapping_mul(LOG_HALF as u32).wrapping_add(used));
-    set!(http2.block_len = 0);
-    set!(http2.block_seen = padded);
-}
-
-/// A place in the half of the log that is written.
-#[inline(always)]
-fn log_at(http2: *mut Http2, log: *mut Http2Log, at: u32) -> *mut u8 {
-    let half = (get!(http2.log_generation) & 1) * LOG_HALF as u32;
-    let at = core::hint::black_box((half + at) as usize);
-    // No power of two, so a mask does not do.
-    let at = if at < Http2Log::TOLD { at } else { 0 };
-    // SAFETY: within the log; what is written there is at most the room behind it.
-    unsafe { (&raw mut (*log).bytes).cast::<u8>().add(at) }
-}
-
-/// Keeps bytes of a request's header block, as many as fit.
-#[inline(always)]
-fn keep_asked(http2: *mut Http2, log: *mut Http2Log, bytes: u32) {
-    let (at, kept) = (get!(http2.block_at), get!(http2.block_len));
-    set!(http2.block_seen = get!(http2.block_seen).wrapping_add(bytes));
-    let room = HALF - ENTRY - at - kept;
-    let length = if bytes < room { bytes } else { room };
-    // Once something is left out, nothing that comes later may stand in its place.
-    if length == 0 || get!(http2.block_seen).wrapping_sub(bytes) != kept {
-        return;
-    }
-    let into = log_at(http2, log, at + ENTRY + kept);
-    let flow = flow::<true>(http2);
-    read_bytes(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
-    set!(http2.block_len = kept + length);
-}
-
-/// Keeps the first bytes of a response's header block.
-#[inline(always)]
-fn keep_answered(http2: *mut Http2, bytes: u32) {
-    let flow = flow::<false>(http2);
-    let slot = get!(flow.slot);
-    if slot == NO_STREAM {
-        return;
-    }
-    let stream = stream_at(http2, slot);
-    let most = ANSWER_BLOCK as u32;
-    let length = if bytes < most { bytes } else { most };
-    // SAFETY: as many bytes as the field has.
-    let into = unsafe { (&raw mut (*stream).answer).cast::<u8>() };
-    read_bytes(http2, into, bounded(length as usize, ANSWER_BLOCK), get!(flow.at));
-    set!(stream.answer_len = length as u8);
-    set!(flow.slot = NO_STREAM);
-}
-
-/// The whole header block of a request has moved: it stays in the log, unless it is short and only refers to
-/// what the tables hold, one byte a field, each with its highest bit set (RFC 7541 section 6.1). Then its stream
-/// keeps it, and the log keeps what is referred to for longer.
-#[inline(always)]
-fn finish_block(http2: *mut Http2, log: *mut Http2Log) {
-    const REFERS: u64 = 0x8080_8080_8080_8080;
-    let flow = flow::<true>(http2);
-    let (at, length) = (get!(http2.block_at), get!(http2.block_len));
-    let missing = get!(http2.block_seen) ^ length;
-    let entry = log_at(http2, log, at).cast::<LogEntry>();
-    // SAFETY: within the log and the room behind it. What follows the block is made to look like references.
-    let (first, second) = unsafe {
-        let behind = log_at(http2, log, at + ENTRY + length).cast::<u64>();
-        behind.write_unaligned(REFERS);
-        behind.add(1).write_unaligned(REFERS);
-        let block = entry.add(1).cast::<u64>();
-        (block.read_volatile(), block.add(1).read_volatile())
-    };
-    if length <= SHORT_BLOCK as u32 && (first & second & REFERS) ^ REFERS | u64::from(missing) == 0 {
-        let slot = get!(flow.slot);
-        if slot != NO_STREAM {
-            let stream = stream_at(http2, slot);
-            // SAFETY: a field of a map's value at a multiple of 8.
-            unsafe {
-                let block = (&raw mut (*stream).block).cast::<u64>();
-                block.write_volatile(first);
-                block.add(1).write_volatile(second);
-            }
-            set!(stream.block_len = length as u8);
-        }
-        return;
-    }
-    set!(entry.stream = get!(flow.stream));
-    set!(entry.length = length as u16);
-    set!(entry.cut = some(missing) as u16);
-    let end = at + ENTRY + (length.wrapping_add(7) & !7);
-    set!(http2.log_used = end);
 }

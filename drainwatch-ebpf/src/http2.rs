@@ -1,5 +1,5 @@
 //! ABI of HTTP/2: what is kept of a connection that began with the client's preface (RFC 9113 section 3.4),
-//! beside its [`super::SocketRecord`] and in two socket storages of its own: Linux 7.2 allocates them by `kmalloc_nolock`,
+//! beside its [`super::SocketRecord`] and in three socket storages of its own: Linux 7.2 allocates them by `kmalloc_nolock`,
 //! which gives no more than 8 KiB in one piece.
 //!
 //! The programs walk over frame headers and keep who is open; names are for userspace, from the header blocks
@@ -8,16 +8,21 @@
 
 /// Most streams kept of one connection: those that are open, and the latest that finished.
 pub const STREAMS: usize = 128;
-/// Bytes of one of the two halves of the log of header blocks: as many as fit into 8 KiB.
-pub const LOG_HALF: usize = 3768;
-/// Most bytes kept of one header block, unless its half of the log has more room.
+/// Bytes of one of the two halves of the log of requests' header blocks: as many as fit into 8 KiB.
+pub const ASK_LOG: usize = 3896;
+/// And of the log of responses' header blocks: as many as older kernels allow a socket beside the others.
+pub const ANSWER_LOG: usize = 808;
+/// Most bytes kept of one header block, unless its half of the log has more room; of responses half as many.
 pub const BLOCK: usize = 1024;
 /// Most bytes of one that are kept at once.
-pub const CHUNK: usize = 512;
-/// Longest header block that a stream keeps itself, and the log does not.
-pub const SHORT_BLOCK: usize = 16;
-/// Most bytes kept of a response's header block: its status is the first field (RFC 9113 section 8.3).
+pub const CHUNK: usize = 256;
+/// Longest header block of a request that its stream keeps itself, and the log does not.
+pub const SHORT_BLOCK: usize = 12;
+/// Most bytes that a stream keeps of its response's header block: its status is the first field (RFC 9113 section 8.3).
 pub const ANSWER_BLOCK: usize = 8;
+
+/// What a server resets so shortly before it closes the connection it cuts by that.
+pub const CUT_WITH_IT_NS: u64 = 100_000_000;
 
 /// How far one direction of a stream has come.
 pub mod stream_state {
@@ -33,8 +38,10 @@ pub mod stream_state {
 
 /// Bits of [`Stream::flags`].
 pub mod stream_flag {
-    /// The answering side reset the stream while its workload was draining, and had looked at it: not `REFUSED_STREAM`.
-    pub const CUT_WHILE_DRAINING: u8 = 1 << 0;
+    /// The answering side reset the stream, and had looked at it: not `REFUSED_STREAM`.
+    pub const CUT: u8 = 1 << 0;
+    /// It did so while its workload was draining.
+    pub const WHILE_DRAINING: u8 = 1 << 1;
 }
 
 /// One stream: a request and its response.
@@ -47,12 +54,14 @@ pub struct Stream {
     pub last_ns: u64,
     /// Its request's header block, when it is short and adds nothing to the dynamic table.
     pub block: [u8; SHORT_BLOCK],
-    /// First bytes of its response's latest header block, not counting trailers.
+    /// Where its response's latest header block stands, or would stand: as `log_at`, in the other log.
+    pub answer_at: u32,
+    /// First bytes of that block, which may be its trailers.
     pub answer: [u8; ANSWER_BLOCK],
     /// Its number; 0 for none.
     pub id: u32,
-    /// Where its request's header block stands, or would stand, in the log: [`Http2::log_generation`] times
-    /// [`LOG_HALF`], and the place in that half.
+    /// Where its request's header block stands, or would stand, in the log: [`HeaderLog::generation`] times
+    /// [`ASK_LOG`], and the place in that half.
     pub log_at: u32,
     /// One of [`stream_state`]: the direction of requests.
     pub asked: u8,
@@ -66,8 +75,10 @@ pub struct Stream {
     pub live: u8,
     /// Bits of [`stream_flag`].
     pub flags: u8,
-    /// Explicit padding.
-    pub reserved: u16,
+    /// First byte of its response's header block before the latest one, where that is its last; else 0.
+    pub status: u8,
+    /// One more than the `grpc-status` that its response's latest header block says by itself; 0 for none.
+    pub grpc: u8,
 }
 const _: () = assert!(size_of::<Stream>() == 56);
 
@@ -136,6 +147,33 @@ pub mod walk_lost {
     pub const FAULT: u32 = 1 << 4;
 }
 
+/// Where one of the two logs of header blocks stands.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HeaderLog {
+    /// How often it has gone on in its other half: half `generation & 1` is written now.
+    pub generation: u32,
+    /// Its generation when the streams were told last.
+    pub told: u32,
+    /// Bytes in use of the half that is written.
+    pub used: u32,
+    /// Bytes in use of the other half.
+    pub used_before: u32,
+    /// Where the header block stands that moves: its entry, in the half that is written.
+    pub at: u32,
+    /// Its place in the order of all: what [`Stream::log_at`] says of it.
+    pub key: u32,
+    /// Bytes of it that are kept.
+    pub length: u32,
+    /// Bytes of it that have moved.
+    pub seen: u32,
+    /// How far it has been looked through.
+    pub looked: u32,
+    /// 1: what moves behind it is padding, and counted as of it.
+    pub padded: u32,
+}
+const _: () = assert!(size_of::<HeaderLog>() == 40);
+
 /// A header block in the log. Its bytes follow, padded to 8.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -163,20 +201,14 @@ pub struct Http2 {
     pub finished: u32,
     /// [`Self::finished`] when the streams were told last.
     pub finished_told: u32,
-    /// How often the log has gone on in its other half: half `log_generation & 1` is written now.
-    pub log_generation: u32,
-    /// Bytes in use of the half that is written.
-    pub log_used: u32,
-    /// Bytes in use of the other half.
-    pub log_used_before: u32,
-    /// Where in the log the header block stands that moves: its entry, in the half that is written.
-    pub block_at: u32,
-    /// Its place in the order of all: what [`Stream::log_at`] says of it.
-    pub block_key: u32,
-    /// Bytes of it that are kept.
-    pub block_len: u32,
-    /// Bytes of it that have moved.
-    pub block_seen: u32,
+    /// How many were answered to their end; written by the direction of responses alone.
+    pub served: u32,
+    /// Header blocks of requests.
+    pub ask_log: HeaderLog,
+    /// Header blocks of responses.
+    pub answer_log: HeaderLog,
+    /// Monotonic time at which the answering side reset a stream last that it had looked at.
+    pub cut_ns: u64,
     /// Monotonic time at which the streams were told last; those that had finished by then are told.
     pub told_ns: u64,
     /// Direction of requests.
@@ -193,12 +225,12 @@ impl Http2 {
     pub const IDLE: usize = core::mem::offset_of!(Self, streams);
 }
 
-/// The log of header blocks, in a socket storage of its own.
+/// The log of requests' header blocks, in a socket storage of its own.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Http2Log {
-    /// Header blocks of requests in the order in which they moved, each a [`LogEntry`]: two halves, written
-    /// in turns, so that at least the latest half is there.
+    /// Header blocks in the order in which they moved, but those that their streams keep, each a [`LogEntry`]: two
+    /// halves, written in turns, so that at least the latest half is there.
     pub bytes: [u8; Self::TOLD],
     /// Room behind them, so that the verifier can bound a write.
     pub room: [u8; CHUNK],
@@ -206,15 +238,38 @@ pub struct Http2Log {
 
 impl Http2Log {
     /// Bytes that travel to userspace.
-    pub const TOLD: usize = 2 * LOG_HALF;
+    pub const TOLD: usize = 2 * ASK_LOG;
+}
+
+/// The log of responses' header blocks, in a socket storage of its own: those that later ones can refer to, and, while
+/// the workload is draining, those that end a stream and do not say by themselves how.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Http2Answers {
+    /// As in [`Http2Log`].
+    pub bytes: [u8; Self::TOLD],
+    /// Room behind them.
+    pub room: [u8; CHUNK],
+}
+
+impl Http2Answers {
+    /// Bytes that travel to userspace.
+    pub const TOLD: usize = 2 * ANSWER_LOG;
 }
 
 /// Most that fits into 8 KiB of the kernel's memory with the kernel's header, of at most 136 bytes.
 const STORAGE: usize = 8192 - 136;
 const _: () = assert!(size_of::<Http2>() <= STORAGE && size_of::<Http2>().is_multiple_of(8));
-const _: () = assert!(size_of::<Http2Log>() <= STORAGE && LOG_HALF.is_multiple_of(8));
+const _: () =
+    assert!(size_of::<Http2Log>() <= STORAGE && ASK_LOG.is_multiple_of(8) && ANSWER_LOG.is_multiple_of(8));
 // With a record they stay below what older kernels allow a socket (`net.core.optmem_max`), which counts the kernel's
 // headers: those of each, and one of the socket.
 const _: () = assert!(
-    size_of::<Http2>() + size_of::<Http2Log>() + size_of::<super::SocketRecord>() + 3 * 136 + 512 <= 20480
+    size_of::<Http2>()
+        + size_of::<Http2Log>()
+        + size_of::<Http2Answers>()
+        + size_of::<super::SocketRecord>()
+        + 4 * 136
+        + 512
+        <= 20480
 );

@@ -75,6 +75,17 @@ pub fn current_exiting() -> bool {
     load::<u32>(current(), offset::TASK_FLAGS) & PF_EXITING != 0
 }
 
+/// The running task is exiting, and its whole process with it.
+#[inline(always)]
+pub fn current_process_exiting() -> bool {
+    if !current_exiting() {
+        return false;
+    }
+    let signal: Ptr = read(current(), offset::TASK_SIGNAL);
+    read::<u32>(signal, offset::SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0
+        || read::<i32>(signal, offset::SIGNAL_LIVE) == 0
+}
+
 /// The TCP socket that a socket is, for its members; `None` when it is of another protocol.
 #[inline(always)]
 pub fn tcp_sock(sk: Ptr) -> Option<Ptr> {

@@ -6,7 +6,7 @@
 //! which connections it had closed, and those are kept until something comes too late.
 
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
-use drainwatch_ebpf::{ResetEvent, SocketRecord, counter, event_kind, reset_flag};
+use drainwatch_ebpf::{ConnectionEvent, ResetEvent, counter, event_kind, reset_flag};
 
 use crate::{
     cuts::RECENT_NS,
@@ -37,7 +37,9 @@ pub fn tell(event: &mut ResetEvent, cgroup: u64, tgid: u32, sender: u64) {
     if sender == cgroup {
         event.flags |= reset_flag::SAME_CGROUP;
     }
-    emit::again(event);
+    if emit::has_room() {
+        emit::again(event);
+    }
 }
 
 /// Data has met a closed connection. Tells it where the process that closed it has ended since, and keeps it otherwise.
@@ -68,7 +70,14 @@ pub fn came(event: &mut ResetEvent, sender: u64) {
 /// The process that closed this connection has ended: tells what has come on it since, and keeps who is to be told of
 /// what comes.
 #[inline(never)]
-pub fn owner_ended(record: &SocketRecord) {
+pub fn owner_ended(closed: &ConnectionEvent) {
+    let record = &closed.record;
+    // From one on which nothing was said nobody has read.
+    let (cgroup, tgid) = if record.tgid == 0 {
+        (closed.current.cgroup, closed.current.tgid)
+    } else {
+        (record.cgroup, record.tgid)
+    };
     let pair = Pair {
         peer: record.peer,
         netns: record.netns,
@@ -77,8 +86,8 @@ pub fn owner_ended(record: &SocketRecord) {
     };
     let mut event = ResetEvent {
         header: emit::header(event_kind::RESET_SENT, now()),
-        cgroup: record.cgroup,
-        tgid: record.tgid,
+        cgroup,
+        tgid,
         flags: 0,
         payload: 0,
         netns: record.netns,
@@ -97,7 +106,7 @@ pub fn owner_ended(record: &SocketRecord) {
             (event.flags, event.payload) = (kept.flags, kept.payload);
             let sender = kept.cgroup;
             let _ = LATE.remove(&pair);
-            tell(&mut event, record.cgroup, record.tgid, sender);
+            tell(&mut event, cgroup, tgid, sender);
             return;
         }
     }

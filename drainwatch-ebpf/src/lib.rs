@@ -78,8 +78,10 @@ pub mod record_flag {
     /// What follows the captured head of the latest response stands in the connection's
     /// [`LongHead`](super::LongHead).
     pub const LONG_HEAD: u32 = 1 << 13;
-    /// An MPTCP socket, or a subflow of one: what moved on it was not recorded.
+    /// An MPTCP socket, or a subflow of one, and what moved on it was not recorded.
     pub const MPTCP: u32 = 1 << 14;
+    /// Nobody has read from it: what stands in `ask_head` waits.
+    pub const WAITS: u32 = 1 << 17;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -161,6 +163,11 @@ pub struct SocketRecord {
     pub client_hello: u16,
     /// And of the server's first answer.
     pub server_hello: u16,
+    /// Responses that were begun beyond one a turn, less what followed one in a later turn than its own: with `turns` they
+    /// are all that were begun. Wraps.
+    pub further: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// Last bytes written in the answer direction, right-aligned at index [`TAIL`].
     pub tail: [u8; TAIL_ROOM],
     /// First bytes of the current turn's request(s); of TLS, fewer of them, and how it began.
@@ -168,7 +175,7 @@ pub struct SocketRecord {
     /// First bytes of the current response.
     pub answer_head: [u8; ANSWER_HEAD],
 }
-const _: () = assert!(size_of::<SocketRecord>() == 1888);
+const _: () = assert!(size_of::<SocketRecord>() == 1896);
 const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
 
 /// What follows the captured head of the latest response, in a socket storage that only connections with long heads
@@ -256,6 +263,10 @@ pub mod process_flag {
     pub const PARENT_IN_CGROUP: u32 = 1 << 6;
     /// It held the server end of more than one connection, or opened a listener and held one.
     pub const SERVED_MORE: u32 = 1 << 7;
+    /// It held a connection, or a listener, for which there was no room: what became of it nobody knows.
+    pub const UNRECORDED: u32 = 1 << 8;
+    /// A signal to it was not told: there were too many, or there was no room.
+    pub const UNTOLD: u32 = 1 << 9;
 }
 
 /// A process as the kernel sees it at the moment of an event.
@@ -361,6 +372,10 @@ pub struct ListenerEvent {
     pub netns: u32,
     /// Connections in the accept queue.
     pub backlog: u32,
+    /// Connections whose handshake had not come to its end.
+    pub handshakes: u32,
+    /// Zero.
+    pub reserved: u32,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
     /// Port, host byte order.
@@ -370,7 +385,7 @@ pub struct ListenerEvent {
     /// Local address; IPv4 in the first four bytes.
     pub address: [u8; 16],
 }
-const _: () = assert!(size_of::<ListenerEvent>() == 96);
+const _: () = assert!(size_of::<ListenerEvent>() == 104);
 
 /// Where the other end of a connection is.
 pub mod other_end {
@@ -382,11 +397,24 @@ pub mod other_end {
     pub const SAME_PROCESS: u32 = 2;
 }
 
+/// The running task, as far as the end of a connection is a matter of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Current {
+    /// cgroup v2 id.
+    pub cgroup: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// [`process_flag::EXITING`], or nothing.
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<Current>() == 16);
+
 /// A connection's record with what only its end shows.
 ///
-/// A connection on which no byte ever moved is sent without its heads: [`ConnectionEvent::SHORT`] bytes. Where its heads
-/// are short, as most are, as many bytes of them follow as [`ConnectionEvent::heads`] says: what ends at once are often
-/// thousands, and the ring holds the more of them.
+/// Where its heads are short, as most are, no more of them follows than [`ConnectionEvent::heads`] says, and of a
+/// connection without a tail not even room for one: what ends at once are often thousands, and the ring holds the more of
+/// them.
 /// Behind the event of one that speaks HTTP/2 stands its [`http2::Http2`] with its [`http2::Http2Log`], or only
 /// [`http2::Http2::IDLE`] bytes; behind one with [`record_flag::LONG_HEAD`] its [`LongHead`], all of it or
 /// [`LongHead::SHORT`] bytes.
@@ -397,7 +425,7 @@ pub struct ConnectionEvent {
     pub header: EventHeader,
     /// Process in whose context the event happened. Only meaningful together with its flags: on
     /// loopback a socket of one process is handled on top of another.
-    pub current: ProcessInfo,
+    pub current: Current,
     /// Address of the socket: with `record.born_ns`, the identity of the connection.
     pub socket: u64,
     /// TCP state before the change (for `TURN_ENDED`: the current one).
@@ -423,8 +451,9 @@ pub struct ConnectionEvent {
     pub remembered: u32,
     /// One of [`other_end`].
     pub other_end: u32,
-    /// 0, or how many bytes of the request's head follow [`ConnectionEvent::SHORT`] bytes, and how many of the response's:
-    /// the lower and the upper half.
+    /// 0 where all of it is there. Else how many bytes of the request's head follow [`ConnectionEvent::SHORT`] bytes, and
+    /// how many of the response's: the lower and the upper half. With [`ConnectionEvent::NO_TAIL`] they follow
+    /// [`ConnectionEvent::BARE`] bytes.
     pub heads: u32,
     /// What was recorded; last, so that its heads can be left away.
     pub record: SocketRecord,
@@ -432,6 +461,10 @@ pub struct ConnectionEvent {
 impl ConnectionEvent {
     /// Size without the heads.
     pub const SHORT: usize = size_of::<Self>() - ASK_HEAD - ANSWER_HEAD;
+    /// Size without the tail, too, which is the last before them.
+    pub const BARE: usize = Self::SHORT - TAIL_ROOM;
+    /// Bit of [`ConnectionEvent::heads`]: the tail is left away.
+    pub const NO_TAIL: u32 = 1 << 15;
 
     /// Value of [`ConnectionEvent::heads`].
     #[expect(clippy::cast_possible_truncation, reason = "heads are shorter than 64 KiB")]
@@ -441,11 +474,11 @@ impl ConnectionEvent {
 
     /// How many bytes of the heads of request and response it says that follow.
     pub const fn parts(heads: u32) -> (usize, usize) {
-        ((heads & 0xffff) as usize, (heads >> 16) as usize)
+        ((heads & 0x7fff) as usize, (heads >> 16) as usize)
     }
 }
-const _: () = assert!(ASK_HEAD <= 0xffff && ANSWER_HEAD <= 0xffff);
-const _: () = assert!(size_of::<ConnectionEvent>() == 120 + 1888);
+const _: () = assert!(ASK_HEAD <= 0x7fff && ANSWER_HEAD <= 0xffff);
+const _: () = assert!(size_of::<ConnectionEvent>() == 88 + 1896);
 
 /// Bits of [`ResetEvent::flags`].
 pub mod reset_flag {
@@ -489,7 +522,7 @@ pub struct ResetEvent {
 }
 const _: () = assert!(size_of::<ResetEvent>() == 80);
 
-/// First bytes of what waits unread on a connection: told just before its end.
+/// First bytes of what waits unread on a connection whose record holds others: told just before its end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct WaitingEvent {
@@ -553,6 +586,48 @@ pub struct Draining {
     pub since_ns: u64,
 }
 const _: () = assert!(size_of::<Draining>() == 8);
+
+/// Whose signals are counted.
+pub mod rated {
+    /// Those of one number to one process.
+    pub const TARGET: u32 = 0;
+    /// Those of one number that one process handled.
+    pub const DELIVERED: u32 = 1;
+    /// All that one process sends.
+    pub const SENDER: u32 = 2;
+    /// All to the processes of one cgroup.
+    pub const CGROUP: u32 = 3;
+}
+
+/// Key of the map of rates.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RateKey {
+    /// Process or cgroup.
+    pub id: u64,
+    /// One of [`rated`].
+    pub of: u32,
+    /// Signal number, where only those of one number count.
+    pub signal: u32,
+}
+
+/// What was told of a second.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Rate {
+    /// When it began.
+    pub since_ns: u64,
+    /// How many came.
+    pub count: u64,
+}
+
+/// A listening socket that is counted.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Listening {
+    /// cgroup of who opened it.
+    pub cgroup: u64,
+}
 
 /// Key of the listener map: a port in a network namespace.
 #[repr(C)]

@@ -12,7 +12,7 @@ use drainwatch_ebpf::{
 
 use crate::{
     maps::count,
-    payload::{Moved, bounded},
+    payload::{Moved, bounded, ends_a_head},
 };
 
 /// Each byte of a word.
@@ -39,7 +39,8 @@ const fn has_end(word: u64, next: u64) -> bool {
 }
 
 /// Whether what a record keeps of a head, more than which has moved, holds its end. A head that was kept in parts and
-/// does not fill its place is not searched: behind it stands an older one.
+/// does not fill its place is not searched, for behind it stands an older one; where it ends with what is kept of it, its
+/// body came in a vector of its own. (An interim response may be followed by the final one.)
 #[inline(always)]
 pub fn ends_in(record: &mut SocketRecord) -> bool {
     let words = record.answer_head.as_ptr().cast::<u64>();
@@ -51,7 +52,7 @@ pub fn ends_in(record: &mut SocketRecord) -> bool {
         unsafe { has_end(words.add(at).read_volatile(), words.add(next).read_volatile()) }
     };
     if record.answer.head_len < ANSWER_HEAD as u32 {
-        return false;
+        return record.answer_head[9] != b'1' && ends_a_head(&record.answer_head, record.answer.head_len);
     }
     // Heads of one connection are alike.
     let last = record.head_end as usize;

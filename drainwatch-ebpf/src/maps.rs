@@ -3,13 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruPerCpuHashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf, SkStorage},
     helpers::generated::bpf_sk_storage_get,
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    Draining, LongHead, PortKey, PortState, ResetKey, SocketRecord, activity, counter,
-    http2::{Http2, Http2Log},
+    Draining, Listening, LongHead, PortKey, PortState, Rate, RateKey, ResetKey, SocketRecord, activity,
+    counter,
+    http2::{Http2, Http2Answers, Http2Log},
     process_flag,
 };
 
@@ -34,7 +35,11 @@ pub static RECORDS: SkStorage<SocketRecord> = SkStorage::new();
 #[btf_map]
 static HTTP2: SkStorage<Http2> = SkStorage::new();
 
-/// The header blocks of those.
+/// The header blocks of its responses.
+#[btf_map]
+static HTTP2_ANSWERS: SkStorage<Http2Answers> = SkStorage::new();
+
+/// The header blocks of its requests.
 #[btf_map]
 static HTTP2_LOGS: SkStorage<Http2Log> = SkStorage::new();
 
@@ -42,9 +47,12 @@ static HTTP2_LOGS: SkStorage<Http2Log> = SkStorage::new();
 #[btf_map]
 static LONG_HEADS: SkStorage<LongHead> = SkStorage::new();
 
+/// Bytes of the ring.
+pub const RING: usize = 32 << 20;
+
 /// Events for the agent.
 #[btf_map]
-pub static EVENTS: RingBuf<u8, { 16 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<u8, RING> = RingBuf::new();
 
 /// Per-CPU counters, by [`counter`].
 #[btf_map]
@@ -76,11 +84,23 @@ static PROCESSES: HashMap<u32, u32, 65536, NO_PREALLOC> = HashMap::new();
 
 /// Listening ports, and those whose listener an ending workload closed.
 #[btf_map]
-static PORTS: HashMap<PortKey, PortState, 16384, NO_PREALLOC> = HashMap::new();
+static PORTS: HashMap<PortKey, PortState, 65536, NO_PREALLOC> = HashMap::new();
 
 /// Listening sockets that `PORTS` counts, by address. (A listener must not carry socket storage.)
 #[btf_map]
-static LISTENERS: HashMap<u64, u32, 16384, NO_PREALLOC> = HashMap::new();
+static LISTENERS: HashMap<u64, Listening, 65536, NO_PREALLOC> = HashMap::new();
+
+/// How many of them each cgroup has opened: none may take all the room there is.
+#[btf_map]
+static LISTENERS_OF: LruHashMap<u64, u64, 4096> = LruHashMap::new();
+/// Most of them that are counted.
+const LISTENERS_OF_ONE: u64 = 4096;
+
+/// Signals of the last second, by whom they concern. Who is not there may go on.
+#[btf_map]
+static RATES: LruHashMap<RateKey, Rate, 8192> = LruHashMap::new();
+/// How long a second is.
+const RATED_NS: u64 = 1_000_000_000;
 
 /// TCP resets.
 #[btf_map]
@@ -154,6 +174,24 @@ pub fn http2_log_or_create(sk: Ptr) -> Option<*mut Http2Log> {
     Some(log)
 }
 
+/// The header blocks of its responses.
+#[inline(always)]
+pub fn http2_answers(sk: Ptr) -> Option<*mut Http2Answers> {
+    let answers = storage((&raw const HTTP2_ANSWERS).cast(), sk, 0).cast::<Http2Answers>();
+    if answers.is_null() { None } else { Some(answers) }
+}
+
+/// The same, made if there is none.
+#[inline(always)]
+pub fn http2_answers_or_create(sk: Ptr) -> Option<*mut Http2Answers> {
+    let answers = storage((&raw const HTTP2_ANSWERS).cast(), sk, CREATE).cast::<Http2Answers>();
+    if answers.is_null() {
+        count(counter::LOST_NO_STORAGE);
+        return None;
+    }
+    Some(answers)
+}
+
 /// What follows the long head of a socket's latest response.
 #[inline(always)]
 pub fn long_head(sk: Ptr) -> Option<*mut LongHead> {
@@ -181,10 +219,16 @@ fn storage(map: *const c_void, sk: Ptr, flags: u64) -> *mut c_void {
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(index: u32) {
+    count_more(index, 1);
+}
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub fn count_more(index: u32, more: u64) {
     if let Some(value) = COUNTERS.get_ptr_mut(index) {
         // SAFETY: this CPU's own slot; programs of one CPU may nest, so a count may be lost to a
         // nested one only if the nesting happens within these three instructions.
-        unsafe { *value += 1 };
+        unsafe { *value += more };
     }
 }
 
@@ -314,6 +358,38 @@ pub fn remember_process(tgid: u32, flag: u32) {
     }
 }
 
+/// There was no room for a connection of this process, or for a listener: its shutdown is to say so.
+#[inline(always)]
+pub fn unrecorded(tgid: u32) {
+    count(counter::LOST_NO_STORAGE);
+    remember_process(tgid, process_flag::UNRECORDED);
+}
+
+/// Counts one more of these, and says whether there were no more than so many within a second.
+#[inline(always)]
+pub fn is_within(most: u64, key: &RateKey, now: u64) -> bool {
+    if let Some(rate) = RATES.get_ptr_mut(key) {
+        // SAFETY: a value of the map; what two CPUs write at once is about the same.
+        let rate = unsafe { &mut *rate };
+        if now.wrapping_sub(rate.since_ns) < RATED_NS {
+            rate.count += 1;
+            return rate.count <= most;
+        }
+        rate.since_ns = now;
+        rate.count = 1;
+        return true;
+    }
+    let _ = RATES.insert(
+        key,
+        &Rate {
+            since_ns: now,
+            count: 1,
+        },
+        0,
+    );
+    true
+}
+
 /// Forgets a process.
 #[inline(always)]
 pub fn forget_process(tgid: u32) {
@@ -330,14 +406,22 @@ pub fn port(key: &PortKey) -> Option<PortState> {
 /// Counts a listening socket; `None` when it was counted before.
 #[inline(always)]
 pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> {
-    match LISTENERS.insert(&(sk as u64), &key.port, NOEXIST) {
+    let known = LISTENERS_OF.get_ptr_mut(&cgroup);
+    // SAFETY: a value of the map. Two CPUs at once may count one for two, which is no matter for a limit.
+    let listening = known.map_or(0, |count| unsafe { *count });
+    if listening >= LISTENERS_OF_ONE {
+        unrecorded(tgid);
+        return None;
+    }
+    match LISTENERS.insert(&(sk as u64), &Listening { cgroup }, NOEXIST) {
         Ok(()) => {}
         Err(EEXIST) => return None,
         Err(_) => {
-            count(counter::LOST_MAP_FULL);
+            unrecorded(tgid);
             return None;
         }
     }
+    let _ = LISTENERS_OF.insert(&cgroup, &(listening + 1), 0);
     let open = match port(key) {
         Some(state) if state.open > 0 => state.open + 1,
         _ => 1,
@@ -359,8 +443,16 @@ pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> 
 /// takes it out.
 #[inline(always)]
 pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> Option<u32> {
+    // SAFETY: a value of the map lives until the program ends; it is not preallocated.
+    let opener = LISTENERS
+        .get_ptr(&(sk as u64))
+        .map(|listening| unsafe { (*listening).cgroup });
     if LISTENERS.remove(&(sk as u64)).is_err() {
         return None;
+    }
+    if let Some(count) = opener.and_then(|opener| LISTENERS_OF.get_ptr_mut(&opener)) {
+        // SAFETY: as above.
+        unsafe { *count = (*count).saturating_sub(1) };
     }
     let open = port(key).map_or(0, |state| state.open.saturating_sub(1));
     if open == 0 && !remember {

@@ -38,6 +38,7 @@ offsets! {
     SOCK_CGROUP = "sock" . "sk_cgrp_data" . "cgroup";
     SOCK_ERR = "sock" . "sk_err";
     SOCK_ACK_BACKLOG = "sock" . "sk_ack_backlog";
+    LISTEN_HANDSHAKES = "inet_connection_sock" . "icsk_accept_queue" . "qlen" . "counter";
     SOCK_PROTOCOL = "sock" . "sk_protocol";
     SOCK_TYPE = "sock" . "sk_type";
     INET_SPORT = "inet_sock" . "inet_sport";
@@ -99,8 +100,18 @@ offsets! {
     SKB_DATA = "sk_buff" . "data";
     SKB_DEV = "sk_buff" . "dev";
     DEV_NET = "net_device" . "nd_net" . "net";
+    MPTCP_RECEIVED = "mptcp_sock" . "bytes_received";
+    MPTCP_SENT = "mptcp_sock" . "bytes_sent";
+    MPTCP_ACKED = "mptcp_sock" . "bytes_acked";
     SOCKET_SK = "socket" . "sk";
 }
 
 /// Members without which the programs tell less; all others are required.
-pub const OPTIONAL: [usize; 3] = [SOCK_CGROUP, TCP_LAST_RECEIVED, TASK_BUSY];
+pub const OPTIONAL: [usize; 6] = [
+    SOCK_CGROUP,
+    TCP_LAST_RECEIVED,
+    TASK_BUSY,
+    MPTCP_RECEIVED,
+    MPTCP_SENT,
+    MPTCP_ACKED,
+];

@@ -56,9 +56,10 @@ pub struct Moved {
     /// Bytes before them that no hook saw.
     pub gap: u64,
     pub now: u64,
-    /// First buffer; of no length when the call carries none.
+    /// First buffer that is not empty; of no length when the call carries none. (Erlang begins every `writev` with an
+    /// empty one.)
     pub first: Vector,
-    /// The buffer behind it; of no length when there is none.
+    /// The next one that is not empty; of no length when there is none.
     pub second: Vector,
     /// One past the last moved byte, when known, else 0.
     end: u64,
@@ -68,7 +69,10 @@ pub struct Moved {
     before_last: Vector,
     /// Address of the vectors, and how many there are, where there are any.
     address: u64,
-    vectors: u64,
+    vectors: u32,
+    /// Index behind the vector that is `first`, and behind that which is `second`.
+    behind_first: u16,
+    behind_second: u16,
 }
 
 impl Moved {
@@ -86,7 +90,9 @@ impl Moved {
             last_length: none.length,
             before_last: none,
             address: none.base,
-            vectors: none.length,
+            vectors: none.length as u32,
+            behind_first: none.length as u16,
+            behind_second: none.length as u16,
         }
     }
 }
@@ -102,8 +108,12 @@ pub fn find(moved: &mut Moved, sending: bool) {
     } = buffers(moved.bytes, sending);
     if vectors > 0 {
         moved.address = address;
-        moved.vectors = vectors;
-        find_in_vectors(moved, address, vectors);
+        moved.vectors = vectors as u32;
+        if vectors <= 2 {
+            moved_find_in_two(moved, address, vectors);
+        } else {
+            moved_find_in_vectors(moved, address, vectors);
+        }
     } else if first.length > 0 {
         moved.first = first;
         moved.end = first.base + moved.bytes;
@@ -185,8 +195,15 @@ pub fn bounded(length: usize, most: usize) -> usize {
     (core::hint::black_box(length).wrapping_sub(1) & (most - 1)) + 1
 }
 
-#[inline(always)]
-fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
+/// Finds what moved in the vectors of the call. On a stack of its own: verifiers before 6.3 count those of four calls
+/// together.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn moved_find_in_vectors(found: *mut Moved, address: u64, count: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(found) = (unsafe { found.as_mut() }) else {
+        return 0;
+    };
     let moved = found.bytes;
     let mut vectors = [Vector::none(); VECTORS];
     let known = if count < VECTORS as u64 {
@@ -198,10 +215,20 @@ fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
     // SAFETY: at most the array's size, see the mask; a fault leaves zeroes and an error.
     if unsafe { bpf_probe_read_user((&raw mut vectors).cast(), bytes as u32, address as *const _) } < 0 {
         self::count(counter::LOST_PAYLOAD);
-        return;
+        return 0;
     }
-    found.first = vectors[0];
-    found.second = vectors[1];
+    // From the last one on, so that the first two that are not empty are left.
+    let mut index = VECTORS;
+    while index > 0 {
+        let vector = vectors[index - 1];
+        if vector.length > 0 {
+            found.second = found.first;
+            found.behind_second = found.behind_first;
+            found.first = vector;
+            found.behind_first = index as u16;
+        }
+        index -= 1;
+    }
     if found.first.length > moved {
         found.first.length = moved;
     }
@@ -226,6 +253,62 @@ fn find_in_vectors(found: &mut Moved, address: u64, count: u64) {
         before += vector.length;
         index += 1;
     }
+    0
+}
+
+/// The same in one vector or two, which are most calls' (a head, and a body): without a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn moved_find_in_two(found: *mut Moved, address: u64, count: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(found) = (unsafe { found.as_mut() }) else {
+        return 0;
+    };
+    let mut vectors = [Vector::none(); 2];
+    let bytes = bounded(count as usize * size_of::<Vector>(), size_of::<[Vector; 2]>());
+    // SAFETY: at most the array's size, see the mask; a fault leaves zeroes and an error.
+    if unsafe { bpf_probe_read_user((&raw mut vectors).cast(), bytes as u32, address as *const _) } < 0 {
+        self::count(counter::LOST_PAYLOAD);
+        return 0;
+    }
+    let moved = found.bytes;
+    let [mut first, mut second] = vectors;
+    let mut behind = 1;
+    if first.length == 0 {
+        first = second;
+        second = Vector::none();
+        behind = 2;
+    }
+    if first.length >= moved {
+        first.length = moved;
+        second.length = 0;
+        found.end = first.base + moved;
+        found.last_length = moved;
+    } else {
+        let left = moved - first.length;
+        if second.length >= left {
+            second.length = left;
+            found.end = second.base + left;
+            found.last_length = left;
+            found.before_last = first;
+        }
+    }
+    found.first = first;
+    found.second = second;
+    found.behind_first = behind;
+    found.behind_second = 2;
+    0
+}
+
+/// Reads the vector at an index; says the index behind it, and 0 where there is none.
+#[inline(always)]
+fn vector_at(moved: &Moved, index: u64, vector: &mut Vector) -> u64 {
+    if index >= u64::from(moved.vectors)
+        || !read_user(moved.address + index * size_of::<Vector>() as u64, vector)
+    {
+        return 0;
+    }
+    index + 1
 }
 
 #[inline(always)]
@@ -332,7 +415,7 @@ fn append<const CAP: usize>(head: &mut [u8; CAP], filled: u32, from: &Vector) ->
 pub fn append_ask(record: &mut SocketRecord, moved: &Moved) -> u32 {
     let held = record.ask.head_len;
     let first = append::<ASK_HEAD>(&mut record.ask_head, held, &moved.first);
-    if moved.vectors < 2
+    if u32::from(moved.behind_first) >= moved.vectors
         || u64::from(first) != moved.first.length
         || ends_a_head(&record.ask_head, held + first)
     {
@@ -361,12 +444,16 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
     let first = append::<ANSWER_HEAD>(&mut record.answer_head, held, &moved.first);
     // A head in two vectors, or a short body behind it: what is held whole needs no tail of its own.
     let next = &moved.second;
-    if first == 0 || u64::from(first) < moved.first.length || next.length == 0 || next.length > SHORT {
+    if first == 0
+        || u64::from(first) < moved.first.length
+        || next.length == 0
+        || next.length > SHORT && ends_a_head(&record.answer_head, held + first)
+    {
         return first;
     }
     let both = first + append::<ANSWER_HEAD>(&mut record.answer_head, held + first, next);
     let kept = &record.answer_head;
-    if moved.vectors < 3
+    if u32::from(moved.behind_second) >= moved.vectors
         || u64::from(both) < moved.first.length + next.length
         || ends_a_head(kept, held + first)
         || ends_a_head(kept, held + both)
@@ -376,10 +463,10 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
     record_append_pieces(record, moved, held + both, ANSWER).wrapping_sub(held)
 }
 
-/// A second vector that is longer is a body, of which the tail says enough.
+/// A second vector that is longer, behind a whole head, is a body, of which the tail says enough.
 const SHORT: u64 = ANSWER_HEAD as u64 / 4;
 /// Most vectors of which a head is put together: Varnish has some three for each line.
-const PIECES: u64 = 96;
+const PIECES: u32 = 96;
 /// Directions, as numbers.
 const ASK: u32 = 0;
 const ANSWER: u32 = 1;
@@ -393,7 +480,7 @@ pub fn ends_a_head<const CAP: usize>(head: &[u8; CAP], length: u32) -> bool {
         && unsafe { head.as_ptr().add(at).cast::<u32>().read_unaligned() } == u32::from_le_bytes(*b"\r\n\r\n")
 }
 
-/// Appends what stands in the further vectors of the call at hand, up to the end of the head, a body, or what there is
+/// Appends what stands in the further vectors of the call at hand, up to the end of the head, or what there is
 /// room for; says how many bytes are kept then. A head of which `held` bytes are kept by now.
 ///
 /// It lives on little stack: verifiers before 6.3 count 320 bytes below it, of 512.
@@ -411,26 +498,20 @@ pub extern "C" fn record_append_pieces(
     };
     let mut now = held | direction << 31;
     let mut left = moved.bytes.saturating_sub(moved.first.length);
-    let mut index = 1;
+    let mut index = u64::from(moved.behind_first);
     if direction != ASK {
         left = left.saturating_sub(moved.second.length);
-        index = 2;
+        index = u64::from(moved.behind_second);
     }
-    while index < PIECES {
-        if index >= moved.vectors || left == 0 {
+    let mut pieces = 0;
+    while pieces < PIECES {
+        if left == 0 {
             break;
         }
+        pieces += 1;
         let mut vector = Vector::none();
-        if !read_user(moved.address + index * size_of::<Vector>() as u64, &mut vector) {
-            break;
-        }
-        index += 1;
-        let most = if now >> 31 == ASK {
-            ASK_HEAD as u64 / 2
-        } else {
-            SHORT
-        };
-        if vector.length > most {
+        index = vector_at(moved, index, &mut vector);
+        if index == 0 {
             break;
         }
         if vector.length > left {

@@ -111,7 +111,12 @@ fn replaced(task: Ptr) {
 /// first process of a cgroup, and what died of a signal. Not of every command that a shell runs.
 #[inline(always)]
 fn matters(process: &ProcessInfo, status: u32) -> bool {
-    let told = process_flag::SERVED | process_flag::CALLED | process_flag::SIGNALLED | process_flag::PID1;
+    let told = process_flag::SERVED
+        | process_flag::CALLED
+        | process_flag::SIGNALLED
+        | process_flag::PID1
+        | process_flag::UNRECORDED
+        | process_flag::UNTOLD;
     let first = process.flags & process_flag::PARENT_IN_CGROUP == 0 && process.cgroup > ROOT_CGROUP;
     process.flags & told != 0
         || first

@@ -194,8 +194,12 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.flags & record_flag::HTTP != 0 && payload::first_word(moved) & SEVEN_BYTES == HTTP1
     };
     if begins {
-        if record.answer.messages > 0 && is_interim(record) {
-            record.answer.interims += 1;
+        if record.answer.messages > 0 {
+            if is_interim(record) {
+                record.answer.interims += 1;
+            } else {
+                record.further = record.further.wrapping_add(1);
+            }
         }
         record.message_ns = now;
         record.answer.message_pos = before;
@@ -259,6 +263,10 @@ fn is_interim(record: &SocketRecord) -> bool {
 #[inline(always)]
 fn read_status(record: &mut SocketRecord, bytes: u64) {
     if word(&record.answer_head) & SEVEN_BYTES != HTTP1 {
+        if record.flags & record_flag::HTTP != 0 && record.answer.head_len >= 7 {
+            // The rest of an answer before, behind which the next request was read already.
+            record.further = record.further.wrapping_sub(1);
+        }
         return;
     }
     record.flags |= record_flag::HTTP;

@@ -3,10 +3,12 @@
 //! Marks the target and its cgroup as draining, before the signal is delivered. Which of the two
 //! really shuts down is judged by the agent, which takes out what need not report.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use aya_log_ebpf::warn;
+use aya_ebpf::{
+    helpers::generated::bpf_get_current_uid_gid, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
 use drainwatch_ebpf::{
-    ProcessInfo, SignalEvent, activity, disposition, event_kind, offset, process_flag, sender_kind,
+    ProcessInfo, RateKey, SignalEvent, activity, counter, disposition, event_kind, offset, process_flag,
+    rated, sender_kind,
 };
 
 use crate::{
@@ -42,14 +44,7 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     if signal != SIGKILL && !is_stop(signal) && !own() && !kills_from_outside(signal, info, target) {
         return 0;
     }
-    if !generated(signal, info, target, ctx.arg(3), ctx.arg(4)) {
-        // The counter says how many were lost; which one is worth a line, for it begins a shutdown.
-        let tgid: u32 = read(target, offset::TASK_TGID);
-        warn!(
-            &ctx,
-            "the ring is full: signal {} to process {} is not reported", signal, tgid
-        );
-    }
+    generated(signal, info, target, ctx.arg(3), ctx.arg(4));
     0
 }
 
@@ -71,9 +66,60 @@ fn kills_from_outside(signal: u32, info: u64, target: Ptr) -> bool {
         && disposition_of(target, signal) == disposition::DEFAULT
 }
 
-/// Marks the target of a signal and reports it; false when there is no room for the report.
+/// Signals of one number that one process is told of within a second: to those that come then it does nothing new.
+const OF_ONE_NUMBER: u64 = 8;
+/// Signals of one process within a second, of root's and of anybody else's. An orchestrator that stops a whole node
+/// sends fewer.
+const OF_ONE_SENDER: [u64; 2] = [4096, 256];
+/// Signals to one cgroup within a second.
+const TO_ONE_CGROUP: u64 = 4096;
+
+/// Whether a signal is told. One that changes nothing is not, and one too many is counted, so that nobody can fill the
+/// ring with signals to keep out what happens elsewhere.
 #[inline(always)]
-fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bool {
+fn is_told(signal: u32, target: &ProcessInfo, own: bool, drains: bool, now: u64) -> bool {
+    // By what it does to itself it ends, and is told of then; or goes on.
+    if own && signal != SIGKILL && !drains {
+        maps::count(counter::SIGNALS_LEFT_OUT);
+        return false;
+    }
+    let of_target = RateKey {
+        id: u64::from(target.tgid),
+        of: rated::TARGET,
+        signal,
+    };
+    if !maps::is_within(OF_ONE_NUMBER, &of_target, now) {
+        maps::count(counter::SIGNALS_LEFT_OUT);
+        return false;
+    }
+    let of_sender = RateKey {
+        id: u64::from(kernel::current_tgid()),
+        of: rated::SENDER,
+        signal: 0,
+    };
+    let of_cgroup = RateKey {
+        id: target.cgroup,
+        of: rated::CGROUP,
+        signal: 0,
+    };
+    // SAFETY: no argument.
+    let is_root = unsafe { bpf_get_current_uid_gid() } as u32 == 0;
+    let most = if is_root {
+        OF_ONE_SENDER[0]
+    } else {
+        OF_ONE_SENDER[1]
+    };
+    let told = maps::is_within(most, &of_sender, now) && maps::is_within(TO_ONE_CGROUP, &of_cgroup, now);
+    if !told {
+        maps::count(counter::SIGNALS_UNTOLD);
+        maps::remember_process(target.tgid, process_flag::UNTOLD);
+    }
+    told
+}
+
+/// Marks the target of a signal and reports it.
+#[inline(always)]
+fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) {
     let now = now();
     let mut described = NOBODY;
     kernel::describe(target, &mut described);
@@ -86,12 +132,20 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
     }
     // What a process does to itself is no stop from outside; if it ends by it, its exit tells what it cut.
     let own = described.tgid == kernel::current_tgid();
+    let drains = maps::drains(described.cgroup, described.tgid);
     if !dying && !own {
         maps::mark_process(described.tgid, now);
         maps::mark_cgroup(described.cgroup, now);
     }
+    if !is_told(signal, &described, own, drains, now) {
+        return;
+    }
+    if !emit::has_room_for_signal() {
+        maps::remember_process(described.tgid, process_flag::UNTOLD);
+        return;
+    }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {
-        return false;
+        return;
     };
     let event = entry.as_mut_ptr();
     // SAFETY: every field of the reserved event is written.
@@ -117,7 +171,6 @@ fn generated(signal: u32, info: u64, target: Ptr, group: u32, result: u32) -> bo
         };
     }
     emit::submit(entry);
-    true
 }
 
 /// How busy the busiest of the first threads of a process is. The signal has woken those that slept, which brings their
@@ -172,13 +225,26 @@ pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     if !is_stop(signal) && !own() {
         return 0;
     }
+    let (now, tgid) = (now(), kernel::current_tgid());
+    let of_target = RateKey {
+        id: u64::from(tgid),
+        of: rated::DELIVERED,
+        signal,
+    };
+    // What nobody else asked of it, or handles again and again, begins and changes nothing.
+    if !maps::drains(kernel::current_cgroup(), tgid)
+        || !maps::is_within(OF_ONE_NUMBER, &of_target, now)
+        || !emit::has_room_for_signal()
+    {
+        return 0;
+    }
     let Some(mut entry) = emit::reserve::<SignalEvent>() else {
         return 0;
     };
     let event = entry.as_mut_ptr();
     // SAFETY: every field of the reserved event is written.
     unsafe {
-        (*event).header = emit::header(event_kind::SIGNAL_DELIVERED, now());
+        (*event).header = emit::header(event_kind::SIGNAL_DELIVERED, now);
         kernel::describe(kernel::current(), &mut (*event).target);
         (*event).sender = NOBODY;
         (*event).signal = signal;

@@ -7,13 +7,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
-use drainwatch_ebpf::{SocketRecord, event_kind, offset, process_flag, record_flag, role};
+use drainwatch_ebpf::{SocketRecord, activity, event_kind, offset, process_flag, record_flag, role};
 
 use crate::{
     emit::{self, Change, now},
     frames,
     kernel::{self, Ptr, load},
-    long_head, maps,
+    long_head, maps, mptcp,
     payload::{self, Moved},
     record,
     stand_ins::{self, Event, Hook},
@@ -48,54 +48,60 @@ pub fn sock_recv_length_3(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    let call = sent(&ctx);
     stand_ins::first(Hook::Write, call.event(), || call.record());
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_2(ctx: BtfTracePointContext) -> i32 {
-    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    let call = sent(&ctx);
     stand_ins::stand_in(Hook::Write, call.event(), || call.record_if_new());
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_3(ctx: BtfTracePointContext) -> i32 {
-    let call = Call::sent(ctx.arg(0), ctx.arg(1));
+    let call = sent(&ctx);
     stand_ins::last_stand_in(Hook::Write, call.event(), || call.record_if_new());
     0
 }
 
 #[inline(always)]
-fn received(ctx: &BtfTracePointContext) -> Call {
+fn received(ctx: &BtfTracePointContext) -> Call<true> {
     Call::received(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+#[inline(always)]
+fn sent(ctx: &BtfTracePointContext) -> Call<true> {
+    Call::sent(ctx.arg(0), ctx.arg(1))
 }
 
 /// 5.19 and later: `tcp_recvmsg(sk, msg, len, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
-    Call::received(ctx.arg(0), ctx.arg(5), ctx.arg(3)).record();
+    Call::<false>::received(ctx.arg(0), ctx.arg(5), ctx.arg(3)).record();
     0
 }
 
 /// Up to 5.18: `tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, then what it returned.
 #[fexit(function = "tcp_recvmsg")]
 pub fn tcp_recvmsg_before_5_19(ctx: FExitContext) -> i32 {
-    Call::received(ctx.arg(0), ctx.arg(6), ctx.arg(4)).record();
+    Call::<false>::received(ctx.arg(0), ctx.arg(6), ctx.arg(4)).record();
     0
 }
 
 #[fexit(function = "tcp_sendmsg")]
 pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     // tcp_sendmsg(sk, msg, size)
-    Call::sent(ctx.arg(0), ctx.arg(3)).record();
+    Call::<false>::sent(ctx.arg(0), ctx.arg(3)).record();
     0
 }
 
 /// A call that read from or wrote to a socket.
+/// `ANY`: its hook sees sockets of any protocol.
 #[derive(Clone, Copy)]
-struct Call {
+struct Call<const ANY: bool> {
     sk: Ptr,
     /// The same as a TCP socket; NULL where the call moved nothing, or the socket is of another protocol.
     tcp: Ptr,
@@ -104,7 +110,7 @@ struct Call {
     sending: bool,
 }
 
-impl Call {
+impl<const ANY: bool> Call<ANY> {
     #[inline(always)]
     fn received(sk: Ptr, returned: i32, flags: u32) -> Self {
         Self::of(sk, if flags & MSG_PEEK == 0 { returned } else { 0 }, false)
@@ -127,6 +133,18 @@ impl Call {
             returned: returned as u64,
             sending,
         }
+    }
+
+    /// Where it moved anything, it was on a connection of MPTCP.
+    #[inline(always)]
+    fn is_multipath(self) -> bool {
+        ANY && self.tcp.is_null()
+    }
+
+    /// It has moved something on a connection of MPTCP.
+    #[inline(always)]
+    fn moved_on_mptcp(self) -> bool {
+        self.is_multipath() && self.returned as i32 > 0 && mptcp::is(self.sk)
     }
 
     /// The kernel's position after the call.
@@ -155,10 +173,18 @@ impl Call {
 
     #[inline(always)]
     fn record(self) -> bool {
-        if !self.tcp.is_null()
-            && let Some(record) = self.its_record()
-        {
-            self.record_in(record);
+        let record = if !self.tcp.is_null() {
+            self.its_record()
+        } else if self.moved_on_mptcp() {
+            mptcp::record(self.sk)
+        } else {
+            return true;
+        };
+        match record {
+            Some(record) => self.record_in(record),
+            // What is not added up is told as such at its end.
+            None if self.is_multipath() => {}
+            None => without_record(),
         }
         true
     }
@@ -172,6 +198,10 @@ impl Call {
     #[inline(always)]
     fn record_if_new(self) -> bool {
         if self.tcp.is_null() {
+            // How far it had come tells nobody whether this call was added up.
+            if self.moved_on_mptcp() {
+                mptcp::missed(self.sk);
+            }
             return true;
         }
         let Some(record) = self.its_record() else {
@@ -192,7 +222,11 @@ impl Call {
         socket_owned(record);
         let asks = self.sending == (record.role == role::CLIENT);
         let flow = if asks { &mut record.ask } else { &mut record.answer };
-        let position = self.position();
+        let position = if self.is_multipath() {
+            flow.seq.wrapping_add(self.returned as u32)
+        } else {
+            self.position()
+        };
         let progress = u64::from(position.wrapping_sub(flow.seq));
         flow.seq = position;
         // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
@@ -209,13 +243,18 @@ impl Call {
             now,
         };
         if record.flags & record_flag::HTTP2 != 0 {
-            frames::moved(self.sk, self.tcp, record, &framed);
+            // One of MPTCP has none: for the verifier, which does not know.
+            if !self.is_multipath() {
+                frames::moved(self.sk, self.tcp, record, &framed);
+            }
             return;
         }
         let mut moved = Moved::new(self.returned, gap, now);
         payload::find(&mut moved, self.sending);
         if asks {
-            catch_up_answers(record, self.tcp, self.sending, now);
+            if !self.is_multipath() {
+                catch_up_answers(record, self.tcp, self.sending, now);
+            }
             let begins_turn = record::record_begins_turn(record, &raw const moved);
             if begins_turn != 0 && record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
                 let state = states::state(self.sk);
@@ -224,16 +263,34 @@ impl Call {
                     old_state: state,
                     new_state: state,
                 };
-                emit::connection(self.sk, self.tcp, record, &change);
+                if self.is_multipath() {
+                    mptcp::tell(self.sk, record, &change);
+                } else {
+                    emit::connection(self.sk, self.tcp, record, &change);
+                }
             }
             if record::record_asked(record, &raw const moved, begins_turn) != 0 {
-                frames::first(self.sk, record, &framed);
+                if self.is_multipath() {
+                    // Frames are walked by the positions of a TCP socket.
+                    record.flags |= record_flag::MPTCP;
+                } else {
+                    frames::first(self.sk, record, &framed);
+                }
             }
         } else if record::record_answered(record, &raw const moved) != 0
             && let Some(long) = maps::long_head_or_create(self.sk)
         {
             long_head::long_head_append(long, record, &raw const moved);
         }
+    }
+}
+
+/// The running task has a connection for which there was no room, or that nobody saw begin.
+#[inline(always)]
+fn without_record() {
+    let tgid = kernel::current_tgid();
+    if u64::from(tgid) != maps::holding(activity::AGENT_TGID) {
+        maps::remember_process(tgid, process_flag::UNRECORDED);
     }
 }
 

@@ -11,13 +11,12 @@ use crate::{
     emit::{self, Change, now},
     globals::has,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
-    maps,
+    maps, mptcp, served,
     stand_ins::{self, Event, Hook},
     waiting,
 };
 
 const IPPROTO_TCP: u16 = 6;
-const IPPROTO_MPTCP: u16 = 262;
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
@@ -50,7 +49,7 @@ pub fn nested_sock_set_state_2(ctx: BtfTracePointContext) -> i32 {
 #[derive(Clone, Copy)]
 struct StateChange {
     sk: Ptr,
-    protocol: u16,
+    mptcp: bool,
     old: u32,
     new: u32,
 }
@@ -59,10 +58,10 @@ impl StateChange {
     #[inline(always)]
     fn of(ctx: &BtfTracePointContext) -> Option<Self> {
         let sk: Ptr = ctx.arg(0);
-        let protocol = load::<u16>(sk, offset::SOCK_PROTOCOL);
-        (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP).then(|| Self {
+        let mptcp = mptcp::is(sk);
+        (mptcp || load::<u16>(sk, offset::SOCK_PROTOCOL) == IPPROTO_TCP).then(|| Self {
             sk,
-            protocol,
+            mptcp,
             old: ctx.arg(1),
             new: ctx.arg(2),
         })
@@ -80,8 +79,8 @@ impl StateChange {
     #[inline(always)]
     fn handle(self) -> bool {
         let sk = self.sk;
-        if self.protocol == IPPROTO_MPTCP {
-            return mptcp(sk, self.old, self.new);
+        if self.mptcp {
+            return mptcp::state_changed(sk, self.old, self.new);
         }
         match (self.old, self.new) {
             (SYN_RECV, ESTABLISHED) => born(sk, role::SERVER),
@@ -102,6 +101,12 @@ fn born(sk: Ptr, role: u32) -> bool {
     }
     let Some(tcp) = tcp_sock(sk) else { return true };
     let Some(record) = maps::record_or_create(sk) else {
+        // Whoever calls is met when it reads or writes; who is called may never accept it.
+        if role == role::SERVER
+            && let Some(port) = maps::port(&port_key(sk))
+        {
+            maps::remember_process(port.tgid, process_flag::UNRECORDED);
+        }
         return true;
     };
     let is_new = record.born_ns == 0;
@@ -117,7 +122,10 @@ fn born(sk: Ptr, role: u32) -> bool {
 /// Writes the first state of a record.
 #[inline(always)]
 pub fn fill(record: &mut SocketRecord, sk: Ptr, tcp: Ptr, role: u32, flags: u32) {
-    identify(record, sk, role, flags);
+    record.born_ns = now();
+    record.role = role;
+    record.flags = flags;
+    identify(sk, record);
     let (received, sent): (u32, u32) = (
         load(tcp, offset::TCP_COPIED_SEQ),
         load(tcp, offset::TCP_WRITE_SEQ),
@@ -168,12 +176,9 @@ fn never_accepted(sk: Ptr) -> Option<&'static mut SocketRecord> {
     Some(record)
 }
 
-/// Writes what a record says of its connection as such.
-#[inline(always)]
-fn identify(record: &mut SocketRecord, sk: Ptr, role: u32, flags: u32) {
-    record.born_ns = now();
-    record.role = role;
-    record.flags = flags;
+/// Writes whose ends a record's connection has.
+#[inline(never)]
+pub fn identify(sk: Ptr, record: &mut SocketRecord) {
     record.netns = netns_of(sk);
     record.family = load(sk, offset::SOCK_FAMILY);
     record.local_port = local_port(sk);
@@ -262,6 +267,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     let exits = tgid == current && kernel::current_exiting();
     let asked = exits || maps::drains(cgroup, tgid);
     let tells = asked || parent_drains(tgid, current);
+    served::ended(sk, record, tells);
     // Unowned, it may have been reset by its client, in softirq on top of anybody.
     let left = !owned && record.flags & record_flag::PEER_RESET != 0;
     if !tells && (left || tgid != current) {
@@ -270,6 +276,9 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     let Some(tcp) = tcp_sock(sk) else { return true };
     // A subflow of MPTCP, from which no process reads.
     if !owned && read::<u64>(sk, offset::ICSK_ULP_OPS) != 0 {
+        if mptcp::is_counted() {
+            return true;
+        }
         record.flags |= record_flag::MPTCP;
     }
     let change = Change {
@@ -288,63 +297,6 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     if !asked && !left && tgid == current {
         cuts::remember(sk, tcp, record, &change, tgid);
     }
-    true
-}
-
-/// What moves on an MPTCP connection is not recorded, since its positions are not those of a TCP socket; so when a
-/// process closes it, it is told that there was one.
-#[inline(always)]
-fn mptcp(sk: Ptr, old_state: u32, new_state: u32) -> bool {
-    match (old_state, new_state) {
-        (LISTEN | SYN_RECV, ESTABLISHED) => mptcp_born(sk, role::SERVER, 0),
-        (SYN_SENT, ESTABLISHED) => mptcp_born(sk, role::CLIENT, 0),
-        (ESTABLISHED | CLOSE_WAIT, FIN_WAIT1 | LAST_ACK | CLOSE) => mptcp_ended(sk, old_state, new_state),
-        _ => true,
-    }
-}
-
-#[inline(always)]
-fn mptcp_born(sk: Ptr, role: u32, flags: u32) -> bool {
-    let Some(record) = maps::record_or_create(sk) else {
-        return true;
-    };
-    let is_new = record.born_ns == 0;
-    if is_new {
-        identify(record, sk, role, record_flag::MPTCP | flags);
-    }
-    is_new
-}
-
-#[inline(always)]
-fn mptcp_ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
-    let exits = kernel::current_exiting();
-    let (tgid, cgroup) = (kernel::current_tgid(), kernel::current_cgroup());
-    // Behind its peer's end nothing is outstanding in all likelihood, unless the process dies of it.
-    let tells =
-        exits || old_state == ESTABLISHED && (maps::drains(cgroup, tgid) || parent_drains(tgid, tgid));
-    if !tells {
-        return true;
-    }
-    // One that is older than the agent; a listener's port is still known when it was closed just before.
-    let role = if maps::port(&port_key(sk)).is_some() {
-        role::SERVER
-    } else {
-        role::CLIENT
-    };
-    mptcp_born(sk, role, record_flag::SEEDED);
-    let Some(record) = maps::record(sk) else {
-        return true;
-    };
-    if record.flags & record_flag::ENDED != 0 {
-        return false;
-    }
-    record.flags |= record_flag::ENDED;
-    let change = Change {
-        kind: event_kind::CONNECTION_ENDED,
-        old_state,
-        new_state,
-    };
-    emit::bare(sk, record, &change);
     true
 }
 
@@ -424,6 +376,9 @@ fn listener_closed(sk: Ptr) -> bool {
 /// Tells the agent of a listener; `task` is who opened or closed it.
 #[inline(never)]
 pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u32) {
+    if kind == event_kind::LISTENER_OPENED && !emit::has_room() {
+        return;
+    }
     let Some(mut entry) = emit::reserve::<ListenerEvent>() else {
         return;
     };
@@ -434,6 +389,8 @@ pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u
         kernel::describe(task, &mut (*event).process);
         (*event).netns = key.netns;
         (*event).backlog = read(sk, offset::SOCK_ACK_BACKLOG);
+        (*event).handshakes = read(sk, offset::LISTEN_HANDSHAKES);
+        (*event).reserved = 0;
         (*event).family = read(sk, offset::SOCK_FAMILY);
         (*event).port = key.port as u16;
         (*event).still_open = still_open;

@@ -56,9 +56,9 @@ fn closes(sk: Ptr, tcp: Ptr) {
     }
 }
 
-/// Tells what waits, where it is the beginning of something.
+/// Tells what waits, where it is the beginning of something: with the connection's end, where nobody has read from it.
 #[inline(never)]
-pub fn tell(sk: Ptr, tcp: Ptr, record: &SocketRecord) {
+pub fn tell(sk: Ptr, tcp: Ptr, record: &mut SocketRecord) {
     let Some(&offset) = DIRECT_MAP.get(direct_map::OFFSET) else {
         return;
     };
@@ -72,11 +72,23 @@ pub fn tell(sk: Ptr, tcp: Ptr, record: &SocketRecord) {
     let Some((at, length)) = first.bytes(load(tcp, offset::TCP_COPIED_SEQ), offset) else {
         return;
     };
+    let length = length.min(ASK_HEAD as u32);
+    if record.tgid == 0 && record.ask.head_len == 0 {
+        // SAFETY: so much room there is.
+        let copied = unsafe { bpf_probe_read_kernel(record.ask_head.as_mut_ptr().cast(), length, at.cast()) };
+        if copied == 0 && first.still_is(sk) {
+            record.flags |= record_flag::WAITS;
+            record.ask.head_len = length;
+        }
+        return;
+    }
+    if !emit::has_room_for_end() {
+        return;
+    }
     let Some(mut entry) = emit::reserve::<WaitingEvent>() else {
         return;
     };
     let event = entry.as_mut_ptr();
-    let length = length.min(ASK_HEAD as u32);
     // SAFETY: every field is written, but for bytes behind those that are told, which nobody looks at.
     let copied = unsafe {
         (*event).header = emit::header(event_kind::WAITING, now());
@@ -87,8 +99,7 @@ pub fn tell(sk: Ptr, tcp: Ptr, record: &SocketRecord) {
         (*event).length = length;
         bpf_probe_read_kernel((&raw mut (*event).bytes).cast(), length, at.cast())
     };
-    // The queue is not locked: a segment that arrives may have put the first two together.
-    if copied == 0 && First::of(sk).is_some_and(|now| now.skb == first.skb && now.len == first.len) {
+    if copied == 0 && first.still_is(sk) {
         emit::submit(entry);
     } else {
         entry.discard(0);
@@ -112,6 +123,12 @@ impl First {
         }
         let len = read(skb, offset::SKB_LEN);
         Some(Self { skb, len })
+    }
+
+    /// The queue is not locked: a segment that arrives may have put the first two together.
+    #[inline(always)]
+    fn still_is(self, sk: Ptr) -> bool {
+        Self::of(sk).is_some_and(|now| now.skb == self.skb && now.len == self.len)
     }
 
     /// Where the bytes from this position on are, and how many of them in one piece.

@@ -55,17 +55,36 @@ export function span(ms) {
 /** Seconds of a setting. */
 export const seconds = (value) => (value === null || value === undefined ? "–" : `${+value.toFixed(3)} s`);
 
+/** Whose time is shown: this browser's, or everybody's. */
+export const zone = {
+  utc: false,
+  get name() {
+    return this.utc ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
+  },
+};
+
+/** A moment as the clocks of the zone show it, in the fields of UTC. */
+const onTheWall = (at) => new Date(zone.utc ? at.getTime() : at.getTime() - at.getTimezoneOffset() * 60_000);
+
+/** A time as a field for dates has it, and back. */
+export function field(text) {
+  const at = new Date(text ?? "");
+  return Number.isNaN(at.getTime()) ? "" : onTheWall(at).toISOString().slice(0, 16);
+}
+export const ofField = (value) => (value ? new Date(zone.utc ? `${value}Z` : value).toISOString() : undefined);
+
 const pad = (n, width = 2) => String(n).padStart(width, "0");
 
-/** The time of day here; with the day where it is not today. */
+/** The time of day in the zone; with the day where it is not today. */
 export function clock(text, precise) {
   const at = new Date(text);
   if (Number.isNaN(at.getTime())) return shown(text);
-  const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
-  const whole = precise ? `${time}.${pad(at.getMilliseconds(), 3)}` : time;
-  const today = new Date().toDateString() === at.toDateString();
-  if (today && !precise) return whole;
-  return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${whole}`;
+  const wall = onTheWall(at);
+  const time = `${pad(wall.getUTCHours())}:${pad(wall.getUTCMinutes())}:${pad(wall.getUTCSeconds())}`;
+  const whole = precise ? `${time}.${pad(wall.getUTCMilliseconds(), 3)}` : time;
+  const day = (moment) => moment.toISOString().slice(0, 10);
+  if (day(onTheWall(new Date())) === day(wall) && !precise) return whole;
+  return `${day(wall)} ${whole}`;
 }
 
 /** How long ago, roughly. */

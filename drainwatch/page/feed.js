@@ -44,19 +44,19 @@ export class Feed extends EventTarget {
     this.#look();
   }
 
-  /** Older ones, of this verdict and time if they are given. */
-  async older(filter, all) {
-    const query = new URLSearchParams({ limit: all ? MOST : FIRST });
-    for (const [key, value] of Object.entries(filter)) if (value) query.set(key, value);
+  /** Older ones: those that this query (in the agent's parameters) finds, or all. Says which, and whether there are more. */
+  async older(query, all) {
     try {
-      const answer = await ask(`api/v1/shutdowns?${query}`);
-      this.more = answer.more;
+      const answer = await ask(`api/v1/shutdowns?${query}${query && "&"}limit=${all ? MOST : FIRST}`);
+      if (!query) this.more = answer.more;
       this.#merge(answer.shutdowns, false);
+      return { ids: new Set(answer.shutdowns.map((report) => report.id)), more: answer.more };
     } catch (error) {
       this.#fail(error);
       this.#events?.close();
       this.#events = null;
       this.#timer = setTimeout(() => this.#look(), RETRY_MS);
+      return null;
     }
   }
 
@@ -83,9 +83,12 @@ export class Feed extends EventTarget {
     this.#events = events;
     events.addEventListener("changed", () => {
       // After a while away anything may have happened, a restart of the agent too.
-      this.refresh(!heard);
+      const whole = !heard;
       heard = true;
-      this.#set("live");
+      // Connected is not informed: it is live once what changed has been answered.
+      this.refresh(whole).then((answered) => {
+        if (answered && this.#events === events) this.#set("live");
+      });
     });
     events.addEventListener("error", () => {
       events.close();
@@ -103,7 +106,7 @@ export class Feed extends EventTarget {
   async refresh(whole) {
     if (this.#busy) {
       this.#again = true;
-      return this.state !== "down";
+      return this.#loaded && this.state !== "down";
     }
     this.#busy = true;
     try {

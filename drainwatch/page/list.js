@@ -1,6 +1,7 @@
 // Recent shutdowns: the last day at a glance, filters that live in the address, and the table.
 
-import { ago, badge, clock, count, el, icon, name, shown, span, svg } from "./dom.js";
+import { Counts } from "./counts.js";
+import { ago, badge, clock, count, el, field as spelled, icon, name, ofField, shown, span, svg } from "./dom.js";
 import { Deploys } from "./rollouts.js";
 import { FINDINGS, REASONS, TRIGGERS, VERDICTS, duration, findings, request, webhooks, workload, worded } from "./words.js";
 
@@ -10,7 +11,15 @@ const HOUR_MS = 3_600_000;
 const SPANS = { "15m": 15 * 60_000, "1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS };
 
 /** What can be filtered by, as the address spells it. */
-export const KEYS = ["q", "verdict", "since", "ns", "kind"];
+export const KEYS = ["q", "verdict", "since", "until", "ns", "kind", "class", "cause"];
+/** The same in the agent's words, where they differ. */
+const PARAMETERS = { ns: "namespace" };
+/** Letters of a search that follow so closely are one question. */
+const TYPED_MS = 250;
+
+/** What the address asks for, as the agent is asked. */
+const asked = (filter) => new URLSearchParams(KEYS.filter((key) => filter[key]).map((key) => [PARAMETERS[key] ?? key, filter[key]])).toString();
+
 
 const began = (report) => Date.parse(report.started_at);
 const underWay = (report) => report.ended_at === null && !report.timeline.some((moment) => moment.what === "agent_stopped");
@@ -35,15 +44,22 @@ function haystack(report) {
   return text;
 }
 
-function takes(filter) {
-  const since = SPANS[filter.since] ? Date.now() - SPANS[filter.since] : -Infinity;
+/** What the agent found is taken, and what came since and matches. */
+function takes(filter, answer) {
+  const time = (text, otherwise) => (Number.isNaN(Date.parse(text)) ? otherwise : Date.parse(text));
+  const since = SPANS[filter.since] ? Date.now() - SPANS[filter.since] : time(filter.since, -Infinity);
+  const until = time(filter.until, Infinity);
+  const ended = (report) => Date.parse(report.ended_at ?? report.started_at);
   const terms = (filter.q ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   return (report) =>
-    (!filter.verdict || report.verdict === filter.verdict) &&
+    answer?.ids.has(report.id) ||
+    ((!filter.verdict || report.verdict === filter.verdict) &&
     (!filter.kind || report.workload.kind === filter.kind) &&
     (!filter.ns || report.workload.namespace === filter.ns) &&
-    (underWay(report) || Date.parse(report.ended_at ?? report.started_at) >= since) &&
-    terms.every((term) => haystack(report).includes(term));
+    (!filter.class || report.severed_classes?.[filter.class] > 0) &&
+    (!filter.cause || report.severed[filter.cause] > 0) &&
+    (underWay(report) ? !filter.until : ended(report) >= since && ended(report) <= until) &&
+    terms.every((term) => haystack(report).includes(term)));
 }
 
 /** The list and all around it. `go` opens an address; `filter` is what the address says now. */
@@ -52,6 +68,12 @@ export class List {
   #feed;
   #go;
   #filter = {};
+  /** What the agent found of it; `null` until it has answered. */
+  #answer = null;
+  #typing = 0;
+  /** Two times are to be given, though the address has none yet. */
+  #between = false;
+  #counts = new Counts(() => this.#countsCame());
   #rows = new Map();
   #most = ROWS;
   #deploys = new Deploys();
@@ -60,7 +82,9 @@ export class List {
   constructor(feed, go) {
     this.#feed = feed;
     this.#go = go;
-    const choose = (key) => (event) => this.#choose(key, event.target.value);
+    const choose = (key) => (event) => this.#choose({ [key]: event.target.value });
+    const at = (key, label) =>
+      el("label", { class: "field", hidden: true }, el("span", {}, label), el("input", { type: "datetime-local", "data-key": key, change: (event) => this.#choose({ [key]: ofField(event.target.value) }) }));
     const select = (key, label) =>
       el("label", { class: "field" }, el("span", {}, label), el("select", { "data-key": key, change: choose(key) }));
     this.#parts = {
@@ -74,18 +98,22 @@ export class List {
         maxlength: 200,
         spellcheck: "false",
         autocomplete: "off",
-        input: (event) => this.#choose("q", event.target.value),
+        input: (event) => this.#choose({ q: event.target.value }),
       }),
       verdict: el("fieldset", { class: "verdicts" }, el("legend", { class: "hidden" }, "Verdict")),
-      since: select("since", "Ended in"),
+      since: el("label", { class: "field" }, el("span", {}, "Ended in"), el("select", { "data-key": "since", change: (event) => this.#chooseTime(event.target.value) })),
+      from: at("since", "from"),
+      until: at("until", "to"),
       ns: select("ns", "Namespace"),
       kind: select("kind", "Kind"),
+      class: select("class", "Class"),
+      cause: select("cause", "Cause"),
       shown: el("p", { class: "shown" }),
       body: el("tbody", { role: "rowgroup" }),
       after: el("div", { class: "after" }),
       empty: el("div", { class: "empty" }),
     };
-    const { title, day, search, verdict, since, ns, kind, shown: counted, body, after, empty } = this.#parts;
+    const { title, day, search, verdict, since, from, until, ns, kind, class: classes, cause, shown: counted, body, after, empty } = this.#parts;
     const options = { "": "All", severed: "Severed", refused: "Refused", unknown: "Unknown", clean: "Clean" };
     for (const [value, label] of Object.entries(options)) {
       verdict.append(
@@ -97,7 +125,7 @@ export class List {
         ),
       );
     }
-    const times = { "": "any time", "15m": "15 minutes", "1h": "the hour", "24h": "24 hours", "7d": "7 days" };
+    const times = { "": "any time", "15m": "15 minutes", "1h": "the hour", "24h": "24 hours", "7d": "7 days", between: "from … to …" };
     fillSelect(since.lastChild, times, "");
     const head = ["When", "Workload", "Verdict", "Why", "Requests", "Worst finding", "Took"];
     const columns = head.map((label) => el("th", { scope: "col", role: "columnheader" }, label));
@@ -114,22 +142,36 @@ export class List {
       title,
       day,
       this.#deploys.element,
-      el("form", { class: "filters", role: "search", submit: (e) => e.preventDefault() }, search, verdict, since, ns, kind),
+      el("form", { class: "filters", role: "search", submit: (e) => e.preventDefault() }, search, verdict, since, from, until, ns, kind, classes, cause),
       counted,
       this.table,
       empty,
       after,
     );
     setInterval(() => document.hidden || this.#ages(), 10_000);
+    setInterval(() => document.hidden || this.#counts.refresh(), 60_000);
   }
 
   /** Shows what the address asks for. */
   show(filter) {
-    if (KEYS.some((key) => filter[key] !== this.#filter[key])) this.#most = ROWS;
+    if (asked(filter) !== asked(this.#filter)) {
+      this.#most = ROWS;
+      this.#answer = null;
+      clearTimeout(this.#typing);
+      if (!asked(filter)) this.#counts.of("");
+      else this.#typing = setTimeout(() => this.#older(false), filter.q === this.#filter.q ? 0 : TYPED_MS);
+    }
     this.#filter = filter;
+    this.#counts.refresh();
     const { search, verdict } = this.#parts;
     if (search.value !== (filter.q ?? "")) search.value = filter.q ?? "";
     for (const input of verdict.querySelectorAll("input")) input.checked = input.value === (filter.verdict ?? "");
+    this.update();
+  }
+
+  /** Something has happened. */
+  changed() {
+    this.#counts.refresh();
     this.update();
   }
 
@@ -137,18 +179,26 @@ export class List {
   update() {
     this.#deploys.update();
     const all = [...this.#feed.reports.values()].sort(order);
-    const found = all.filter(takes(this.#filter));
-    this.#choices(all);
-    this.#day(all);
+    const found = all.filter(takes(this.#filter, this.#answer));
+    this.#choices();
+    // Nothing is known yet, which is not nothing.
+    const searching = asked(this.#filter) !== "" && this.#answer === null && this.#feed.more;
+    const loading = this.#feed.state === "loading" || searching;
+    this.#day();
     const { shown: counted, body, after, empty } = this.#parts;
-    const loading = this.#feed.state === "loading";
-    counted.textContent = this.#counted(all.length, found.length);
+    counted.textContent = loading ? "" : this.#counted(all.length, found.length);
     keep(body, found.slice(0, this.#most).map((report) => this.#row(report)));
     for (const id of this.#rows.keys()) if (!this.#feed.reports.has(id)) this.#rows.delete(id);
     this.table.hidden = found.length === 0;
     empty.replaceChildren(...(found.length || loading ? [] : this.#nothing(all.length)));
     empty.hidden = empty.childElementCount === 0;
     after.replaceChildren(...this.#further(found.length));
+  }
+
+  /** Draws all anew: in another time zone. */
+  redraw() {
+    this.#rows.clear();
+    this.update();
   }
 
   /** The link of the row that is `step` away from the one with the focus. */
@@ -171,59 +221,85 @@ export class List {
     else this.#parts.title.focus({ preventScroll: true });
   }
 
-  #choose(key, value) {
-    const filter = { ...this.#filter, [key]: value || undefined };
+  #choose(choice) {
+    const filter = { ...this.#filter, ...choice };
     const query = new URLSearchParams(KEYS.filter((k) => filter[k]).map((k) => [k, filter[k]]));
     // Each letter of a search is not a step back.
-    this.#go(`?${query}`, key === "q");
-    if (this.#feed.more && (key === "verdict" || key === "since") && value) this.#older(false);
+    this.#go(`?${query}`, "q" in choice);
   }
 
-  #older(all) {
-    const { verdict, since } = this.#filter;
-    return this.#feed.older({ verdict, since }, all);
+  #chooseTime(value) {
+    this.#between = value === "between";
+    this.#choose(this.#between ? { since: undefined } : { since: value, until: undefined });
   }
 
-  #choices(all) {
-    for (const [key, of] of [["ns", (w) => w.namespace], ["kind", (w) => w.kind]]) {
+  /** Asks the agent for what the address asks for, of all that it keeps. */
+  async #older(all) {
+    const query = asked(this.#filter);
+    this.#counts.of(query);
+    const answer = await this.#feed.older(query, all);
+    if (!query || query !== asked(this.#filter)) return;
+    this.#answer = answer;
+    this.update();
+  }
+
+  #countsCame() {
+    if (this.element.isConnected) this.update();
+  }
+
+  #choices() {
+    const { namespaces = {}, kinds = {}, severed_classes: classes = {}, severed: causes = {} } = this.#counts.all ?? {};
+    for (const [key, there] of Object.entries({ ns: namespaces, kind: kinds, class: classes, cause: causes })) {
       const field = this.#parts[key];
-      const values = [...new Set(all.map((report) => of(report.workload)).filter(Boolean))].sort();
+      const values = Object.keys(there).sort();
       const chosen = this.#filter[key];
       if (chosen && !values.includes(chosen)) values.push(chosen);
       field.hidden = values.length < 2 && !chosen;
       fillSelect(field.lastChild, Object.fromEntries([["", "all"], ...values.map((v) => [v, shown(v)])]), chosen ?? "");
     }
-    this.#parts.since.lastChild.value = this.#filter.since ?? "";
+    const { since: chosen, until } = this.#filter;
+    const between = this.#between || Boolean(until) || (chosen && !SPANS[chosen]);
+    this.#parts.since.lastChild.value = between ? "between" : (chosen ?? "");
+    for (const [field, value] of [[this.#parts.from, chosen], [this.#parts.until, until]]) {
+      field.hidden = !between;
+      if (document.activeElement !== field.lastChild) field.lastChild.value = spelled(value);
+    }
   }
 
-  #day(all) {
-    const from = Date.now() - 24 * HOUR_MS;
-    const last = all.filter((report) => began(report) >= from);
-    const partly = this.#feed.more && last.length === all.length ? "≥ " : "";
-    const sum = (of) => last.reduce((total, report) => total + of(report), 0);
-    const hooks = sum((report) => webhooks(report).severed);
-    const taken = sum((report) => webhooks(report).taken);
-    const bad = last.filter((report) => report.verdict === "severed").length;
-    const open = all.filter(underWay).length;
+  #day() {
+    const day = this.#counts.day;
+    if (!day) return;
+    const { shutdowns, under_way: open, maybe_taken_for_delivered: taken } = day;
+    const bad = day.verdicts.severed;
+    const partly = day.partial ? "≥ " : "";
     const tile = (kind, value, label, note) =>
       el("div", { class: `tile ${value ? kind : ""}` }, el("dt", {}, label), el("dd", {}, partly + value.toLocaleString("en")), note && el("dd", { class: "note" }, note));
     this.#parts.day.replaceChildren(
       el(
         "dl",
         { class: "tiles" },
-        tile("is-plain", last.length, "shutdowns, 24 h", open ? `${open} under way` : null),
-        tile("is-severed", bad, "of them severed", last.length ? `${Math.round((bad / last.length) * 100)} %` : null),
-        tile("is-severed", sum((report) => report.requests.severed), "requests severed", null),
-        tile("is-severed", hooks, "webhooks severed", taken ? `${taken} maybe considered delivered` : null),
+        tile("is-plain", shutdowns, "shutdowns, 24 h", open ? `${open} under way` : null),
+        tile("is-severed", bad, "of them severed", shutdowns ? `${Math.round((bad / shutdowns) * 100)} %` : null),
+        tile("is-severed", day.requests.severed, "requests severed", null),
+        tile("is-severed", day.severed_classes.webhook ?? 0, "webhooks severed", taken ? `${taken} maybe considered delivered` : null),
       ),
-      hours(last, from),
+      hours(day.hours, shutdowns),
     );
   }
 
-  #counted(all, found) {
+  /** How many there are, as the agent counted them; what came since is already here. */
+  #counted(loaded, listed) {
+    const all = Math.max(loaded, this.#counts.all?.shutdowns ?? 0);
     if (!all) return "";
-    const older = this.#feed.more ? ", older ones not loaded" : "";
-    return found === all ? `${count(all, "shutdown")}${older}` : `${found} of ${count(all, "shutdown")}${older}`;
+    const filtered = asked(this.#filter) !== "";
+    const found = filtered ? Math.max(listed, this.#counts.found?.shutdowns ?? 0) : all;
+    const here = listed < found ? `, the last ${listed.toLocaleString("en")} loaded` : "";
+    return filtered ? `${found.toLocaleString("en")} of ${count(all, "shutdown")}${here}` : `${count(all, "shutdown")}${here}`;
+  }
+
+  /** There are more of what is asked for than were loaded. */
+  get #more() {
+    return asked(this.#filter) ? (this.#answer?.more ?? false) : this.#feed.more;
   }
 
   #further(found) {
@@ -236,16 +312,16 @@ export class List {
       };
       return [button(`Show ${Math.min(rest, ROWS)} more`, more)];
     }
-    if (!this.#feed.more) return [];
-    if (this.#feed.reports.size < 1000) return [button("Load older shutdowns", () => this.#older(true))];
-    return [el("p", {}, "Older shutdowns: choose a verdict or a time, or run ", el("code", {}, "drainwatch shutdowns --since 7d"), ".")];
+    if (!this.#more) return [];
+    if (found < 1000) return [button("Load older shutdowns", () => this.#older(true))];
+    return [el("p", {}, "Older shutdowns: choose a time, or run ", el("code", {}, "drainwatch shutdowns --since 7d"), ".")];
   }
 
   #nothing(all) {
     if (all) {
       return [
         el("h2", {}, "No shutdown matches"),
-        el("p", {}, el("a", { href: "?", "data-nav": true }, "Show all of them"), this.#feed.more ? ", or load older ones." : "."),
+        el("p", {}, el("a", { href: "?", "data-nav": true }, "Show all of them"), "."),
       ];
     }
     if (this.#feed.state === "down") return [];
@@ -365,18 +441,13 @@ function share({ severed, failed = 0, drained, unknown }) {
 }
 
 /** The last 24 hours, one column each. */
-function hours(reports, from) {
-  const columns = Array.from({ length: 24 }, () => ({ severed: 0, refused: 0, unknown: 0, clean: 0 }));
-  for (const report of reports) {
-    const at = Math.min(Math.max(Math.floor((began(report) - from) / HOUR_MS), 0), 23);
-    if (report.verdict in columns[at]) columns[at][report.verdict] += 1;
-  }
+function hours(columns, all) {
   const tallest = Math.max(4, ...columns.map((c) => c.severed + c.refused + c.unknown + c.clean));
-  const chart = svg("svg", { class: "hours", viewBox: "0 0 240 60", role: "img", "aria-label": `Shutdowns by hour, the last 24 hours: ${reports.length}` });
+  const chart = svg("svg", { class: "hours", viewBox: "0 0 240 60", role: "img", "aria-label": `Shutdowns by hour, the last 24 hours: ${all}` });
   columns.forEach((column, n) => {
     let y = 44;
-    const all = column.severed + column.refused + column.unknown + column.clean;
-    const group = svg("g", {}, svg("title", {}, `${23 - n ? `${23 - n} to ${24 - n} hours ago` : "the last hour"}: ${count(all, "shutdown")}, ${column.severed} severed`));
+    const there = column.severed + column.refused + column.unknown + column.clean;
+    const group = svg("g", {}, svg("title", {}, `${23 - n ? `${23 - n} to ${24 - n} hours ago` : "the last hour"}: ${count(there, "shutdown")}, ${column.severed} severed`));
     group.append(svg("rect", { class: "hit", x: n * 10, y: 0, width: 10, height: 46 }));
     group.append(svg("rect", { class: "base", x: n * 10 + 1, y: 44, width: 8, height: 2 }));
     for (const kind of ["severed", "refused", "unknown", "clean"]) {

@@ -1,6 +1,6 @@
 // The page: what the address asks for is shown, and follows what the agent says.
 
-import { count, shown } from "./dom.js";
+import { count, shown, zone } from "./dom.js";
 import { Feed } from "./feed.js";
 import { KEYS, List } from "./list.js";
 import { Workload } from "./rollouts.js";
@@ -77,7 +77,8 @@ function told({ begun, ended }) {
 
 feed.addEventListener("change", ({ detail }) => {
   told(detail);
-  view.update();
+  if (view === list) list.changed();
+  else view.update();
   titled();
 });
 
@@ -137,6 +138,28 @@ $("theme").addEventListener("click", () => {
   }
 });
 themed(document.documentElement.dataset.theme ?? "system");
+
+// Times are this browser's, unless everybody's were chosen.
+function zoned() {
+  $("zone").textContent = `Times: ${zone.name}`;
+}
+$("zone").addEventListener("click", () => {
+  zone.utc = !zone.utc;
+  zoned();
+  list.redraw();
+  if (view !== list) view.redraw();
+  try {
+    localStorage.setItem("drainwatch-zone", zone.utc ? "utc" : "local");
+  } catch {
+    // Storage is refused: it holds until the page is closed.
+  }
+});
+try {
+  zone.utc = localStorage.getItem("drainwatch-zone") === "utc";
+} catch {
+  // Storage is refused: this browser's time it is.
+}
+zoned();
 
 render();
 feed.start();

@@ -129,6 +129,12 @@ export class Workload {
     this.update();
   }
 
+  /** Draws it anew: in another time zone. */
+  redraw() {
+    this.#drawn = "";
+    this.update();
+  }
+
   update() {
     if (!document.hidden) this.#asker.ask(new URLSearchParams({ workload: this.#who, since: "90d", limit: 100 }));
   }

@@ -74,6 +74,11 @@ export class Shutdown {
     this.#draw(opened);
   }
 
+  /** Draws it anew: in another time zone. */
+  redraw() {
+    if (this.#report) this.#draw();
+  }
+
   #way() {
     return el("p", { class: "way" }, el("a", { href: this.#back(), "data-nav": true }, icon("back"), "All shutdowns"));
   }
@@ -210,7 +215,7 @@ function numbers(report) {
     { class: "tiles" },
     tile(r.severed ? "is-severed" : "", "severed", r.severed.toLocaleString("en"), shown(causes.join(", "))),
     tile(r.drained ? "is-clean" : "", "drained", r.drained.toLocaleString("en"), report.drain_ms === null ? null : `the last after ${span(report.drain_ms)}`),
-    r.failed ? tile("is-severed", "failed", r.failed.toLocaleString("en"), "answered with 5xx after the stop signal") : null,
+    r.failed ? tile("is-severed", "failed", r.failed.toLocaleString("en"), "answered with 5xx, or an error of gRPC's, after the stop signal") : null,
     refused?.attempts ? tile("is-severed", "refused", refused.attempts.toLocaleString("en"), `connection attempts of ${count(refused.clients, "client")}`) : null,
     r.unknown || reasons ? tile("is-unknown", "unknown", r.unknown.toLocaleString("en"), shown(reasons || "the evidence is not sufficient")) : null,
     report.probes ? tile("", "probes", report.probes.toLocaleString("en"), "health checks and scrapes: in no other number") : null,

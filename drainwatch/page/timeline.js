@@ -186,8 +186,10 @@ function draw(report, width) {
 
   const groups = grouped(report);
   const bars = groups.reduce((sum, group) => sum + group.requests.length, 0);
-  const [height, gap] = bars <= 40 ? [12, 5] : bars <= 120 ? [7, 3] : [4, 2];
   for (const group of groups) {
+    // What was lost has a name, however much of anything there is; what went well may be drawn thin.
+    const many = group.kind === "drained" ? group.requests.length : 0;
+    const [height, gap] = many <= 40 ? [12, 5] : many <= 120 ? [7, 3] : [4, 2];
     y += 6;
     rows.push(svg("text", { class: `group ${group.kind}`, x: 0, y: y + HEAD / 2 + 4 }, group.label));
     y += HEAD;
@@ -376,7 +378,7 @@ function bar(one, at, y, height, width) {
   const [x1, x2] = [at.x(begun), at.x(one.at_ms)];
   const size = Math.max(x2 - x1, 3);
   const kind = bad ? (one.role === "client" ? "outbound" : "severed") : "drained";
-  const fate = one.failed ? `failed at ${span(one.at_ms)} with ${one.status ?? "5xx"}` : `drained at ${span(one.at_ms)}`;
+  const fate = one.failed ? `failed at ${span(one.at_ms)} with ${one.rpc?.status_code ? `gRPC status ${one.rpc.status_code}` : one.status ?? "5xx"}` : `drained at ${span(one.at_ms)}`;
   const lines = "refused" in one ? [one.refused, `from ${span(begun)} to ${span(one.at_ms)}`] : [
     shown(request(one)) + (one.host ? ` at ${shown(one.host)}` : ""),
     severed ? `severed at ${span(one.at_ms)}: ${worded(CAUSES, one.cause)}` : fate,

@@ -24,14 +24,14 @@ use drainwatch_core::{
     report::Report,
     tracker::{Effect, Tracker, TrackerConfig},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    kernel::{Losses, Position},
+    kernel::{Counts, Losses, Position},
     names::{News, States},
     outlets::{
         history::History,
-        metrics::{Metrics, Scrape},
+        metrics::{Metrics, Scrape, Snapshot},
         questions::{self, Handle, IDS_NAMED, Question},
         sinks::{self, Sink},
         store::Store,
@@ -47,7 +47,7 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(600);
 const SEND_WITHIN: Duration = Duration::from_millis(250);
 /// A difference between the clocks that is more than the time between reading one and the other.
 const CLOCK_MOVED_NS: i128 = 10_000_000;
-/// How often the source is asked for all there is, before others have their turn.
+/// How often the source is asked for what there is, before others have their turn: as often as takes in the largest ring.
 const MOST_DRAINS: usize = 64;
 /// Stored reports that recommended values begin with.
 const REMEMBERED_REPORTS: usize = 500;
@@ -101,6 +101,8 @@ pub struct Agent<S> {
     names: Option<mpsc::Receiver<News>>,
     sinks: Vec<Sink>,
     origins: States,
+    /// Who waits until all is taken in that the ring holds.
+    catching_up: Vec<oneshot::Sender<()>>,
     /// Latest time that an event carried: those of different CPUs may be a little out of order.
     latest_ns: u64,
     /// What the last tick said: wall clock less monotonic clock.
@@ -109,6 +111,12 @@ pub struct Agent<S> {
     committed: Option<Position>,
     /// Entries of the ring were lost, and nobody has found out yet which.
     missed: bool,
+    /// It has gone on where the last agent stopped.
+    begun: bool,
+    /// Events since something was under way, or memory given back.
+    taken: usize,
+    /// The kernel side may keep what it should have forgotten: ends that nobody saw.
+    stale: bool,
     /// When lost entries were looked for last, and how many there were.
     looked_ns: u64,
     looked_lost: u64,
@@ -116,7 +124,7 @@ pub struct Agent<S> {
 
 impl<S: Source> Agent<S> {
     /// An agent on this source, and the handle to ask it with.
-    pub fn new(source: S, options: Options) -> Result<(Self, Handle), prometheus::Error> {
+    pub fn new(mut source: S, options: Options) -> Result<(Self, Handle), prometheus::Error> {
         let Options {
             node,
             linger,
@@ -130,7 +138,7 @@ impl<S: Source> Agent<S> {
             sinks,
         } = options;
         let (journal, past) = journal.unzip();
-        let (handle, questions, changes) = questions::channel(store.clone());
+        let (handle, questions, changes) = questions::channel(store.clone(), source.take_served());
         let linger_ns = u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX);
         let mut metrics = Metrics::new(&classes)?;
         for report in store.as_deref().map(last_reports).unwrap_or_default() {
@@ -155,10 +163,14 @@ impl<S: Source> Agent<S> {
             names,
             sinks,
             origins: States::default(),
+            catching_up: Vec::new(),
             latest_ns: 0,
             offset_ns: 0,
             committed: None,
             missed: false,
+            begun: false,
+            taken: 0,
+            stale: false,
             looked_ns: 0,
             looked_lost: 0,
         };
@@ -168,7 +180,12 @@ impl<S: Source> Agent<S> {
     /// Runs until `stop` is ready, then takes in what the ring still holds.
     pub async fn run<T>(&mut self, stop: impl Future<Output = T>) -> T {
         let mut stop = std::pin::pin!(stop);
-        self.begin();
+        // Nothing is lost by it: what the journal holds stays there.
+        tokio::select! {
+            biased;
+            stopped = &mut stop => return stopped,
+            () = self.begin() => {}
+        }
         let stopped = loop {
             let (now_ns, _) = self.source.clocks();
             let timeout = self.pacer.timeout(now_ns, &self.under_way());
@@ -179,12 +196,20 @@ impl<S: Source> Agent<S> {
                 events = self.source.next_events(timeout) => self.take(events),
             }
             self.tick_when_due();
+            self.source.settle();
+            if !self.source.is_behind() {
+                // An asker that has gone meanwhile is no error.
+                for answer in self.catching_up.drain(..) {
+                    let _ = answer.send(());
+                }
+            }
         };
         self.take_all();
         // What is stored of a shutdown that goes on is to be what was seen of it.
         for effect in self.tracker.tell_all() {
             self.apply(effect, self.latest_ns);
         }
+        self.source.settle();
         stopped
     }
 
@@ -194,10 +219,10 @@ impl<S: Source> Agent<S> {
     }
 
     /// Goes on where the last agent stopped, takes in what happened since, and what was there before.
-    fn begin(&mut self) {
+    async fn begin(&mut self) {
         self.pacer.told(self.source.told_losses());
         self.looked_lost = self.source.losses().ring_full;
-        let goes_on = self.resume();
+        let goes_on = self.resume().await;
         let first = self.source.drain();
         let (now_ns, wall_ns) = self.source.clocks();
         self.pacer.ticked(now_ns);
@@ -216,27 +241,29 @@ impl<S: Source> Agent<S> {
         self.hear_what_to_expect(begins_ns);
         self.take(first);
         self.take_all();
+        // Nobody's but of those that are under way.
+        let lost = self.pacer.lost(&self.source.losses(), false);
+        self.lose(&lost);
         if goes_on || self.source.resumed() {
-            let lost = self.pacer.lost(&self.source.losses(), false);
-            self.lose(&lost);
             if self.missed || !self.source.resumed() {
                 self.find_out();
-            } else {
-                self.source.forget_the_dead();
             }
+            self.stale = true;
             self.inject(EventKind::Tick { wall_ns });
         }
+        self.source.settle();
+        self.begun = true;
         self.leave_out();
     }
 
-    /// Everything that there is now.
+    /// Everything that there is now; of a ring that fills all the time, as much as it can hold.
     fn take_all(&mut self) {
         for _ in 0..MOST_DRAINS {
             let events = self.source.drain();
-            if events.is_empty() {
+            self.take(events);
+            if !self.source.is_behind() {
                 return;
             }
-            self.take(events);
         }
     }
 
@@ -310,19 +337,27 @@ impl<S: Source> Agent<S> {
     fn answer(&mut self, question: Question) {
         match question {
             Question::Beat(answer) => drop(answer.send(())),
+            // It was stopped before it knew what the last one knew.
+            Question::Ready(answer) if !self.begun => drop(answer),
             Question::Ready(answer) => {
-                self.take_all();
-                let _ = answer.send(());
+                let events = self.source.drain();
+                self.take(events);
+                if self.source.is_behind() {
+                    self.catching_up.push(answer);
+                } else {
+                    let _ = answer.send(());
+                }
             }
-            Question::Metrics(answer) => drop(answer.send(self.expose())),
+            Question::Metrics(served, answer) => drop(answer.send(self.expose(served.as_ref()))),
             Question::Running(answer) => drop(answer.send(self.metrics.running())),
             Question::List(filter, answer) => drop(answer.send(self.history.list(&filter))),
+            Question::Gather(filter, answer) => drop(answer.send(self.history.gather(&filter))),
             Question::Ids(prefix, answer) => drop(answer.send(self.history.ids(&prefix, IDS_NAMED))),
             Question::Get(id, answer) => drop(answer.send(self.history.get(&id))),
         }
     }
 
-    fn expose(&mut self) -> String {
+    fn expose(&mut self, served: Option<&Counts>) -> Snapshot {
         let (now_ns, _) = self.source.clocks();
         let sinks: Vec<_> = self
             .sinks
@@ -333,16 +368,24 @@ impl<S: Source> Agent<S> {
             now_ns,
             losses: self.source.losses(),
             resets: &self.source.resets(),
+            served: served.map(|counts| &counts[..]),
             probes: &self.source.probes(),
             store_errors: self.history.store_errors(),
             under_way: self.history.under_way(),
             origins: &self.origins,
             sinks: &sinks,
         };
-        self.metrics.expose(&scrape).unwrap_or_else(|error| {
-            tracing::error!(%error, "metrics could not be encoded");
-            String::new()
-        })
+        let snapshot = self.metrics.snapshot(&scrape);
+        if self.journal.is_none() {
+            self.forget_served();
+        }
+        snapshot
+    }
+
+    /// The kernel side need not keep any longer what was served in cgroups that are gone: it is written down, or cannot be.
+    fn forget_served(&mut self) {
+        let gone = self.metrics.forget_served();
+        self.source.forget_served(&gone);
     }
 
     fn wall_ms(&self) -> i64 {
@@ -379,11 +422,12 @@ fn offset(monotonic_ns: u64, wall_ns: i64) -> i128 {
     i128::from(wall_ns) - i128::from(monotonic_ns)
 }
 
-/// What is lost, of the counters that mean missing evidence. (`payload` and the skipped runs that
-/// show are not among them: the record says so itself, and is judged without it.)
+/// What is lost, of the counters that mean missing evidence anywhere. (`payload` and the skipped runs that
+/// show are not among them: the record says so itself, and is judged without it. Nor is `no_storage`: whose it is
+/// is remembered with the process.)
 fn evidence_lost(losses: &Losses) -> (u64, u64) {
     let ring = losses.ring_full + losses.undecodable;
-    let other = losses.no_storage + losses.map_full + losses.skipped_without_trace();
+    let other = losses.map_full + losses.skipped_without_trace();
     (ring, other)
 }
 

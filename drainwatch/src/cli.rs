@@ -12,6 +12,7 @@ mod doctor;
 pub mod failure;
 mod history;
 mod inside;
+mod log;
 mod recommend;
 mod recordings;
 pub mod render;
@@ -20,10 +21,13 @@ pub mod run;
 mod service;
 mod uninstall;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+};
 
 use clap::{Parser, error::ErrorKind};
-use drainwatch_core::workload::text::clean;
+use drainwatch_core::workload::text::{clean, is_harmful};
 use serde::Serialize;
 
 use crate::{
@@ -142,7 +146,26 @@ pub fn print_json(value: &impl Serialize, pretty: bool) -> Result<(), Failure> {
         serde_json::to_string(value)
     };
     let json = json.map_err(|why| Failure::internal("a report could not be written as JSON", why))?;
-    print(&(json + "\n"))
+    print(&(harmless(json) + "\n"))
+}
+
+/// The same JSON for a terminal: what would reorder or hide text there, which can stand only in its strings, escaped.
+fn harmless(json: String) -> String {
+    let acts = |c: char| c != '\n' && is_harmful(c);
+    if !json.contains(acts) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// The line that a failure is reported by.
@@ -195,6 +218,18 @@ pub fn is_table(format: Format) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn given_hostile_text_when_written_as_json_then_it_is_the_same_and_nothing_in_it_acts() {
+        let value = serde_json::json!({ "path": "/a\u{202e}\u{e0001}\u{7f}\u{1b}[2J\né" });
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let printed = harmless(text);
+            assert!(!printed.contains(|c| c != '\n' && is_harmful(c)), "{printed}");
+            assert!(printed.contains('é'));
+            let read: serde_json::Value = serde_json::from_str(&printed).unwrap();
+            assert_eq!(read, value);
+        }
+    }
 
     #[test]
     fn given_claps_message_when_shortened_then_it_is_one_line_with_its_tip() {

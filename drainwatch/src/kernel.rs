@@ -17,17 +17,19 @@ mod direct_map;
 mod kfuncs;
 mod load;
 mod marks;
+pub mod memory;
 mod pins;
 mod privileges;
 mod probes;
 mod ring;
+mod served;
 mod sets;
 mod taking_over;
 
 pub use decode::fact;
-use decode::waiting;
-pub use load::give_memory_back;
+use decode::{ends, waiting};
 pub use pins::PinError;
+pub use served::{Counts, Served};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,8 +63,12 @@ pub enum CaptureMode {
     None,
 }
 
-/// Most requests that wait for the end of their connection.
-const WAITING: usize = 1024;
+/// What waits unread on a connection is told just before its end, by the same call of the kernel's: how many entries of
+/// others may come between the two, and how long it may take at most.
+const AHEAD: usize = 4096;
+const HELD_NS: u64 = 200_000_000;
+/// How soon the ring is looked at again meanwhile: nobody wakes a reader who has not come as far as what is new.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// State of one probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,7 +100,7 @@ pub struct Diagnosis {
     pub probes: Vec<ProbeStatus>,
     /// What becomes of the time when no agent runs.
     pub pins: String,
-    /// What is recorded on no kernel.
+    /// What is not recorded, here or on other kernels.
     pub not_recorded: &'static [&'static str],
     /// One sentence when the agent cannot run here at all.
     pub refusal: Option<String>,
@@ -102,8 +108,9 @@ pub struct Diagnosis {
 
 /// What no stable hook shows: [`Diagnosis::not_recorded`].
 pub const NOT_RECORDED: &[&str] = &[
-    "Unix sockets: what is asked by a socket file (nginx and gunicorn, say) is in no report",
-    "MPTCP at both ends: what the workload ends is `unknown`, with the reason `mptcp`",
+    "Unix sockets, on any kernel: what is asked by a socket file (nginx and gunicorn, say) is in no report",
+    "MPTCP at both ends before Linux 6.5, and HTTP/2 on it anywhere: what the workload ends is `unknown`, with the reason \
+     `mptcp`",
 ];
 
 /// Counters kept by the kernel side, since load.
@@ -123,6 +130,12 @@ pub struct Losses {
     pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Ring entries that userspace could not decode.
     pub undecodable: u64,
+    /// Signals that changed nothing, and were not told.
+    pub signals_left_out: u64,
+    /// Signals beyond what one process may send; their targets are known.
+    pub signals_untold: u64,
+    /// Requests that were served, and for whose cgroup there was no room. (No evidence of a shutdown.)
+    pub served_uncounted: u64,
 }
 
 /// Most entries of the ring that are read at once: while they are worked on, the ring fills.
@@ -186,6 +199,8 @@ pub struct KernelOptions {
     pub stop_signals: Vec<u32>,
     /// Where programs and maps are pinned, so that they outlive the agent.
     pub pin_dir: Option<PathBuf>,
+    /// Programs in place of those that are built in: an earlier version's, which tests take over from.
+    pub object: Option<Vec<u8>>,
 }
 
 /// A place in a ring, up to which it was read. A position of another ring means nothing.
@@ -210,15 +225,21 @@ pub struct Kernel {
     cgroup_root: PathBuf,
     /// Paths of living cgroups, for [`Kernel::cpu_used_us`].
     paths: HashMap<u64, String>,
-    /// What waits unread on connections, whose end is told next, by their identity.
-    waiting: HashMap<u64, Vec<u8>>,
+    /// An entry stays in the ring until the one that belongs to it has come.
+    holds: bool,
     /// What the seed told and nobody has asked for yet.
     seeded: Vec<Fact>,
+    /// Who counts what was served, until somebody takes it.
+    served: Option<Served>,
     undecodable: u64,
+    /// The ring held more than was taken out last.
+    behind: bool,
     /// cgroups that could not be marked as draining.
     unmarked: u64,
     /// Stop signals of their own that living cgroups have: bit n is signal n.
     stop_signals: HashMap<u64, u64>,
+    /// Where anything was unmarked since [`Kernel::settle`]: the processes, each until when.
+    unmarked_processes: Option<HashMap<u32, u64>>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -263,12 +284,28 @@ impl Kernel {
         })
     }
 
+    /// Gives up every capability of the calling thread, which is to use no `Kernel`: for a thread that is older than
+    /// [`Kernel::drop_privileges`].
+    pub fn drop_privileges_of_thread() -> Result<(), KernelError> {
+        privileges::let_go_of_all().map_err(|error| KernelError::Failed {
+            what: "giving up capabilities".into(),
+            why: error.to_string(),
+        })
+    }
+
     /// Waits until the ring has something, or `timeout`; returns what it tells, oldest first.
     pub async fn next_facts(&mut self, timeout: Option<Duration>) -> Vec<Fact> {
-        let waiting = self.drain();
-        if !waiting.is_empty() {
-            return waiting;
+        let there = self.drain();
+        if !there.is_empty() {
+            return there;
         }
+        // What was read tells nothing. It is given back: nobody wakes a reader who has not come as far as what is new.
+        self.commit();
+        let timeout = if self.holds {
+            Some(timeout.map_or(LOOK_AGAIN, |timeout| timeout.min(LOOK_AGAIN)))
+        } else {
+            timeout
+        };
         let readable = self.ring.readable_mut();
         let ready = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, readable).await.ok(),
@@ -282,28 +319,49 @@ impl Kernel {
         self.drain()
     }
 
-    /// Everything that is in the ring now, or a good part of it, without waiting. Room is made for it by
-    /// [`Kernel::commit`].
+    /// There was more in the ring than the last call gave.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// What is in the ring now, without waiting: no more than a part of it, or who fills it could keep the caller from
+    /// everything else. Room is made for it by [`Kernel::commit`].
     pub fn drain(&mut self) -> Vec<Fact> {
         let mut facts = std::mem::take(&mut self.seeded);
         let ring = self.ring.get_mut();
         let most = facts.len() + AT_ONCE;
-        while facts.len() < most
-            && let Some(entry) = ring.next()
-        {
-            if let Some((connection, bytes)) = waiting(entry) {
-                // Its end comes next: more than a few are those whose end was lost.
-                if self.waiting.len() >= WAITING {
-                    self.waiting.clear();
+        let mut unread: HashMap<u64, Vec<u8>> = HashMap::new();
+        (self.behind, self.holds) = (true, false);
+        // What waits unread is payload, which nobody writes down: so it is taken out only together with the end that it
+        // belongs to.
+        while facts.len() < most || !unread.is_empty() {
+            let before = ring.position();
+            let Some(entry) = ring.next() else {
+                self.behind = false;
+                break;
+            };
+            if let Some(waiting) = waiting(entry) {
+                let connection = waiting.connection;
+                match ring.follows(AHEAD, |entry| ends(entry) == Some(connection)) {
+                    Some(true) => {
+                        unread.insert(connection, waiting.bytes);
+                    }
+                    Some(false) if Self::clocks().0.saturating_sub(waiting.at_ns) < HELD_NS => {
+                        ring.back_to(before);
+                        (self.behind, self.holds) = (false, true);
+                        break;
+                    }
+                    // Its end is lost, and counted.
+                    Some(false) | None => {}
                 }
-                self.waiting.insert(connection, bytes);
                 continue;
             }
             match fact(entry) {
                 Some(Fact::Connection(mut recorded)) => {
-                    if recorded.connection.end != End::Open {
-                        let waiting = self.waiting.remove(&recorded.connection.id);
-                        recorded.turn.waiting = waiting.unwrap_or_default();
+                    if recorded.connection.end != End::Open
+                        && let Some(waiting) = unread.remove(&recorded.connection.id)
+                    {
+                        recorded.turn.waiting = waiting;
                     }
                     facts.push(Fact::Connection(recorded));
                 }
@@ -364,8 +422,8 @@ impl Kernel {
     }
 
     /// What was read need not be kept by the ring any longer.
-    pub fn commit(&self) {
-        self.ring.get_ref().commit();
+    pub fn commit(&mut self) {
+        self.ring.get_mut().commit();
     }
 
     /// State of each probe.

@@ -7,6 +7,7 @@
 //! What they tell comes to the agent's loop as [`News`], and from there to the tracker as events
 //! ([`EventKind::Described`]), so that a recording has the names too.
 
+pub mod bounded;
 pub mod docker;
 mod errands;
 pub mod kubernetes;

@@ -12,5 +12,6 @@ pub mod questions;
 pub mod rollouts;
 pub mod sinks;
 pub mod store;
+pub mod summary;
 pub mod text;
 pub mod web;

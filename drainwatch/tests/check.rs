@@ -10,9 +10,9 @@ use testkit::{command, runs_here};
 const BINARY: &str = env!("CARGO_BIN_EXE_drainwatch");
 
 /// Answers after 200 ms. What it does at SIGTERM: nothing (`bad`); serves for 2 s more and finishes what it has (`good`);
-/// closes its listener at once and finishes what it has (`early`); answers with 503 for 2 s more (`errors`).
+/// closes its listener as soon as nobody waits there and finishes what it has (`early`); answers with 503 for 2 s more (`errors`).
 const PYTHON: &str = r#"
-import signal, sys, threading, time
+import select, signal, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 kind, stopping = sys.argv[1], threading.Event()
@@ -35,19 +35,20 @@ server = Server(("127.0.0.1", 0), Handler)
 
 def stop():
     stopping.wait()
-    if kind == "early":
-        server.socket.close()
-    else:
+    if kind != "early":
         time.sleep(2)
     server.shutdown()
+    # Who waits in the queue would be cut, and not turned away; and while somebody polls the listener it is not closed.
+    while select.select([server.socket], [], [], 0)[0]:
+        server._handle_request_noblock()
+    server.socket.close()
 
+stopper = threading.Thread(target=stop)
 if kind != "bad":
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    threading.Thread(target=stop).start()
-try:
-    server.serve_forever(poll_interval=0.05)
-except (OSError, ValueError):
-    pass
+    stopper.start()
+server.serve_forever(poll_interval=0.05)
+stopper.join()
 server.server_close()
 "#;
 

@@ -637,7 +637,6 @@ fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothin
     let dir = TempDir::new().unwrap();
     let record = dir.path().join("r.jsonl");
     for n in 0..2 {
-        let _ = fs::remove_file(&record);
         let mut run = agent::run(BINARY);
         run.arg("--state-dir").arg(dir.path().join("state"));
         run.arg("--record").arg(&record);
@@ -650,6 +649,14 @@ fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothin
             text.contains("drainwatch_probe_status{probe=") && text.contains("drainwatch_shutdowns_total{")
         );
         assert_eq!(get("/api/v1/shutdowns?limit=x").0, 400);
+        let (status, text) = get("/api/v1/summary?since=24h");
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(
+            status == 200 && summary["hours"].as_array().is_some_and(|hours| hours.len() == 24),
+            "{text}"
+        );
+        let (status, text) = get("/api/v1/summary?since=never");
+        assert!(status == 400 && text.starts_with("{\"error\":\"since"), "{text}");
         let (status, text) = get("/api/v1/shutdowns/%ff");
         assert!(
             status == 400 && text.starts_with("{\"error\":"),
@@ -663,7 +670,14 @@ fn given_a_running_agent_when_stopped_then_it_exits_0_within_a_second_and_nothin
         drainwatch(&["replay", record.to_str().unwrap()])
             .assert()
             .success();
+        let mode = fs::metadata(&record).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
+    // The first run's was renamed, not lost.
+    let first = dir.path().join("r.jsonl.1");
+    drainwatch(&["replay", first.to_str().unwrap()])
+        .assert()
+        .success();
 }
 
 /// An address at which nobody listens.

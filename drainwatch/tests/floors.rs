@@ -40,6 +40,7 @@ const FLOORS: &[&str] = &[
     "drainwatch::outlets::sinks",
     "drainwatch::outlets::metrics",
     "drainwatch::outlets::questions",
+    "drainwatch::outlets::summary",
     "drainwatch::outlets::rollouts",
     "drainwatch::outlets::web",
     "drainwatch::agent",
@@ -49,7 +50,6 @@ const FLOORS: &[&str] = &[
 /// Crates that only one room may use: what they give goes further as types of the room's own.
 const ONLY_IN: &[(&str, &str)] = &[
     ("aya", "drainwatch::kernel"),
-    ("aya_log", "drainwatch::kernel"),
     ("drainwatch_ebpf", "drainwatch::kernel"),
     ("btf_rs", "drainwatch::kernel"),
     ("bollard", "drainwatch::names"),

@@ -21,8 +21,8 @@ struct Input {
     told_ns: u8,
     ask_unread: u64,
     flows: [(u64, bool, Option<u8>, Option<u8>, Option<u8>); 2],
-    streams: Vec<(u8, u8, u8, bool, Vec<u8>, u8, Vec<u8>)>,
-    blocks: Vec<(u8, u8, Vec<u8>, bool)>,
+    streams: Vec<(u8, u8, u8, bool, Vec<u8>, u8, (Vec<u8>, u8, [Option<u8>; 2]))>,
+    blocks: [Vec<(u8, u8, Vec<u8>, bool)>; 2],
 }
 
 fn state(number: u8) -> StreamState {
@@ -49,32 +49,36 @@ fuzz_target!(|input: Input| {
         .streams
         .into_iter()
         .map(
-            |(id, last, states, cut_while_draining, block, at, answer)| Stream {
+            |(id, last, states, cut, block, at, (answer, answer_at, [before, grpc_status]))| Stream {
                 id: u32::from(id) + 1,
                 began_ns: 1,
                 last_ns: last.into(),
                 asked: state(states),
                 answered: state(states / 3),
-                cut_while_draining,
+                cut,
                 block,
                 block_at: at.into(),
                 answer,
+                answer_at: answer_at.into(),
+                before,
+                grpc_status,
             },
         )
         .collect();
     streams.sort_by_key(|stream| stream.id);
     streams.dedup_by_key(|stream| stream.id);
     let most = streams.len() + 1;
-    let blocks = input
-        .blocks
-        .into_iter()
-        .map(|(at, stream, bytes, cut)| Block {
-            at: at.into(),
-            stream: stream.into(),
-            bytes,
-            cut,
-        })
-        .collect();
+    let [blocks, answers] = input.blocks.map(|blocks| {
+        blocks
+            .into_iter()
+            .map(|(at, stream, bytes, cut)| Block {
+                at: at.into(),
+                stream: stream.into(),
+                bytes,
+                cut,
+            })
+            .collect()
+    });
     let turn = Turn {
         number: 1,
         ask_bytes: 1,
@@ -87,6 +91,7 @@ fuzz_target!(|input: Input| {
             answer,
             streams,
             blocks,
+            answers,
         })),
         ..Turn::default()
     };
@@ -98,6 +103,7 @@ fuzz_target!(|input: Input| {
         seeded: false,
         ending: Ending::Cut,
         rules: &rules,
+        pinned: None,
     };
     let exchanges = read(&turn, &context).exchanges;
     assert!(exchanges.len() <= most, "{} exchanges", exchanges.len());

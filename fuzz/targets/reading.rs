@@ -120,6 +120,7 @@ fuzz_target!(|input: Input| {
             Ending::Cut
         },
         rules: &rules,
+        pinned: None,
     };
     let exchanges = read(&turn, &context).exchanges;
     assert!(exchanges.len() <= MOST_EXCHANGES, "{} exchanges", exchanges.len());

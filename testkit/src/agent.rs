@@ -117,6 +117,11 @@ impl Agent {
         Ok(all)
     }
 
+    /// Its reports of the workload of this name, newest first, however many there are of others.
+    pub fn reports_named(&self, workload: &str) -> anyhow::Result<Vec<Value>> {
+        shutdowns(&self.get(&format!("/api/v1/shutdowns?limit=1000&workload={workload}"))?)
+    }
+
     /// The newest report of a workload, once it has ended.
     pub fn ended_report(&self, cgroup: &str) -> anyhow::Result<Value> {
         self.clock.find("a report that has ended", PATIENCE, || {

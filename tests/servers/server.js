@@ -40,6 +40,7 @@ const whenReleased = (then) => {
 
 const IS_HTTP2 = process.argv[2] === 'http2';
 const sessions = new Set();
+let failing = false;
 
 const server = (IS_HTTP2 ? http2 : http).createServer((request, response) => {
   const url = new URL(request.url, 'http://localhost');
@@ -49,6 +50,7 @@ const server = (IS_HTTP2 ? http2 : http).createServer((request, response) => {
   response.on('finish', () => event('sent', path));
   for (const [name, value] of Object.entries(HEADS)) response.setHeader(name, value);
   const ok = () => {
+    if (failing) response.statusCode = 503;
     response.setHeader('Content-Length', 2);
     response.end('ok');
   };
@@ -122,9 +124,10 @@ server.requestTimeout = 0;
 
 if (ON_TERM === 'exit') {
   process.on('SIGTERM', () => { event('stopping'); process.exit(0); });
-} else if (ON_TERM === 'drain') {
+} else if (ON_TERM === 'drain' || ON_TERM === 'fail') {
   process.on('SIGTERM', () => {
     event('stopping');
+    failing = ON_TERM === 'fail'; // its database is gone by then
     server.close(() => process.exit(0));
     for (const session of sessions) session.close(); // GOAWAY; its streams may finish
   });
@@ -132,4 +135,9 @@ if (ON_TERM === 'exit') {
   process.on('SIGTERM', () => { event('stopping'); server.close(() => process.exit(0)); });
   process.on('SIGINT', () => process.exit(0));
 }
+// Told to leave in a way of its own: it cuts everybody off, and is gone half a second later.
+process.on('SIGUSR2', () => {
+  for (const session of sessions) session.destroy();
+  setTimeout(() => process.exit(0), 500);
+});
 server.listen(Number(process.env.LEDGER_PORT), process.env.LEDGER_HOST, () => event('listening'));

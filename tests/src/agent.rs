@@ -252,6 +252,15 @@ impl Agent {
         Ok(metrics::series(&self.running.get("/metrics")?))
     }
 
+    /// Whether it knows how long this workload has to stop, as the runtime says.
+    pub fn knows(&self, workload: &str, grace_seconds: f64) -> anyhow::Result<bool> {
+        Ok(self.metrics()?.iter().any(|series| {
+            series.name == "drainwatch_configured_grace_seconds"
+                && series.labels.get("workload").is_some_and(|name| name == workload)
+                && (series.value - grace_seconds).abs() < 1e-9
+        }))
+    }
+
     /// Probes that do not work.
     pub fn degraded(&self) -> anyhow::Result<Vec<String>> {
         self.running.degraded()

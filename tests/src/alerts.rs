@@ -5,6 +5,7 @@ mod boards;
 mod cluster;
 mod delivery;
 mod monitoring;
+mod secured;
 pub mod service;
 
 use std::{
@@ -71,6 +72,10 @@ const STEPS: &[Step<Stage>] = &[
     ),
     ("a transaction that is left open fires", Stage::open_transaction),
     ("every panel, annotation and variable has data", Stage::panels),
+    (
+        "who has a certificate and the password scrapes, and nobody else",
+        Stage::secured,
+    ),
     ("a degraded probe fires", Stage::degraded_probe),
     ("lost evidence fires", Stage::lost_evidence),
     ("an agent that is down fires", Stage::agent_down),
@@ -289,7 +294,7 @@ impl Stage {
         let [served, asking] = [Cgroup::unique("alerts-served")?, Cgroup::unique("alerts-asking")?];
         let database = backend.start(&served, &port, &out, self.clock)?;
         let workload = format!("/{}", served.name());
-        let query = format!("count(drainwatch_shutdown_findings_total{{workload=\"{workload}\"}})");
+        let query = format!("count(drainwatch_shutdowns_total{{workload=\"{workload}\"}})");
         self.monitoring
             .until("the database's series", SOON, &query, |count| count > 0.0)?;
         let _clients = talks::clients(

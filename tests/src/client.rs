@@ -80,6 +80,8 @@ impl Request {
             Act::Hints => ("GET", "hints".into()),
             Act::Pieces => ("GET", "pieces".into()),
             Act::Trailers => ("GET", "trailers".into()),
+            Act::Vectored(how) => ("GET", how.into()),
+            Act::HalfVectored(how) => ("GET", format!("part-{how}")),
             Act::Echo => ("POST", "echo".into()),
             Act::Post | Act::HalfPost => ("POST", "ok".into()),
             Act::Poison(kind) => ("GET", kind.into()),
@@ -316,7 +318,9 @@ impl Connection {
         let due = |this: &Self| {
             let of = |(request, answer): (&Request, &Option<Answer>)| match request.act {
                 Act::Hang | Act::Marked { .. } | Act::HangHead | Act::Block | Act::HalfPost => true,
-                Act::Half | Act::Chunked | Act::Sse => answer.is_some_and(|answer| answer.body > 0),
+                Act::Half | Act::Chunked | Act::Sse | Act::HalfVectored(_) => {
+                    answer.is_some_and(|answer| answer.body > 0)
+                }
                 _ => answer.is_some_and(|answer| answer.complete),
             };
             this.requests.iter().zip(&this.answers()).all(of)

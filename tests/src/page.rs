@@ -60,6 +60,11 @@ const STEPS: &[Step<Stage>] = &[
     ("hostile names and paths are mere text", Stage::hostile),
     ("the keyboard is enough", Stage::keyboard),
     ("light, dark, and what was chosen", Stage::themes),
+    ("times are the reader's, or everybody's", Stage::zones),
+    (
+        "more shutdowns than are loaded: all are counted and found",
+        Stage::crowd,
+    ),
     ("a phone shows it all", Stage::phone),
     ("axe finds nothing", Stage::accessible),
     ("below another path it works too", Stage::prefixed),
@@ -72,7 +77,7 @@ const STEPS: &[Step<Stage>] = &[
 
 /// Plays all of it.
 pub fn run(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> {
-    let mut stage = Stage::start(binary, out, clock)?;
+    let mut stage = Stage::start(binary, out, "Asia/Kolkata", clock)?;
     Ok(stage::play(&mut stage, STEPS, |stage, number| {
         let picture = out.join(format!("failed-{number}.png"));
         stage.browser.picture(&picture).ok().map(|()| picture)
@@ -80,9 +85,9 @@ pub fn run(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<ExitCode> 
 }
 
 impl Stage {
-    fn start(binary: &Path, out: &Path, clock: Clock) -> anyhow::Result<Self> {
+    fn start(binary: &Path, out: &Path, zone: &str, clock: Clock) -> anyhow::Result<Self> {
         let agent = Agent::start(binary, out, &[], clock)?;
-        let browser = Browser::start(out, clock)?;
+        let browser = Browser::start(out, zone, clock)?;
         browser.resize(1280, 900)?;
         browser.prefer("light")?;
         Ok(Self {

@@ -337,6 +337,10 @@ pub enum Act {
     Pieces,
     /// Chunked, with trailers, at once.
     Trailers,
+    /// All of a response in one call, of vectors as this says: `empty-first` or `head-in-three`.
+    Vectored(&'static str),
+    /// The same with half of it; the rest after the release.
+    HalfVectored(&'static str),
     /// The request's body, as it comes.
     Echo,
     /// Half of a response, begun when the client's FIN has arrived.

@@ -21,7 +21,7 @@ use crate::{
     server::runnable,
 };
 
-mod backends;
+pub mod backends;
 mod others;
 mod rpc;
 mod table;
@@ -63,6 +63,8 @@ pub struct Line {
     pub transaction: bool,
     /// It counts as opaque.
     pub opaque: bool,
+    /// It is answered with an error after the stop signal.
+    pub failed: bool,
 }
 
 /// Who is ended.
@@ -236,8 +238,9 @@ fn saw(talk: &Talk, seen: &[Seen]) -> anyhow::Result<()> {
     for one in seen {
         let line = line(talk, &one.mode)?;
         let lost = one.saw.as_deref().is_some_and(|saw| saw.starts_with("lost"));
+        let failed = one.saw.as_deref().is_some_and(|saw| saw.starts_with("failed"));
         ensure!(
-            one.saw.is_some() && (line.opaque || lost == line.cut.is_some()),
+            one.saw.is_some() && (line.opaque || lost == line.cut.is_some()) && failed == line.failed,
             "the client of {} saw {:?}, which is not what the table says",
             one.mode,
             one.saw
@@ -299,17 +302,19 @@ fn judge(
     }
     // Whoever serves nobody and is killed may have been at a job: how far it had come nobody knows.
     let job = talk.ended == Ended::Clients && talk.trigger == "kill";
+    let lines = || seen.iter().filter_map(|one| line(talk, &one.mode).ok());
+    let failed = lines().filter(|line| line.failed).count() as u64;
     let verdict = match (must.is_empty(), job) {
         (false, _) => "severed",
         (true, true) => "unknown",
+        (true, false) if failed > 0 => "refused",
         (true, false) => "clean",
     };
     if report.verdict != verdict {
         wrong.push(format!("verdict {}, must be {verdict}", report.verdict));
     }
-    let lines = || seen.iter().filter_map(|one| line(talk, &one.mode).ok());
     let opaque = lines().filter(|line| line.opaque).count() as u64;
-    for (outcome, must) in [("unknown", 0), ("opaque", opaque), ("failed", 0)] {
+    for (outcome, must) in [("unknown", 0), ("opaque", opaque), ("failed", failed)] {
         let is = report.requests.get(outcome).copied().unwrap_or_default();
         if is != must {
             wrong.push(format!("{is} {outcome}, must be {must}"));
@@ -325,9 +330,12 @@ fn judge(
     if codes.iter().any(is_open) != open {
         wrong.push(format!("findings {codes:?}: transaction_open must be {open}"));
     }
+    if codes.contains(&"errors_while_draining") != (failed > 0) {
+        wrong.push(format!("findings {codes:?}: {failed} failed"));
+    }
     if let Some(other) = codes
         .iter()
-        .find(|code| !is_open(code) && !talk.may.contains(code))
+        .find(|code| !is_open(code) && **code != "errors_while_draining" && !talk.may.contains(code))
     {
         wrong.push(format!("an invented finding: {other}"));
     }

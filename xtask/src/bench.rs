@@ -5,6 +5,7 @@
 //! equal things are here.
 
 mod agent;
+mod counted;
 mod latency;
 mod load;
 mod memory;
@@ -42,6 +43,12 @@ pub struct Options {
     /// Agent to measure instead of the workspace's own release build
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
+    /// Count the instructions of the BPF programs instead, in a guest; fail where they are more than was committed
+    #[arg(long, conflicts_with_all = ["only", "markdown"])]
+    counted: bool,
+    /// Commit what was counted
+    #[arg(long, requires = "counted")]
+    write: bool,
     /// Also write the results here, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -131,10 +138,12 @@ pub fn run(options: &Options) -> Result<()> {
     let agent = if let Some(path) = &options.agent {
         path.clone()
     } else {
-        shell::run(shell::cargo().args(["build", "--release", "--locked", "--package", "drainwatch"]))?;
-        shell::target().join("release/drainwatch")
+        shell::build_dist()?
     };
     ensure!(agent.is_file(), "no agent at {}", agent.display());
+    if options.counted {
+        return counted::run(&agent, options.write);
+    }
     let setup = Setup {
         agent,
         load: Duration::from_secs(options.seconds),

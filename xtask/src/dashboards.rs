@@ -69,7 +69,7 @@ pub fn checks() -> Tally {
     );
     note(
         "promtool test rules",
-        promtool(&["test", "rules", "alerts_test.yaml"]),
+        promtool(&["test", "rules", "alerts_test.yaml", "recording_test.yaml"]),
     );
     tally
 }

@@ -152,7 +152,9 @@ fn kustomize(renderer: &Renderer) -> Result<BTreeMap<PathBuf, String>> {
         let Some(name) = template.strip_prefix("templates/") else {
             continue;
         };
-        if is(name, "yaml") && !text.trim().is_empty() {
+        // `helm test` is Helm's.
+        let test = name.starts_with("tests/");
+        if !test && is(name, "yaml") && !text.trim().is_empty() {
             files.insert(name.to_owned(), format!("{}\n", text.trim()));
         }
     }

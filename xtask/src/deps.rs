@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::shell;
 
@@ -33,6 +33,8 @@ pub enum Use {
     Fuzz,
     /// A real browser for the page, and its checks; the fonts of the README's pictures.
     Page,
+    /// Packages and an image, made, and tried on a Debian of their own.
+    Dist,
 }
 
 /// A Debian package.
@@ -109,16 +111,55 @@ const PACKAGES: &[Package] = &[
     package(Use::Page, "npm", Some("npm")),
     package(Use::Page, "fonts-inter", None),
     package(Use::Page, "fonts-jetbrains-mono", None),
+    package(Use::Dist, "ca-certificates", None),
+    package(Use::Dist, "debootstrap", Some("debootstrap")),
+    package(Use::Dist, "docker.io", Some("containerd")),
+    package(Use::Dist, "dpkg-dev", Some("dpkg-shlibdeps")),
+    package(Use::Dist, "iproute2", Some("ip")),
+    package(Use::Dist, "podman", Some("podman")),
+    package(Use::Dist, "systemd", Some("systemd-analyze")),
 ];
 
-const BPF_LINKER_VERSION: &str = "0.13.0";
-/// Where Debian's llvm-22-dev lies.
-const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+/// A program that cargo builds.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    why: Use,
+    arguments: &'static [&'static str],
+    /// A variable that its build needs, and its value.
+    variable: Option<(&'static str, &'static str)>,
+}
+
+/// What no Debian has.
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "bpf-linker",
+        version: "0.13.0",
+        why: Use::Bpf,
+        arguments: &["--no-default-features", "--features", "llvm-22"],
+        // Where Debian's llvm-22-dev lies.
+        variable: Some(("LLVM_PREFIX", "/usr/lib/llvm-22")),
+    },
+    Tool {
+        name: "cargo-deb",
+        version: "3.8.0",
+        why: Use::Dist,
+        arguments: &[],
+        variable: None,
+    },
+    Tool {
+        name: "cargo-generate-rpm",
+        version: "0.21.1",
+        why: Use::Dist,
+        arguments: &[],
+        variable: None,
+    },
+];
 
 /// Prints or installs what is missing.
 pub fn run(options: &Options) -> Result<()> {
     if options.install {
-        return install();
+        return install(ALL);
     }
     print();
     Ok(())
@@ -134,6 +175,11 @@ pub fn missing(uses: &[Use]) -> Option<String> {
         "these packages are missing, run `cargo xtask deps --install` or\n  {}",
         apt_line(&packages)
     ))
+}
+
+/// Whether nothing is missing for some uses, programs that cargo builds included.
+pub fn complete(uses: &[Use]) -> bool {
+    missing_packages(uses).is_empty() && missing_tools(uses).next().is_none()
 }
 
 fn missing_packages(uses: &[Use]) -> Vec<&'static str> {
@@ -156,21 +202,24 @@ fn apt_line(packages: &[&str]) -> String {
     format!("apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
-fn linker_command() -> Command {
-    let mut command = shell::cargo();
-    command
-        .args([
-            "install",
-            "bpf-linker",
-            "--locked",
-            "--version",
-            BPF_LINKER_VERSION,
-        ])
-        .args(["--no-default-features", "--features", "llvm-22"])
-        .env("LLVM_PREFIX", LLVM_PREFIX);
-    command
+impl Tool {
+    fn command(&self) -> Command {
+        let mut command = shell::cargo();
+        command
+            .args(["install", self.name, "--locked", "--version", self.version])
+            .args(self.arguments)
+            .envs(self.variable);
+        command
+    }
 }
 
+fn missing_tools(uses: &[Use]) -> impl Iterator<Item = &'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| uses.contains(&tool.why) && shell::find_program(tool.name).is_none())
+}
+
+/// Not what a release is made with: `cargo xtask dist --install` gets that.
 const ALL: &[Use] = &[
     Use::Bpf,
     Use::Vm,
@@ -184,21 +233,23 @@ const ALL: &[Use] = &[
 
 fn print() {
     let packages = missing_packages(ALL);
-    let linker = shell::find_program("bpf-linker").is_none();
-    if packages.is_empty() && !linker {
+    let tools: Vec<&Tool> = missing_tools(ALL).collect();
+    if packages.is_empty() && tools.is_empty() {
         println!("nothing is missing");
         return;
     }
     if !packages.is_empty() {
         println!("apt-get update && {}", apt_line(&packages));
     }
-    if linker {
-        println!("LLVM_PREFIX={LLVM_PREFIX} {}", shell::line(&linker_command()));
+    for tool in tools {
+        let variable = tool.variable.map(|(name, value)| format!("{name}={value} "));
+        println!("{}{}", variable.unwrap_or_default(), shell::line(&tool.command()));
     }
 }
 
-fn install() -> Result<()> {
-    let packages = missing_packages(ALL);
+/// Installs what is missing for some uses.
+pub fn install(uses: &[Use]) -> Result<()> {
+    let packages = missing_packages(uses);
     if !packages.is_empty() {
         println!("installing {}", packages.join(" "));
         let apt = |arguments: &[&str]| {
@@ -210,9 +261,14 @@ fn install() -> Result<()> {
         let install = ["install", "--quiet", "--yes", "--no-install-recommends"];
         apt(&[&install[..], &packages].concat())?;
     }
-    if shell::find_program("bpf-linker").is_none() {
-        println!("installing bpf-linker {BPF_LINKER_VERSION}");
-        shell::run(&mut linker_command())?;
+    for tool in missing_tools(uses) {
+        println!("installing {} {}", tool.name, tool.version);
+        shell::run(&mut tool.command())?;
+        ensure!(
+            shell::find_program(tool.name).is_some(),
+            "{} is where cargo installs programs, which is not in PATH: add ~/.cargo/bin",
+            tool.name
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The pages of `docs/reference`: written from the code, and compared with it.
+//! The pages of `docs/reference` and the manual, `docs/man`: written from the code, and compared with it.
 //!
 //! What reads the code is a test of the agent, `drainwatch/tests/reference`: it needs the built program and its types,
 //! which the tasks should not have to compile. So the unit stage of `cargo xtask test` finds a page that has drifted.

@@ -6,6 +6,7 @@ mod cluster;
 mod dashboards;
 mod deploy;
 mod deps;
+mod dist;
 mod docs;
 mod ebpf;
 mod fuzz;
@@ -40,7 +41,9 @@ enum Task {
     Deploy(deploy::Options),
     /// Say, or install, what the other tasks need
     Deps(deps::Options),
-    /// Write docs/reference from the code, or check that it says what the code says
+    /// Make a release: packages, image, manual, hashes; or install and run the one that is there
+    Dist(dist::Options),
+    /// Write docs/reference and the manual from the code, or check that they say what the code says
     Docs(docs::Options),
     /// Build the BPF object, or check that the one in the tree is not stale
     Ebpf(ebpf::Options),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Dashboards(options) => dashboards::run(&options),
         Task::Deploy(options) => deploy::run(&options),
         Task::Deps(options) => deps::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

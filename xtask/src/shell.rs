@@ -19,6 +19,20 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
+/// Builds the agent as it is shipped; says where it is.
+pub fn build_dist() -> Result<PathBuf> {
+    let build = [
+        "build",
+        "--profile",
+        "dist",
+        "--locked",
+        "--package",
+        "drainwatch",
+    ];
+    run(cargo().args(build))?;
+    Ok(target().join("dist/drainwatch"))
+}
+
 /// The cargo that runs this task, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -13,13 +13,17 @@ use crate::{dashboards, deploy, deps, ebpf, fuzz, lint, page, shell, vm};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask test                   everything; ends with `N passed, N failed`
+  cargo xtask test --install         everything, with all that it needs; ends with `N passed, N failed`
+  cargo xtask test                   the same, where all of that is there
   cargo xtask test --only lint,unit  what a change of pure code needs
   cargo xtask test --only ledger     real servers on this machine's kernel")]
 pub struct Options {
     /// Only these stages
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGE")]
     only: Vec<Stage>,
+    /// First install what the stages need and this machine lacks (Debian and its like, as root)
+    #[arg(long)]
+    install: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -119,8 +123,11 @@ pub fn run(options: &Options) -> Result<()> {
         .collect();
     let mut uses: Vec<Use> = stages.iter().flat_map(|stage| stage.uses()).copied().collect();
     uses.dedup();
+    if options.install {
+        deps::install(&uses)?;
+    }
     if let Some(missing) = deps::missing(&uses) {
-        bail!("{missing}");
+        bail!("{missing}\n(or add --install)");
     }
     let mut total = Tally::default();
     let mut lines = Vec::new();

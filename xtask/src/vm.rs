@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 pub use self::kernel::Kernel;
-use self::machine::Outcome;
+use self::machine::{Clock, Outcome};
 use crate::shell;
 use crate::test::Tally;
 
@@ -34,6 +34,9 @@ pub struct Options {
     /// The words after -- are arguments of the ledger, not a command
     #[arg(long)]
     ledger: bool,
+    /// A nanosecond is an instruction, on one CPU
+    #[arg(long, conflicts_with = "ledger")]
+    counted: bool,
     /// Seconds until the guest is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     deadline: u64,
@@ -84,7 +87,7 @@ pub fn run(options: &Options) -> Result<()> {
             kernel.forget()?;
         }
         let result = if is_command {
-            command(kernel, &options.command, deadline)
+            command(kernel, &options.command, options.counted, deadline)
         } else {
             cases(kernel, &options.command, deadline)
         };
@@ -101,7 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Whether a command exits with 0. One word is a shell's command line; several are a program and its arguments.
-fn command(kernel: &Kernel, words: &[String], deadline: Duration) -> Result<bool> {
+fn command(kernel: &Kernel, words: &[String], counted: bool, deadline: Duration) -> Result<bool> {
     let script = match words {
         [line] => line.clone(),
         words => words
@@ -111,7 +114,8 @@ fn command(kernel: &Kernel, words: &[String], deadline: Duration) -> Result<bool
             .join(" "),
     };
     println!("== Linux {}: {script}", kernel.name);
-    Ok(execute(kernel, &script, deadline, |_| ())?.status == 0)
+    let clock = if counted { Clock::Instructions } else { Clock::Real };
+    Ok(execute(kernel, &script, clock, deadline, |_| ())?.status == 0)
 }
 
 /// Whether every case of the ledger passes.
@@ -172,7 +176,7 @@ pub fn ledger(kernel: &Kernel, arguments: &[String], deadline: Duration) -> Resu
     };
     let script = format!("{preempts}{ledger} --drainwatch {agent} {}", words.join(" "));
     let mut tally = None;
-    let outcome = execute(kernel, &script, deadline, |line| {
+    let outcome = execute(kernel, &script, Clock::Real, deadline, |line| {
         tally = Tally::of_line(line).or(tally);
     })?;
     let tally = tally.with_context(|| {
@@ -189,7 +193,9 @@ fn refusal(kernel: &Kernel, agent: &str, deadline: Duration) -> Result<Tally> {
     let mut lines = Vec::new();
     let script =
         format!("timeout 30 {agent} run --state-dir /run/drainwatch --web.listen-address 127.0.0.1:9669");
-    let outcome = execute(kernel, &script, deadline, |line| lines.push(line.to_owned()))?;
+    let outcome = execute(kernel, &script, Clock::Real, deadline, |line| {
+        lines.push(line.to_owned());
+    })?;
     let refused = is_refusal(outcome.status, &lines);
     if !refused {
         println!("FAILED: wanted one line that says what this kernel lacks, and exit status 1 to 123");
@@ -206,8 +212,24 @@ fn is_refusal(status: i32, lines: &[String]) -> bool {
     (1..124).contains(&status) && lines.len() == 1 && lines.iter().all(about_the_kernel)
 }
 
+/// Runs a script where a nanosecond is an instruction; fails where it does.
+pub fn counted(kernel: &str, script: &str, deadline: Duration, each: impl FnMut(&str)) -> Result<()> {
+    let kernel = kernel::KERNELS.iter().find(|known| known.name == kernel);
+    let kernel = kernel.context("no such kernel")?;
+    println!("== Linux {}, its instructions counted: {script}", kernel.name);
+    let status = execute(kernel, script, Clock::Instructions, deadline, each)?.status;
+    ensure!(status == 0, "exit status {status} in the guest");
+    Ok(())
+}
+
 /// Boots the kernel, runs the script and gives its exit status.
-fn execute(kernel: &Kernel, script: &str, deadline: Duration, each: impl FnMut(&str)) -> Result<Outcome> {
+fn execute(
+    kernel: &Kernel,
+    script: &str,
+    clock: Clock,
+    deadline: Duration,
+    each: impl FnMut(&str),
+) -> Result<Outcome> {
     if let Some(missing) = crate::deps::missing(&[crate::deps::Use::Vm]) {
         bail!("cannot start a guest: {missing}");
     }
@@ -216,7 +238,7 @@ fn execute(kernel: &Kernel, script: &str, deadline: Duration, each: impl FnMut(&
         .prefix("vm-")
         .tempdir_in(shell::target())?;
     let initramfs = initramfs::build(&image, kernel.name, script, directory.path())?;
-    let outcome = machine::run(&image, kernel.name, &initramfs, deadline, each)?;
+    let outcome = machine::run(&image, kernel.name, &initramfs, clock, deadline, each)?;
     println!(
         "-- Linux {}: exit status {}, {:.1} s after power-on the command began, {:.1} s in all; kernel's console: {}",
         outcome.release,

@@ -85,6 +85,7 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
             state,
             doubt: None,
             uploading: false,
+            reset: false,
             unread: false,
             started_ns,
             last_ns: turn.last_ns(),

@@ -100,6 +100,7 @@ pub(super) fn exchange(
         state,
         doubt: (state == Unknown).then_some(Doubt::Gap),
         uploading: false,
+        reset: false,
         unread: false,
         started_ns: turn.ask_first_ns,
         last_ns: match state {

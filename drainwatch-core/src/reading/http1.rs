@@ -20,6 +20,7 @@ use asked::{Asked, Rest};
 
 use super::{Context, Reading, websocket};
 use crate::{
+    event::Role,
     exchange::{Doubt, Evidence, Exchange, ExchangeState, Http, Operation, Protocol},
     record::Turn,
 };
@@ -32,8 +33,12 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     let mut asked = Asked::walk(turn, context)?;
     let mut answered = Answered::walk(turn, &asked.requests, context.ending);
     give_rest_to_tunnel(turn, &mut asked, &mut answered);
+    let mut exchanges = pair(turn, &asked, &answered);
+    if context.role == Role::Client {
+        leave_polls(&mut exchanges, &asked);
+    }
     Some(Reading {
-        exchanges: pair(turn, &asked, &answered),
+        exchanges,
         session: answered.session(),
     })
 }
@@ -62,6 +67,19 @@ fn give_rest_to_tunnel(turn: &Turn, asked: &mut Asked, answered: &mut Answered) 
     asked.requests.truncate(index + 1);
     asked.rest = Rest::None;
     asked.unread = false;
+}
+
+/// A client that waits for a change asks for nothing that could be lost: its request is a stream of what changes.
+fn leave_polls(exchanges: &mut [Exchange], asked: &Asked) {
+    for (exchange, request) in exchanges.iter_mut().zip(&asked.requests) {
+        let open = matches!(
+            exchange.state,
+            ExchangeState::Unanswered | ExchangeState::ResponseIncomplete
+        );
+        if open && request.head.waits {
+            exchange.state = ExchangeState::Stream;
+        }
+    }
 }
 
 /// Gives each request its response, in order.
@@ -99,6 +117,7 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
                 state,
                 doubt,
                 uploading: state == ExchangeState::Complete && request.is_arriving(),
+                reset: false,
                 unread: false,
                 started_ns: if index == 0 {
                     turn.ask_first_ns
@@ -125,6 +144,7 @@ fn pair(turn: &Turn, asked: &Asked, answered: &Answered) -> Vec<Exchange> {
         state,
         doubt,
         uploading: false,
+        reset: false,
         unread: false,
         started_ns,
         last_ns: turn.last_ns(),
@@ -192,6 +212,7 @@ fn response_alone(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         state,
         doubt,
         uploading: false,
+        reset: false,
         unread: false,
         started_ns,
         last_ns: turn.last_ns(),

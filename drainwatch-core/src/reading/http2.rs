@@ -5,6 +5,7 @@
 //! looked at (those above the last one of its GOAWAY) were refused, and their client may ask again: nothing of
 //! them was severed. What either side reset is over, and was its own doing.
 
+mod answers;
 mod hpack;
 mod huffman;
 #[cfg(test)]
@@ -14,7 +15,10 @@ use std::collections::BTreeMap;
 
 use httparse::Header;
 
-use self::hpack::{Fields, Table};
+use self::{
+    answers::{Answer, answers},
+    hpack::{Fields, Table},
+};
 use super::{Context, HeaderRules, Reading, probes, senders, text};
 use crate::{
     event::Role,
@@ -36,20 +40,29 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
         return Some(unread(turn, lost));
     }
     let mut names = names(http2, context.rules);
+    let answers = answers(http2);
     let exchanges = http2.streams.iter().filter_map(|stream| {
         let name = names.remove(&stream.id).unwrap_or_default();
-        let state = state(http2, stream, name.grpc, context.role)?;
+        let answer = answers.get(&stream.id).copied();
+        let state = state(http2, stream, answer, name.grpc, context.role)?;
+        let doubt = match state {
+            ExchangeState::Unknown => Some(Doubt::Gap),
+            ExchangeState::Complete => hides_its_status(answer, name.grpc).then_some(Doubt::Status),
+            _ => None,
+        };
         Some(Exchange {
             id: ExchangeId::Stream { id: stream.id },
             protocol: Protocol::Http2,
             operation: Operation::Http(Http {
-                status: status(stream),
+                status: answer.and_then(|answer| answer.status),
+                grpc_status: answer.and_then(|answer| answer.grpc_status),
                 ..name
             }),
             evidence: Evidence::Exact,
             state,
-            doubt: (state == ExchangeState::Unknown).then_some(Doubt::Gap),
+            doubt,
             uploading: false,
+            reset: stream.answered == StreamState::Reset,
             unread: false,
             started_ns: stream.began_ns,
             last_ns: stream.last_ns,
@@ -94,6 +107,7 @@ fn nameless(turn: &Turn, state: ExchangeState, doubt: Option<Doubt>) -> Exchange
         state,
         doubt,
         uploading: false,
+        reset: false,
         unread: false,
         started_ns: 0,
         last_ns: turn.last_ns(),
@@ -101,7 +115,13 @@ fn nameless(turn: &Turn, state: ExchangeState, doubt: Option<Doubt>) -> Exchange
 }
 
 /// What stands on a stream; `None` where it is nobody's request any more, or was told of.
-fn state(http2: &Http2, stream: &Stream, grpc: bool, role: Role) -> Option<ExchangeState> {
+fn state(
+    http2: &Http2,
+    stream: &Stream,
+    answer: Option<Answer>,
+    grpc: bool,
+    role: Role,
+) -> Option<ExchangeState> {
     // Of a head whose CONTINUATION is to come, or a frame that has not moved to its end, the last is not there.
     let ended = stream.answered == StreamState::Ended && http2.answer.continues != Some(stream.id)
         || http2.answer.ends == Some(stream.id);
@@ -109,11 +129,11 @@ fn state(http2: &Http2, stream: &Stream, grpc: bool, role: Role) -> Option<Excha
         return (stream.last_ns > http2.told_ns).then_some(ExchangeState::Complete);
     }
     if stream.asked == StreamState::Reset
-        || (stream.answered == StreamState::Reset && !stream.cut_while_draining)
+        || (stream.answered == StreamState::Reset && !(stream.cut && role == Role::Server))
     {
         return None;
     }
-    let begun = !stream.answer.is_empty() && status(stream).is_none_or(|status| status >= 200);
+    let begun = answer.is_some_and(Answer::is_final);
     let refused = http2.answer.goaway.is_some_and(|last| stream.id > last);
     if refused && !begun {
         return None;
@@ -134,9 +154,11 @@ fn state(http2: &Http2, stream: &Stream, grpc: bool, role: Role) -> Option<Excha
     })
 }
 
-/// The response's status, where it is known without what earlier responses said.
-fn status(stream: &Stream) -> Option<u16> {
-    hpack::status(&stream.answer)
+/// Whether it is not known if the server said that it failed.
+fn hides_its_status(answer: Option<Answer>, grpc: bool) -> bool {
+    answer.is_none_or(|answer| {
+        answer.status.is_none() || (answer.hides_grpc_status && (grpc || answer.trailers))
+    })
 }
 
 /// The names of streams, as far as their header blocks and what those refer to are known.
@@ -169,13 +191,7 @@ fn names(http2: &Http2, rules: &HeaderRules) -> BTreeMap<u32, Http> {
 
 /// What a request's header block says.
 fn name(fields: &Fields, rules: &HeaderRules) -> Http {
-    let value = |name: &str| {
-        let field = fields
-            .fields
-            .iter()
-            .find(|field| field.name.as_deref() == Some(name.as_bytes()))?;
-        field.value.as_deref()
-    };
+    let value = |name: &str| fields.value(name.as_bytes());
     let headers: Vec<_> = fields
         .fields
         .iter()
@@ -203,6 +219,7 @@ fn name(fields: &Fields, rules: &HeaderRules) -> Http {
         path: path.filter(|_| !connect || value(":protocol").is_some()),
         host: value(":authority").or_else(|| value("host")).map(text::host),
         status: None,
+        grpc_status: None,
         sender: senders::of(&headers).map(str::to_owned),
         prober: prober.map(str::to_owned),
         header_rules: rules.held(&headers),

@@ -130,6 +130,7 @@ fn assert_bounded(exchanges: &[Exchange]) -> Result<(), TestCaseError> {
             header_rules,
             status: _,
             grpc: _,
+            grpc_status: _,
         } = http;
         prop_assert!(
             header_rules.is_empty() || header_rules == &[0],

@@ -145,6 +145,7 @@ impl Recorder {
             seeded: self.seeded,
             ending: Ending::Cut,
             rules: HeaderRules::NONE,
+            pinned: None,
         }
     }
 

@@ -150,6 +150,7 @@ const COMMANDS: &[&str] = &[
     "SET",
     "SETEX",
     "SETNX",
+    "SHUTDOWN",
     "SINTER",
     "SISMEMBER",
     "SMEMBERS",
@@ -482,9 +483,11 @@ fn judge(asked: &Asked, answered: &Answered) -> Calls {
                 waits,
             )
         })
-        // Who waits for what may never come is idle, and so is who asks whether it is still there.
+        // Who waits for what may never come is idle, and so is who asks whether it is still there; a shutdown that succeeds is
+        // answered by the end of the connection.
         .filter(|(call, waits)| {
-            call.state != Unanswered || !waits && !matches!(call.operation, Some("PING" | "QUIT"))
+            call.state != Unanswered
+                || !waits && !matches!(call.operation, Some("PING" | "QUIT" | "SHUTDOWN"))
         })
         .map(|(call, _)| call)
         .collect();

@@ -80,6 +80,7 @@ pub(super) fn inferred(
         // Only of what is older than the agent nothing is known here.
         doubt: (state == ExchangeState::Unknown).then_some(Doubt::OlderThanAgent),
         uploading: false,
+        reset: false,
         unread: false,
         started_ns: 0,
         last_ns: 0,

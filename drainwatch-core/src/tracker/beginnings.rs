@@ -17,7 +17,7 @@ impl Tracker {
     pub(super) fn begin(&mut self, scope: Scope, at_ns: u64, process: &Process) -> u64 {
         if let Some(key) = self.episodes.surplus() {
             if let Some(episode) = self.episodes.get_mut(key) {
-                episode.cut_short();
+                episode.cut_short(self.now_ns);
             }
             self.finish(key, self.now_ns);
         }
@@ -48,6 +48,10 @@ impl Tracker {
             processes: self.config.processes,
             linger_ns: self.config.linger_ns,
         });
+        let lost = self.lost_ahead.of(at_ns);
+        if lost > 0 {
+            episode.events_lost(lost);
+        }
         if !self.names.is_shared(cgroup) {
             let unlisted = self.names.is_unlisted(cgroup);
             episode.describe(workload, self.names.settings(cgroup), unlisted);

@@ -143,10 +143,8 @@ impl Tracker {
             told_ns
         };
         let of: Vec<u64> = self.names.cgroups_of_pod(uid).collect();
-        for episode in self.episodes.iter_mut() {
-            if of.contains(&episode.cgroup()) {
-                episode.deletion_learned(told_ns, deleted_ns);
-            }
+        for episode in self.episodes.iter_mut(|e| of.contains(&e.cgroup())) {
+            episode.deletion_learned(told_ns, deleted_ns);
         }
         let stopping = |cgroup| {
             let whole = |e: &Episode| e.scope() == Scope::Workload && e.cgroup() == cgroup;

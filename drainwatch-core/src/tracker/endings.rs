@@ -25,20 +25,35 @@ impl Tracker {
         }
         // What was over, and waited for its name alone, ends.
         self.expire();
-        self.episodes.iter_mut().for_each(Episode::hurry);
+        self.episodes.iter_mut(|_| true).for_each(Episode::hurry);
         self.publish();
         std::mem::take(&mut self.effects)
     }
 
     /// Gives out what every shutdown has to tell.
     pub(super) fn publish(&mut self) {
-        for key in self.episodes.numbers(|e| e.telling().has_news()) {
-            self.flush(key);
+        for key in self.episodes.take_news(self.now_ns) {
+            let has_news = |e: &Episode| e.telling().has_news();
+            if !self.episodes.get(key).is_some_and(has_news) {
+                self.episodes.tell_later(key, false, None);
+                continue;
+            }
+            let held = self.flush(key);
             let Some(episode) = self.episodes.get(key) else {
                 continue;
             };
             let (cgroup, due_ns) = (episode.cgroup(), episode.telling().due_ns(self.now_ns));
-            if !episode.is_reportable() || due_ns > self.now_ns || self.held(cgroup) {
+            if !episode.is_reportable() {
+                self.episodes.tell_later(key, held, None);
+                continue;
+            }
+            if due_ns > self.now_ns {
+                self.episodes.tell_later(key, held, Some(due_ns));
+                continue;
+            }
+            let held = self.held(cgroup);
+            self.episodes.tell_later(key, held, None);
+            if held {
                 continue;
             }
             self.known(key);
@@ -57,17 +72,18 @@ impl Tracker {
         );
     }
 
-    /// Counts requests by what became of them, refused attempts and probes, outside, once it is certain that this is a shutdown.
-    pub(super) fn flush(&mut self, key: u64) {
+    /// Counts requests by what became of them, refused attempts and probes, outside, once it is certain that this is a
+    /// shutdown. Says whether they wait for a name.
+    pub(super) fn flush(&mut self, key: u64) -> bool {
         let flushes = |e: &&Episode| e.is_confirmed() && e.has_pending() && !e.is_hidden();
         let Some(cgroup) = self.episodes.get(key).filter(flushes).map(Episode::cgroup) else {
-            return;
+            return false;
         };
         if self.held(cgroup) {
-            return;
+            return true;
         }
         let Some(episode) = self.episodes.get_mut(key) else {
-            return;
+            return false;
         };
         let pending = episode.take_pending();
         let workload = episode.workload().clone();
@@ -120,6 +136,7 @@ impl Tracker {
                 self.effects.push(effect);
             }
         }
+        false
     }
 
     /// Ends what has come to its end by now: waiting, deletions, marks, shutdowns.
@@ -127,15 +144,21 @@ impl Tracker {
         self.stop_waiting_when_due();
         self.forget_deletions();
         self.forget_exec_marks();
-        for episode in self.episodes.iter_mut() {
-            if episode.is_rest_unmarked(self.now_ns) {
+        let now_ns = self.now_ns;
+        for key in self.episodes.due(now_ns) {
+            // Not touched where it is something else that is due.
+            let due = |e: &Episode| e.unmark_ns().is_some_and(|at_ns| at_ns <= now_ns);
+            if self.episodes.get(key).is_some_and(due)
+                && let Some(episode) = self.episodes.get_mut(key)
+                && episode.is_rest_unmarked(now_ns)
+            {
                 self.released.cgroups_of(episode.marks());
             }
         }
         self.hand_over();
-        let now_ns = self.now_ns;
-        for key in self.episodes.numbers(|e| e.end_due_ns() <= now_ns) {
-            let Some(episode) = self.episodes.get(key) else {
+        for key in self.episodes.due(now_ns) {
+            let is_over = |e: &&Episode| e.end_due_ns() <= now_ns;
+            let Some(episode) = self.episodes.get(key).filter(is_over) else {
                 continue;
             };
             if !episode.is_confirmed() {

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     class::Classes,
-    event::{Disposition, Process, Signal},
+    event::{Disposition, Listener, Process, Signal},
     report::{MomentKind, Reason, Workload},
     workload::directory::{StopSettings, Why},
 };
@@ -85,6 +85,10 @@ struct Progress {
     cut_short: bool,
     /// Its process goes on, with another program.
     replaced: bool,
+    /// A process of it had a connection, or a listener, of which nothing was recorded.
+    unrecorded: bool,
+    /// A signal to a process of it was not told.
+    untold: bool,
 }
 
 /// What is known of its pod.
@@ -285,9 +289,16 @@ impl Episode {
 
     /// One of its processes is known; it may have been met before.
     pub fn meet(&mut self, process: &Process) {
+        self.misses(process);
         if self.members.get(process.pid).is_none() {
             self.members.join(process, false);
         }
+    }
+
+    /// What could not be kept, or told, of one of its processes is missing here.
+    fn misses(&mut self, process: &Process) {
+        self.progress.unrecorded |= process.unrecorded;
+        self.progress.untold |= process.untold;
     }
 
     /// One of its processes was seen.
@@ -299,6 +310,7 @@ impl Episode {
     /// has open now.
     pub fn signal(&mut self, at_ns: u64, signal: &Signal, kill: Option<KillBy>, main: bool, open: usize) {
         let main = main || self.wants_main();
+        self.misses(&signal.target);
         self.touch(at_ns, Urgency::Soon);
         // With the main process it is the whole workload for certain, and ends with the cgroup.
         self.presumed &= !main;
@@ -380,6 +392,7 @@ impl Episode {
     /// `child`: what one of its children was called, where it still had any.
     pub fn exited(&mut self, process: &Process, ended: Ended, main: bool, child: Option<&str>) {
         let main = main || self.wants_main();
+        self.misses(process);
         self.touch(ended.at_ns, Urgency::Soon);
         let busy = self.members.get(process.pid).and_then(Member::busy);
         let detail = match (ended.code, ended.signal) {
@@ -448,9 +461,9 @@ impl Episode {
         self.progress.confirmed = true;
     }
 
-    /// There was no room for it: what was still to come is not in it.
-    pub fn cut_short(&mut self) {
-        self.progress.cut_short = self.progress.gone_ns.is_none();
+    /// There was no room for it: what was still to come until its time is over is not in it.
+    pub fn cut_short(&mut self, now_ns: u64) {
+        self.progress.cut_short = self.progress.gone_ns.is_none() || now_ns < self.end_due_ns();
     }
 
     /// This process ends too: its requests belong here.
@@ -491,9 +504,10 @@ impl Episode {
     }
 
     /// A listener was closed.
-    pub fn listener_closed(&mut self, at_ns: u64, pid: u32, local: SocketAddr, netns: u32) {
+    pub fn listener_closed(&mut self, at_ns: u64, listener: &Listener) {
+        let (pid, local) = (listener.process.pid, listener.local);
         self.marks.process(pid);
-        self.listeners.closed(at_ns, local, netns);
+        self.listeners.closed(at_ns, listener);
         self.touch(at_ns, Urgency::Soon);
         self.progress.confirmed = true;
         let detail = Some(local.to_string());
@@ -543,6 +557,16 @@ impl Episode {
         due && self.scope != Scope::Workload
     }
 
+    /// Ids of processes that were met since the last time.
+    pub fn take_met(&mut self) -> Vec<u32> {
+        self.members.take_met()
+    }
+
+    /// Ids of processes that it marked since the last time.
+    pub fn take_marked(&mut self) -> Vec<u32> {
+        self.marks.take_new()
+    }
+
     /// What its workload's counters are to be told, once it is certain that this is a shutdown.
     pub fn take_pending(&mut self) -> Pending {
         self.tally.take_pending()
@@ -578,6 +602,9 @@ impl Episode {
         self.in_pod.ready_at_stop = self.in_pod.ready_at_stop.or(other.in_pod.ready_at_stop);
         self.oom |= other.oom;
         self.progress.confirmed |= other.progress.confirmed;
+        self.progress.cut_short |= other.progress.cut_short;
+        self.progress.unrecorded |= other.progress.unrecorded;
+        self.progress.untold |= other.progress.untold;
         self.listeners.absorb(other.listeners);
         self.tally.absorb(other.tally);
         self.events_lost = self.events_lost.max(other.events_lost);

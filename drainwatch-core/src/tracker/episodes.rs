@@ -2,26 +2,42 @@
 //!
 //! They are kept by number, in the order of their beginning; the latest one is asked first.
 
-use std::collections::BTreeMap;
+mod index;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     SECOND,
+    agenda::Agenda,
     episode::{Episode, Scope},
     processes::Processes,
 };
-use crate::{event::Process, workload::Names};
+use crate::{
+    event::{Process, Sender},
+    workload::Names,
+};
+use index::Index;
 
-/// Most shutdowns under way at once; beyond, the one that was quiet for longest is finished early.
-pub(super) const EPISODES: usize = 512;
+/// Most shutdowns under way at once; beyond, one of whom most are is finished early.
+pub(super) const EPISODES: usize = 1024;
 /// A worker's shutdown that is over for longer than this when the whole workload is told to stop was a
 /// shutdown of its own.
 pub(super) const SAME_STOP_NS: u64 = SECOND;
 
 /// The shutdowns under way.
+///
+/// There may be a thousand of them, and an event changes one or two: what is looked for at each event is found by an index.
 #[derive(Debug, Default)]
 pub(super) struct Episodes {
     by_number: BTreeMap<u64, Episode>,
     next: u64,
+    index: Index,
+    /// Those that may have something to tell.
+    changed: BTreeSet<u64>,
+    /// When what is new of each may be told.
+    telling: Agenda,
+    /// Those that have something to tell, and wait for a name.
+    held: BTreeSet<u64>,
 }
 
 impl Episodes {
@@ -30,11 +46,17 @@ impl Episodes {
         self.next
     }
 
+    /// The next one gets this number.
+    pub fn count_from(&mut self, number: u64) {
+        self.next = self.next.max(number);
+    }
+
     /// One more. Gives its number.
     pub fn begin(&mut self, episode: Episode) -> u64 {
         let number = self.next;
         self.next += 1;
         self.by_number.insert(number, episode);
+        self.touch(number);
         number
     }
 
@@ -43,11 +65,15 @@ impl Episodes {
     }
 
     pub fn get_mut(&mut self, number: u64) -> Option<&mut Episode> {
+        if self.by_number.contains_key(&number) {
+            self.touch(number);
+        }
         self.by_number.get_mut(&number)
     }
 
     /// It is over.
     pub fn remove(&mut self, number: u64) -> Option<Episode> {
+        self.touch(number);
         self.by_number.remove(&number)
     }
 
@@ -55,8 +81,65 @@ impl Episodes {
         self.by_number.values()
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Episode> {
-        self.by_number.values_mut()
+    /// Those for which this holds, to be changed.
+    pub fn iter_mut(&mut self, which: impl Fn(&Episode) -> bool) -> impl Iterator<Item = &mut Episode> {
+        for number in self.numbers(&which) {
+            self.touch(number);
+        }
+        self.by_number.values_mut().filter(move |episode| which(episode))
+    }
+
+    fn touch(&mut self, number: u64) {
+        self.index.touch(number);
+        self.changed.insert(number);
+    }
+
+    /// Those of which something becomes by itself by now, in the order of their numbers.
+    pub fn due(&mut self, now_ns: u64) -> BTreeSet<u64> {
+        self.index.settle(&mut self.by_number);
+        self.index.due(now_ns)
+    }
+
+    /// Those that may have something to tell now, in the order of their numbers.
+    pub fn take_news(&mut self, now_ns: u64) -> BTreeSet<u64> {
+        let mut numbers = std::mem::take(&mut self.changed);
+        numbers.extend(self.telling.due(now_ns));
+        numbers.extend(&self.held);
+        numbers
+    }
+
+    /// What there is to tell of this one waits: for a name, for its time (`due_ns`), or until it changes again.
+    pub fn tell_later(&mut self, number: u64, held: bool, due_ns: Option<u64>) {
+        self.telling.set(number, due_ns);
+        if held {
+            self.held.insert(number);
+        } else {
+            self.held.remove(&number);
+        }
+    }
+
+    /// Those of which something may become now.
+    pub fn at_hand(&self, now_ns: u64) -> impl Iterator<Item = &Episode> {
+        let mut numbers = self.index.due(now_ns);
+        numbers.extend(self.telling.due(now_ns));
+        self.of(numbers).map(|(_, episode)| episode)
+    }
+
+    /// When something may become of any of the others.
+    pub fn next_ns(&self, now_ns: u64) -> Option<u64> {
+        let next = [self.index.next_ns(now_ns), self.telling.after(now_ns)];
+        next.into_iter().flatten().min()
+    }
+
+    fn of(&self, numbers: BTreeSet<u64>) -> impl DoubleEndedIterator<Item = (u64, &Episode)> {
+        let numbers = numbers.into_iter();
+        numbers.filter_map(|number| Some((number, self.by_number.get(&number)?)))
+    }
+
+    /// Those of whole workloads, in the order of their numbers.
+    pub fn whole(&self) -> impl DoubleEndedIterator<Item = (u64, &Episode)> {
+        self.of(self.index.whole())
+            .filter(|(_, episode)| episode.scope() == Scope::Workload)
     }
 
     /// Whether this holds for any of them.
@@ -73,24 +156,14 @@ impl Episodes {
             .collect()
     }
 
-    fn latest(&self, which: impl Fn(&Episode) -> bool) -> Option<u64> {
-        self.by_number
-            .iter()
-            .rev()
-            .find(|(_, episode)| which(episode))
-            .map(|(&number, _)| number)
-    }
-
-    /// The one to finish when there is no room for one more: one that is over, else the one that was quiet
-    /// for longest.
-    pub fn surplus(&self) -> Option<u64> {
+    /// The one to finish when there is no room for one more: of the tenant with the most one that is over, else the one
+    /// that was quiet for longest.
+    pub fn surplus(&mut self) -> Option<u64> {
         if self.by_number.len() < EPISODES {
             return None;
         }
-        self.by_number
-            .iter()
-            .min_by_key(|(_, episode)| (episode.gone_ns().is_none(), episode.last_activity_ns()))
-            .map(|(&number, _)| number)
+        self.index.settle(&mut self.by_number);
+        self.index.spare()
     }
 
     /// The shutdown that a process of this cgroup belongs to.
@@ -109,47 +182,63 @@ impl Episodes {
         });
         let narrow = |e: &Episode| e.scope() != Scope::Workload;
         // A worker that was stopped on its own keeps its connections, even when the workload stops after it.
-        let own = self.latest(|e| narrow(e) && e.members().holds(pid, started_ns));
-        let whole = || self.latest(|e| e.scope() == Scope::Workload && names.belongs(cgroup, e.cgroup()));
+        let own = || {
+            let mut met = self.of(self.index.met(pid)).rev();
+            met.find(|(_, e)| narrow(e) && e.members().holds(pid, started_ns))
+        };
+        let whole = || {
+            let mut whole = self.whole().rev();
+            whole.find(|(_, e)| names.belongs(cgroup, e.cgroup()))
+        };
         let child = || {
             let parent = parent?;
-            self.latest(|e| {
+            let adopts = |e: &Episode| {
                 narrow(e)
                     && !e.is_handed_over()
-                    && names.same_workload(e.cgroup(), cgroup)
                     && e.members().adopts(parent)
-            })
+                    && names.same_workload(e.cgroup(), cgroup)
+            };
+            let mut met = self.of(self.index.met(parent)).rev();
+            met.find(|(_, e)| adopts(e))
         };
-        own.or_else(whole).or_else(child)
+        // A connection stays with the cgroup in which it was opened, a process may move to another one.
+        let moved = || {
+            let mut met = self.of(self.index.met(pid)).rev();
+            met.find(|(_, e)| e.members().holds(pid, started_ns))
+        };
+        let found = own().or_else(whole).or_else(child).or_else(moved);
+        found.map(|(number, _)| number)
     }
 
     /// The latest shutdown that has met this process.
     pub fn of_pid(&self, pid: u32) -> Option<u64> {
-        self.latest(|e| e.members().holds(pid, None))
+        let mut met = self.of(self.index.met(pid)).rev();
+        met.find(|(_, e)| e.members().holds(pid, None))
+            .map(|(number, _)| number)
     }
 
     /// The whole-workload shutdown of exactly this cgroup.
     pub fn whole_workload(&mut self, cgroup: u64) -> Option<&mut Episode> {
-        self.by_number
-            .values_mut()
-            .rev()
-            .find(|e| e.scope() == Scope::Workload && e.cgroup() == cgroup)
+        let found = self.whole().rev().find(|(_, e)| e.cgroup() == cgroup);
+        let number = found.map(|(number, _)| number)?;
+        self.get_mut(number)
     }
 
     /// Shutdowns of a cgroup's last life, when this is a process of its next life.
     pub fn of_last_life(&self, process: &Process, names: &Names) -> Vec<u64> {
-        self.numbers(|e| {
-            e.scope() == Scope::Workload
-                && names.belongs(process.cgroup, e.cgroup())
-                && e.gone_ns().is_some_and(|gone| process.started_ns > gone)
-        })
+        let ended = |e: &Episode| e.gone_ns().is_some_and(|gone| process.started_ns > gone);
+        self.whole()
+            .filter(|(_, e)| ended(e) && names.belongs(process.cgroup, e.cgroup()))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Whole workloads that this cgroup belongs to, and that still end.
     pub fn ending_around(&self, cgroup: u64, names: &Names) -> Vec<u64> {
-        self.numbers(|e| {
-            e.scope() == Scope::Workload && e.gone_ns().is_none() && names.belongs(cgroup, e.cgroup())
-        })
+        self.whole()
+            .filter(|(_, e)| e.gone_ns().is_none() && names.belongs(cgroup, e.cgroup()))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Shutdowns of single processes of a workload.
@@ -159,29 +248,36 @@ impl Episodes {
 
     /// Those of its workers that go on, or were over just before.
     pub fn recent_workers(&self, at_ns: u64, cgroup: u64, names: &Names) -> Vec<u64> {
-        self.workers(cgroup, names, |e| is_recent(e, at_ns))
+        let own = |sender: &Process| names.same_workload(sender.cgroup, cgroup);
+        self.workers(cgroup, names, |e| {
+            is_recent(e, at_ns) && !is_dismissed_helper(e, own)
+        })
     }
 
     /// In a shared cgroup, those of children of this process that go on, or were over just before.
     pub fn recent_children(&self, at_ns: u64, parent: &Process) -> Vec<u64> {
-        self.numbers(|e| {
+        let is_child = |e: &Episode| {
+            let root = e.members().first();
             e.scope() == Scope::Process
                 && e.cgroup() == parent.cgroup
                 && is_recent(e, at_ns)
-                && e.members()
-                    .first()
-                    .is_some_and(|root| root.process().parent == parent.pid)
-        })
+                && !is_dismissed_helper(e, |sender| sender.pid == parent.pid)
+                && root.is_some_and(|root| root.process().parent == parent.pid)
+        };
+        self.of(self.index.children(parent.pid))
+            .filter(|(_, e)| is_child(e))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// These turned out to be parts of that one. Gives the ids of reports that are to be taken back.
     pub fn merge(&mut self, whole: u64, parts: &[u64]) -> Vec<String> {
         let mut superseded = Vec::new();
         for part in parts.iter().filter(|&&part| part != whole) {
-            let Some(part) = self.by_number.remove(part) else {
+            let Some(part) = self.remove(*part) else {
                 continue;
             };
-            if let Some(whole) = self.by_number.get_mut(&whole) {
+            if let Some(whole) = self.get_mut(whole) {
                 superseded.extend(whole.absorb(part));
             }
         }
@@ -191,12 +287,13 @@ impl Episodes {
     /// Whether any of them still needs this cgroup's mark. Only whole workloads do: of a worker, the
     /// process's own mark is enough.
     pub fn need_cgroup(&self, cgroup: u64) -> bool {
-        self.any(|e| e.scope() == Scope::Workload && e.marks().has_cgroup(cgroup))
+        self.whole().any(|(_, e)| e.marks().has_cgroup(cgroup))
     }
 
     /// Whether any of them still needs this process's mark.
     pub fn need_process(&self, pid: u32) -> bool {
-        self.any(|e| e.marks().has_process(pid))
+        self.of(self.index.marked(pid))
+            .any(|(_, e)| e.marks().has_process(pid))
     }
 }
 
@@ -209,6 +306,15 @@ fn is_recent(episode: &Episode, at_ns: u64) -> bool {
         None if episode.is_confirmed() || !episode.signals().are_mild() => true,
         None => episode.signals().last_stop_ns().is_none_or(just),
     }
+}
+
+/// Nobody was served by what ended here, and only its own workload (`own`) had told it to: a helper that has done its work,
+/// whatever comes afterwards.
+fn is_dismissed_helper(episode: &Episode, own: impl Fn(&Process) -> bool) -> bool {
+    let mut signals = episode.signals().iter();
+    let by_own = signals.all(|at| matches!(&at.signal.sender, Sender::Process(sender) if own(sender)));
+    let served = episode.members().any(|member| member.process().served);
+    episode.gone_ns().is_some() && by_own && !served && !episode.signals().is_empty()
 }
 
 /// As much as an event says of a process.

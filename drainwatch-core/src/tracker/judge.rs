@@ -9,7 +9,7 @@ use super::told::Told;
 use crate::{
     class::{self, Classes, Traffic},
     event::{Connection, End, Role},
-    exchange::{Evidence, Exchange, ExchangeState, Operation},
+    exchange::{Doubt, Evidence, Exchange, ExchangeState, Http, Operation},
     report::Cause,
 };
 
@@ -55,6 +55,7 @@ pub(super) fn settles(connection: &Connection, exchange: &Exchange) -> bool {
     };
     match exchange.state {
         Complete | Unknown => true,
+        _ if exchange.reset => true,
         Unanswered | ResponseIncomplete | RequestIncomplete | Stream | Transaction | Opaque => {
             connection.end != End::Open
         }
@@ -169,7 +170,13 @@ fn server<'a>(
     use ExchangeState::{
         Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Transaction, Unanswered, Unknown,
     };
-    let cause = match (exchange.state, connection.end) {
+    // What was given up is over, whatever becomes of its connection.
+    let end = if exchange.reset {
+        End::Close
+    } else {
+        connection.end
+    };
+    let cause = match (exchange.state, end) {
         (Opaque, end) => return opaque(end, exchange),
         // Nobody waited for an answer, and whether the client would have gone on with it only the client knows:
         // a finding, and no request.
@@ -188,6 +195,12 @@ fn server<'a>(
         }
         (Complete, _) if stopped_ns.is_some_and(|stop| exchange.last_ns >= stop) && is_error(exchange) => {
             return Some(Judged::Failed(exchange));
+        }
+        (Complete, _)
+            if stopped_ns.is_some_and(|stop| exchange.last_ns >= stop)
+                && exchange.doubt == Some(Doubt::Status) =>
+        {
+            return Some(Judged::Unknown(exchange));
         }
         (Complete, _) => return (exchange.last_ns >= since_ns).then_some(Judged::Drained(exchange)),
         // The peer reset the connection in the middle of our write, before its bytes could be looked at:
@@ -212,8 +225,7 @@ fn server<'a>(
 
 /// The server says itself that it failed.
 fn is_error(exchange: &Exchange) -> bool {
-    let status = exchange.operation.http().and_then(|http| http.status);
-    status.is_some_and(|status| status >= 500)
+    exchange.operation.http().and_then(Http::server_error).is_some()
 }
 
 fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {

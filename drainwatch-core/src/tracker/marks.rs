@@ -12,6 +12,8 @@ const PROCESSES: usize = 16_384;
 pub(super) struct Marks {
     cgroups: BTreeSet<u64>,
     pids: BTreeSet<u32>,
+    /// Of these nobody has heard yet ([`Marks::take_new`]).
+    new: Vec<u32>,
 }
 
 impl Marks {
@@ -22,9 +24,14 @@ impl Marks {
 
     /// The kernel side remembers something of this process until it is told not to.
     pub fn process(&mut self, pid: u32) {
-        if self.pids.len() < PROCESSES {
-            self.pids.insert(pid);
+        if self.pids.len() < PROCESSES && self.pids.insert(pid) {
+            self.new.push(pid);
         }
+    }
+
+    /// Processes that are marked since the last time.
+    pub fn take_new(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.new)
     }
 
     pub fn has_cgroup(&self, cgroup: u64) -> bool {
@@ -38,6 +45,7 @@ impl Marks {
     /// Takes over those of another shutdown that turned out to be part of this one.
     pub fn absorb(&mut self, other: Self) {
         self.cgroups.extend(other.cgroups);
+        self.new.extend(other.pids.iter().copied());
         self.pids.extend(other.pids);
     }
 }

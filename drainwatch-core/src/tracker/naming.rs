@@ -159,8 +159,8 @@ impl Tracker {
         let workload = self.names.named(cgroup);
         let settings = self.names.settings(cgroup);
         let unlisted = self.names.is_unlisted(cgroup);
-        let whole = |e: &&mut Episode| e.cgroup() == cgroup && e.scope() != Scope::Process;
-        for episode in self.episodes.iter_mut().filter(whole) {
+        let whole = |e: &Episode| e.cgroup() == cgroup && e.scope() != Scope::Process;
+        for episode in self.episodes.iter_mut(whole) {
             episode.describe(workload.clone(), settings.clone(), unlisted);
         }
         let waited = self.names.awaited(cgroup).is_none() && self.announcements.stop_waiting(cgroup);

@@ -168,7 +168,9 @@ impl Tracker {
                 self.one_connection.insert(&process.pid, process.clone());
                 return;
             }
-            None if process.served || process.called => self.begin_exited(shared, ended.at_ns, process),
+            None if process.served || process.called || process.unrecorded => {
+                self.begin_exited(shared, ended.at_ns, process)
+            }
             None => {
                 // A mark whose signal was lost on its way here: nothing else would take it out.
                 if process.signalled {

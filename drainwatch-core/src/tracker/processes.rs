@@ -58,6 +58,8 @@ impl Processes {
             enriched.served |= known.served;
             enriched.served_more |= known.served_more;
             enriched.called |= known.called;
+            enriched.unrecorded |= known.unrecorded;
+            enriched.untold |= known.untold;
         }
         enriched
     }

@@ -10,14 +10,11 @@ impl Tracker {
     /// Ends shutdowns whose processes are gone, and whose workload is served on by others.
     pub(super) fn hand_over(&mut self) {
         let now_ns = self.now_ns;
-        for key in self
-            .episodes
-            .numbers(|e| e.hand_over_due_ns().is_some_and(|due| due <= now_ns))
-        {
+        for key in self.episodes.due(now_ns) {
             let Some(episode) = self.episodes.get(key) else {
                 continue;
             };
-            let Some(due_ns) = episode.hand_over_due_ns() else {
+            let Some(due_ns) = episode.hand_over_due_ns().filter(|due_ns| *due_ns <= now_ns) else {
                 continue;
             };
             let cgroup = episode.cgroup();

@@ -141,6 +141,9 @@ impl Episode {
         if self.is_cut_short() {
             reasons.insert(Doubt::CutShort, 1);
         }
+        if self.is_unrecorded() {
+            *reasons.entry(Doubt::NoStorage).or_default() += 1;
+        }
         if self.is_job() {
             reasons.insert(Doubt::Job, 1);
         }
@@ -153,7 +156,12 @@ impl Episode {
             Verdict::Severed
         } else if outcomes.failed > 0 || self.tally().refused().attempts() > 0 {
             Verdict::Refused
-        } else if outcomes.unknown > 0 || self.lost() > 0 || self.is_cut_short() || self.is_job() {
+        } else if outcomes.unknown > 0
+            || self.lost() > 0
+            || self.is_cut_short()
+            || self.is_unrecorded()
+            || self.is_job()
+        {
             Verdict::Unknown
         } else {
             Verdict::Clean
@@ -271,6 +279,7 @@ fn rpc(operation: &Operation) -> Option<Rpc> {
         system: "grpc".to_owned(),
         service: service.to_owned(),
         method: method.to_owned(),
+        status_code: operation.http().and_then(|http| http.grpc_status),
     })
 }
 

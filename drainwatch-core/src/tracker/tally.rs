@@ -48,7 +48,7 @@ struct Remembered {
     /// severed or in doubt (a retransmission of that would look the same).
     may_be_late: bool,
     /// What comes then and is longer than this is a request: this protocol, which is read, was the last that was spoken
-    /// on it. Elsewhere it may be a goodbye, whatever its length.
+    /// on it, or nothing was. Elsewhere it may be a goodbye, whatever its length.
     goodbye: Option<(Protocol, u32)>,
     /// It counts as opaque already.
     counted_opaque: bool,
@@ -65,6 +65,9 @@ impl Remembered {
         }
         if let Some(last) = connection.exchanges.last() {
             self.goodbye = last.longest_goodbye().map(|longest| (last.protocol, longest));
+        } else if connection.silent {
+            // Nobody says goodbye who has not said anything, nor acknowledges it.
+            self.goodbye = Some((Protocol::Tcp, 0));
         }
         let doubt = |judged: &Judged<'_>| matches!(judged, Judged::Severed(..) | Judged::Unknown(_));
         self.may_be_late = matches!(connection.end, End::Exit | End::Close) && !judged.iter().any(doubt);
@@ -122,6 +125,8 @@ pub(super) struct Tally {
     connections: Recent<u64, Remembered>,
     by_pair: Recent<Pair, u64>,
     refused: Refused,
+    /// Connections of which the handshake was cut, with a request behind it.
+    handshakes: Recent<Pair, ()>,
     /// By local port.
     silent_probes: BTreeMap<u16, u64>,
     /// Who has connected to a local port for how many probes; nothing where it asked for more.
@@ -154,6 +159,7 @@ impl Tally {
             connections: Recent::new(CONNECTIONS),
             by_pair: Recent::new(CONNECTIONS),
             refused: Refused::default(),
+            handshakes: Recent::new(CONNECTIONS),
             silent_probes: BTreeMap::new(),
             probers: Recent::new(CONNECTIONS),
         }
@@ -285,6 +291,12 @@ impl Tally {
     /// Takes in a connection's event. Says whether anything changed.
     pub fn connection(&mut self, connection: &Connection, context: Context<'_>) -> bool {
         let ends = connection.end != End::Open;
+        let pair = (connection.local, connection.peer, connection.netns);
+        // Nobody had accepted it: of MPTCP the kernel closes the connection, and then what carries it as if it were one.
+        if connection.end == End::Unaccepted && self.by_pair.get(&pair).is_some_and(|id| *id != connection.id)
+        {
+            return false;
+        }
         let seen = self.connections.entry(&connection.id, Remembered::default);
         if seen.ended {
             return false; // a connection ends once; this event is a duplicate
@@ -301,10 +313,7 @@ impl Tally {
         seen.note(connection, &judged, &context.sieve);
         // What a server goes on saying to a client that has gone is no request.
         if ends && connection.role != Role::Client {
-            self.by_pair.insert(
-                &(connection.local, connection.peer, connection.netns),
-                connection.id,
-            );
+            self.by_pair.insert(&pair, connection.id);
         }
         self.arrivals.connection(connection, &told, context);
 
@@ -397,7 +406,7 @@ impl Tally {
 
     /// A connection attempt met a closed port. Says whether it was a new one.
     pub fn turned_away(&mut self, at_ns: u64, since: Since, pair: Pair, sieve: &Sieve<'_>) -> bool {
-        if !self.refused.is_new(&pair) {
+        if !self.refused.is_new(at_ns, &pair) {
             return false;
         }
         // Who has asked for nothing but its health, again and again, does not ask for more now.
@@ -415,46 +424,75 @@ impl Tally {
         true
     }
 
-    /// Data reached a connection that we had closed. Says whether that was a new request.
-    pub fn late(&mut self, at_ns: u64, pid: u32, pair: Pair, payload: u32, sieve: &Sieve<'_>) -> bool {
-        let Some(id) = self.by_pair.get(&pair).copied() else {
-            return false;
-        };
-        let Some(seen) = self.connections.entry_if_known(&id) else {
-            return false;
-        };
+    /// Whether a connection ended here.
+    pub fn knows(&self, pair: &Pair) -> bool {
+        self.by_pair.contains(pair)
+    }
+
+    /// Data reached a connection that we had closed. Says whether that was a new request; nothing of a connection that is
+    /// not known.
+    pub fn late(
+        &mut self,
+        at_ns: u64,
+        pid: u32,
+        pair: Pair,
+        payload: u32,
+        sieve: &Sieve<'_>,
+    ) -> Option<bool> {
+        let id = self.by_pair.get(&pair).copied()?;
+        let seen = self.connections.entry_if_known(&id)?;
         // Once per connection: what follows are retransmissions.
         if !std::mem::take(&mut seen.may_be_late) {
-            return false;
+            return Some(false);
         }
-        let (local, peer, _) = pair;
         // What was asked before tells; the kubelet opens a connection for each probe.
         let probe = seen
             .only_probes
-            .unwrap_or_else(|| sieve.silent(local, peer, 0, None));
+            .unwrap_or_else(|| sieve.silent(pair.0, pair.1, 0, None));
         if probe {
             self.probed();
         } else if let Some((protocol, longest)) = seen.goodbye {
             if payload <= longest {
-                return false;
+                return Some(false);
             }
-            self.record(&Cut {
-                at_ns,
-                cause: Cause::Late,
-                role: Role::Server,
-                exchange: None,
-                protocol,
-                pid,
-                local,
-                peer,
-            });
+            self.unread(at_ns, Cause::Late, protocol, pid, pair);
         } else if payload <= ACKNOWLEDGEMENT || seen.counted_opaque {
-            return false;
+            return Some(false);
         } else {
             self.outcomes.opaque += 1;
             self.opaque.add(Role::Server, None);
         }
-        true
+        Some(true)
+    }
+
+    /// Data came on a connection whose handshake had not come to its end, as far as the server's side knew, when its
+    /// listener was closed.
+    pub fn cut_handshake(&mut self, at_ns: u64, pid: u32, pair: Pair, sieve: &Sieve<'_>) {
+        self.handshakes.insert(&pair, ());
+        if sieve.silent(pair.0, pair.1, 0, None) {
+            self.probed();
+        } else {
+            self.unread(at_ns, Cause::Unaccepted, Protocol::Tcp, pid, pair);
+        }
+    }
+
+    /// Whether data on this connection counts as a handshake that was cut, already.
+    pub fn has_cut_handshake(&self, pair: &Pair) -> bool {
+        self.handshakes.contains(pair)
+    }
+
+    /// A request of which the kernel has thrown away every byte.
+    fn unread(&mut self, at_ns: u64, cause: Cause, protocol: Protocol, pid: u32, (local, peer, _): Pair) {
+        self.record(&Cut {
+            at_ns,
+            cause,
+            role: Role::Server,
+            exchange: None,
+            protocol,
+            pid,
+            local,
+            peer,
+        });
     }
 
     /// Takes over what another shutdown, which turned out to be part of this one, had counted.
@@ -500,6 +538,9 @@ impl Tally {
             self.by_pair.insert(pair, *id);
         }
         self.refused.absorb(&other.refused);
+        for (pair, ()) in other.handshakes.iter() {
+            self.handshakes.insert(pair, ());
+        }
         for (port_and_peer, only) in other.probers.iter() {
             let probes = self.probers.entry(port_and_peer, || Some(0));
             *probes = probes.zip(*only).map(|(ours, theirs)| ours + theirs);

@@ -19,6 +19,9 @@
 //! | anything else | `cgroup` | its path |
 //! | root, slices, sessions, user managers, pods as a whole; `conmon`, mounts and the like | `process` | of the process |
 //!
+//! Below a user's own manager (`user-1000.slice/user@1000.service`) the user makes cgroups of any name. What looks like a
+//! container or a pod there is believed of nobody, and a unit is that manager's, not the system's: its name says so.
+//!
 //! Not told by a path: the sandbox (pause) container of a pod looks like any other; its runtime knows.
 
 use super::text::{shown_name, unescape};
@@ -110,6 +113,8 @@ pub struct Identity {
     pub container_id: Option<String>,
     /// The pod, of a container that is in one.
     pub pod: Option<Pod>,
+    /// It lies below a user's own manager: its path says what that user wants.
+    pub by_user: bool,
     /// Bytes of the path up to the end of the workload's own cgroup.
     own: usize,
 }
@@ -192,6 +197,9 @@ const HELPERS: &[Shape] = &[
 const SHARED: &[Shape] = &[
     Shape::Ends(".slice"),
     Shape::Is("init.scope"),
+    // What was in the root of a container's hierarchy, where its entry point wants to run containers of its own:
+    // https://github.com/moby/moby/blob/master/hack/dind
+    Shape::At("", "init"),
     Shape::Like("session-", ".scope"),
     Shape::Like("vte-spawn-", ".scope"),
     Shape::Like("tmux-spawn-", ".scope"),
@@ -234,9 +242,16 @@ const CTR_NAMESPACES: &[&str] = &["default", "k8s.io"];
 pub fn classify(path: &str) -> Identity {
     let mut rest = path.trim_end_matches('/');
     let leaf = Place::of(rest);
+    let manager = user_manager(path);
     while !rest.is_empty() {
         let place = Place::of(rest);
-        if let Some(identity) = component(place, rest.len()) {
+        let known = match manager {
+            Some(manager) if place.above.len() >= manager.above.len() + 1 + manager.name.len() => {
+                of_user(place, manager, rest.len())
+            }
+            _ => component(place, rest.len()),
+        };
+        if let Some(identity) = known {
             return identity;
         }
         rest = place.above;
@@ -251,8 +266,46 @@ pub fn classify(path: &str) -> Identity {
         name: shown_name(path),
         container_id: None,
         pod: None,
+        by_user: manager.is_some(),
         own: path.len(),
     }
+}
+
+/// The user's own service manager that a path leads through.
+fn user_manager(path: &str) -> Option<Place<'_>> {
+    let mut rest = path;
+    while !rest.is_empty() {
+        let place = Place::of(rest);
+        let slice = Shape::Like("user-", ".slice").fits(place.parent());
+        if slice && Shape::Like("user@", ".service").fits(place) {
+            return Some(place);
+        }
+        rest = place.above;
+    }
+    None
+}
+
+/// One component below a user's own manager: a unit of it, or whatever the user wants it to look like.
+fn of_user(place: Place<'_>, manager: Place<'_>, own: usize) -> Option<Identity> {
+    if HELPERS.iter().any(|shape| shape.fits(place)) {
+        return Some(nobody(CgroupRole::Helper, own));
+    }
+    // Its runtime may say that it is one.
+    let id = container(place).map(|(_, id)| id.to_owned());
+    let (kind, name) = match unit(place) {
+        Some(unit) => (Kind::Systemd, format!("{}/{unit}", manager.name)),
+        None if id.is_some() => (Kind::Cgroup, format!("{}/{}", place.above, place.name)),
+        None => return None,
+    };
+    Some(Identity {
+        role: CgroupRole::Known,
+        kind,
+        name: shown_name(&name),
+        container_id: id,
+        pod: None,
+        by_user: true,
+        own,
+    })
 }
 
 /// The rules, in their order, for one component that ends at byte `own`.
@@ -277,6 +330,7 @@ fn component(place: Place<'_>, own: usize) -> Option<Identity> {
         name: shown_name(&name),
         container_id: id.map(str::to_owned),
         pod,
+        by_user: false,
         own,
     })
 }
@@ -288,6 +342,7 @@ fn nobody(role: CgroupRole, own: usize) -> Identity {
         name: String::new(),
         container_id: None,
         pod: None,
+        by_user: false,
         own,
     }
 }

@@ -230,7 +230,8 @@ impl Directory {
 
     /// What describes the cgroup of this identity and path.
     pub fn find(&self, identity: &Identity, path: &str) -> Option<Found<'_>> {
-        if identity.kind == Kind::Systemd {
+        // A unit of a user that looks like a container may be one.
+        if identity.kind == Kind::Systemd && identity.container_id.is_none() {
             let unit = self.entries.get(&Subject::Unit(identity.own(path).to_owned()))?;
             return match &unit.description {
                 Description::Unit(unit) => Some(Found::Unit(unit)),

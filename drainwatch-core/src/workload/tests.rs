@@ -121,11 +121,58 @@ fn a_sub_cgroup_whose_container_was_never_announced_stands_for_itself_under_its_
 }
 
 #[test]
+fn a_container_of_a_user_is_named_by_its_runtime_unless_that_has_it_elsewhere() {
+    let (mut names, id) = (Names::default(), "0a".repeat(32));
+    let of_user = format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope");
+    names.created(7, &of_user);
+    let container = crate::description::Container {
+        origin: Origin::Podman,
+        id: id.clone(),
+        name: "shop".into(),
+        image: None,
+        project: None,
+        service: None,
+        stop_signal: None,
+        grace_seconds: None,
+        revision: None,
+        restarted_ms: None,
+        addresses: Vec::new(),
+    };
+    names.describe(Description::Container(container));
+    assert_eq!(
+        (names.named(7).kind, names.named(7).name),
+        ("podman".into(), "shop".into())
+    );
+    names.created(8, &format!("/machine.slice/libpod-{id}.scope"));
+    assert_eq!(names.named(8).name, "shop");
+    assert_eq!(
+        names.named(7).name,
+        format!("user@1000.service/libpod-{id}.scope")
+    );
+}
+
+#[test]
+fn a_user_that_makes_cgroups_without_end_pushes_out_nobody_elses() {
+    let mut names = Names::default();
+    names.created(1, "/system.slice/web.service");
+    for id in 2..=2 * (LIVING + TOMBSTONES) as u64 {
+        names.created(
+            id,
+            &format!("/user.slice/user-1000.slice/user@1000.service/{}/{id}", id % 7),
+        );
+    }
+    assert_eq!(names.path(1), "/system.slice/web.service");
+    assert_eq!(names.cgroups.len(), 1 + LIVING / 2);
+    names.created(3_000_000, "/system.slice/late.service");
+    assert_eq!(names.path(3_000_000), "/system.slice/late.service");
+}
+
+#[test]
 fn the_oldest_of_too_many_cgroups_is_forgotten_with_its_path() {
     let mut names = Names::default();
     let most = (LIVING + TOMBSTONES) as u64;
     for id in 1..=most + 1 {
-        names.created(id, &format!("/c{id}"));
+        names.created(id, &format!("/of{}/c{id}", id % 4));
     }
     assert_eq!(names.path(1), "cgroup:1");
     assert_eq!(

@@ -16,6 +16,7 @@ mod flags;
 mod in_force;
 mod numbers;
 mod paths;
+mod protocols;
 mod signals;
 mod table;
 mod value;
@@ -27,7 +28,7 @@ use std::{
     sync::Arc,
 };
 
-use drainwatch_core::class::Classes;
+use drainwatch_core::{class::Classes, reading::Pins};
 
 use crate::{
     kernel::CaptureMode,
@@ -35,10 +36,10 @@ use crate::{
     outlets::sinks::otlp::{Endpoint, Headers},
 };
 
-pub use addresses::{ListenAddress, NodeName, TelemetryPath};
+pub use addresses::{AllowedHosts, ListenAddress, NodeName, TelemetryPath};
 pub use file::{ConfigError, parse, text};
 pub use flags::Flags;
-pub use numbers::{MaxRequests, TimeSpan};
+pub use numbers::{Age, MaxRequests, TimeSpan};
 pub use paths::{Directory, File, NewFile, PinDir};
 pub use signals::StopSignals;
 pub use table::{Setting, keys};
@@ -54,6 +55,11 @@ table::settings! {
     "web.telemetry-path" => telemetry_path: TelemetryPath = "/metrics", flag "PATH" of run;
     /// Most requests answered at the same time; further ones get 503.
     "web.max-requests" => max_requests: MaxRequests = 40, flag "N" of run;
+    /// Host names that the web server answers to, besides addresses, `localhost` and this host's own: the name of an ingress,
+    /// for example. `*` is every name.
+    "web.allowed-hosts" => allowed_hosts: AllowedHosts = none "none", flag "NAME,..." of run;
+    /// TLS, client certificates and basic auth, in the format of Prometheus's exporters.
+    "web.config.file" => web_config: Option<File> = none "neither TLS nor a login", flag "FILE" of run;
 
     /// What to log.
     "log.level" => log_level: LogLevel = "info", flag "LEVEL" of run;
@@ -82,7 +88,7 @@ table::settings! {
     /// Most reports in the store.
     "history.max-reports" => max_reports: NonZeroU32 = 10000;
     /// Age after which a stored report is deleted.
-    "history.max-age" => max_age: TimeSpan = "30d";
+    "history.max-age" => max_age: Age = "30d";
     /// Most reports kept in memory.
     "history.memory-reports" => memory_reports: NonZeroU16 = 1000;
 
@@ -111,6 +117,9 @@ table::settings! {
 
     /// Rules that put requests into classes.
     "class" => classes: Arc<Classes> = none;
+
+    /// What is spoken with ports, where it is not to be found out.
+    "protocol" => protocols: Arc<Pins> = none;
 }
 
 impl Settings {

@@ -1,13 +1,13 @@
 //! What the tracker is told, and in which order: what the ring tells, what origins of names tell, what the agent itself has to
 //! say. All of it goes through [`Agent::take`] or [`Agent::inject`], which write it down first.
 
-use std::io;
+use std::{io, time::Duration};
 
 use drainwatch_core::event::{Event, EventKind};
 use tokio::sync::mpsc;
 
 use super::{Agent, CLOCK_MOVED_NS, journal::Journal, offset, pacer, source::Source};
-use crate::names::News;
+use crate::{kernel::memory, names::News};
 
 /// Most events that are read before they are acted on.
 const MOST_AHEAD: usize = 8192;
@@ -24,14 +24,12 @@ impl<S: Source> Agent<S> {
         }
         self.keep(&events);
         // In a storm room in the ring is what matters: first it is made, then what was in it is acted on.
-        while events.len() < MOST_AHEAD {
+        while events.len() < MOST_AHEAD && self.source.is_behind() {
             let more = self.source.drain();
-            if more.is_empty() {
-                break;
-            }
             self.keep(&more);
             events.extend(more);
         }
+        self.taken = self.taken.saturating_add(events.len());
         for event in &events {
             self.observe(event);
         }
@@ -79,11 +77,19 @@ impl<S: Source> Agent<S> {
         self.observe(&event);
     }
 
-    /// What is over is left out of the journal, as soon as nothing is under way.
+    /// What is over is left out of the journal, as soon as nothing is under way and the store has it.
     pub(super) fn leave_out(&mut self) {
         let quiet = !self.under_way().any();
+        // While something is, marks of processes that are gone are of use: a connection may outlive its process.
+        if quiet && std::mem::take(&mut self.stale) {
+            self.source.forget_the_dead(self.latest_ns);
+        }
+        if quiet && std::mem::take(&mut self.taken) > MOST_AHEAD {
+            memory::give_back();
+        }
+        let stored = self.history.is_stored();
         let wanted = |journal: &Journal| {
-            if quiet {
+            if quiet && stored {
                 journal.is_long()
             } else {
                 journal.is_too_long()
@@ -97,8 +103,10 @@ impl<S: Source> Agent<S> {
                 "too much happened since nothing was under way: a restart of the agent would lose what is"
             );
         }
-        let counters = self.metrics.save();
-        self.journal(|journal| journal.compact(&counters, !quiet));
+        let now_ns = self.source.clocks().0;
+        let (counters, number) = (self.metrics.save(now_ns), self.tracker.next_number());
+        self.journal(|journal| journal.compact(&counters, number, !quiet));
+        self.forget_served();
     }
 
     /// Writes to the journal, if there is one. One that cannot be written to ends.
@@ -156,12 +164,17 @@ impl<S: Source> Agent<S> {
     pub(super) fn tick_when_due(&mut self) {
         let under_way = self.under_way();
         let (now_ns, wall_ns) = self.source.clocks();
-        let due = self.pacer.due(now_ns, &under_way);
-        if !due.sample && !due.tick {
+        if self.pacer.timeout(now_ns, &under_way) != Some(Duration::ZERO) {
             return;
         }
         // The clock was read first: what the ring holds up to then comes before the tick.
-        self.take_all();
+        let events = self.source.drain();
+        self.take(events);
+        if self.source.is_behind() {
+            // Time must not pass what the ring still holds: what is over then would be told without it.
+            return;
+        }
+        let due = self.pacer.due(now_ns, &under_way);
         if due.sample {
             for cgroup in self.tracker.draining_cgroups() {
                 if let Some(usage_us) = self.source.cpu_used_us(cgroup) {
@@ -192,7 +205,21 @@ impl<S: Source> Agent<S> {
     pub(super) fn lose(&mut self, lost: &pacer::Lost) {
         if lost.count > 0 {
             tracing::warn!(count = lost.count, "evidence was lost on its way from the kernel");
-            self.inject(EventKind::EventsLost { count: lost.count });
+            let (now_ns, _) = self.source.clocks();
+            // While the ring holds more, time has come as far as what was read of it, and the place where it ran full is
+            // ahead.
+            let at_ns = if self.source.is_behind() {
+                self.latest_ns.min(now_ns)
+            } else {
+                now_ns
+            };
+            self.inject_at(
+                at_ns,
+                EventKind::EventsLost {
+                    count: lost.count,
+                    until_ns: now_ns,
+                },
+            );
         }
         if lost.is_news {
             self.source.tell_losses(lost.told);

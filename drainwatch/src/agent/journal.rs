@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `journal` | the first: format and boot; after another boot only the counters mean anything |
 //! | `counters` | what metrics had counted when the file was begun; the events after it count on |
+//! | `number` | what the next shutdown's number was then, which is part of its id |
 //! | `event` | an event, in the order in which the tracker was told |
 //! | `upto` | all before it is whole, and the ring was read up to there. What follows the last one was never acted on |
 //! | `told` | the report with this id was given to log and sinks |
@@ -51,6 +52,7 @@ const LINE: u64 = 4 * 1024 * 1024;
 enum Line<'a> {
     Journal { version: u32, boot: &'a str },
     Counters(&'a Saved),
+    Number(u64),
     Event(&'a Event),
     Upto(Option<Position>),
     Told(&'a str),
@@ -62,6 +64,7 @@ enum Line<'a> {
 enum Owned {
     Journal { version: u32, boot: String },
     Counters(Saved),
+    Number(u64),
     Event(Box<Event>),
     Upto(Option<Position>),
     Told(String),
@@ -88,6 +91,8 @@ pub struct Journal {
 pub struct Past {
     /// What its metrics had counted when the file was begun.
     pub counters: Option<Saved>,
+    /// What the next shutdown's number was then.
+    pub number: u64,
     /// Up to where it had read the ring.
     pub position: Option<Position>,
     /// Reports that log and sinks have been given.
@@ -136,12 +141,12 @@ impl Journal {
             broken: past.broken,
         };
         if past.end == 0 {
-            journal.begin(past.counters.as_ref())?;
+            journal.begin(past.counters.as_ref(), 0)?;
         }
         Ok((journal, past))
     }
 
-    fn begin(&mut self, counters: Option<&Saved>) -> io::Result<()> {
+    fn begin(&mut self, counters: Option<&Saved>, number: u64) -> io::Result<()> {
         let boot = self.boot.clone();
         self.put(&Line::Journal {
             version: VERSION,
@@ -150,6 +155,7 @@ impl Journal {
         if let Some(counters) = counters {
             self.put(&Line::Counters(counters))?;
         }
+        self.put(&Line::Number(number))?;
         self.put(&Line::Upto(self.position))?;
         self.write()?;
         self.begun = self.length;
@@ -192,9 +198,9 @@ impl Journal {
         self.length > MOST_BYTES && !self.broken
     }
 
-    /// Begins anew with what stands and what was counted so far. `broken` where something is under way: the next
+    /// Begins anew with what stands and what was counted so far, and the next shutdown's number. `broken` where something is under way: the next
     /// agent does not find it.
-    pub fn compact(&mut self, counters: &Saved, broken: bool) -> io::Result<()> {
+    pub fn compact(&mut self, counters: &Saved, number: u64, broken: bool) -> io::Result<()> {
         let mut standing = Standing::default();
         for (number, line) in lines(&self.path, self.length)?.enumerate() {
             if let Ok(Owned::Event(event)) = serde_json::from_slice(&line) {
@@ -211,7 +217,9 @@ impl Journal {
             .open(&new)?;
         let old = std::mem::replace(&mut self.file, file);
         let length = std::mem::take(&mut self.length);
-        let written = self.write_anew(counters, broken, &stays, length);
+        let written = self
+            .begin(Some(counters), number)
+            .and_then(|()| self.write_anew(broken, &stays, length));
         if let Err(error) = written.and_then(|()| fs::rename(&new, &self.path)) {
             (self.file, self.length) = (old, length);
             self.buffer.clear();
@@ -221,14 +229,7 @@ impl Journal {
         Ok(())
     }
 
-    fn write_anew(
-        &mut self,
-        counters: &Saved,
-        broken: bool,
-        stays: &HashSet<usize>,
-        length: u64,
-    ) -> io::Result<()> {
-        self.begin(Some(counters))?;
+    fn write_anew(&mut self, broken: bool, stays: &HashSet<usize>, length: u64) -> io::Result<()> {
         if broken {
             self.put(&Line::Broken(true))?;
         }
@@ -292,13 +293,14 @@ fn read(path: &Path, boot: &str) -> io::Result<Past> {
             }
             _ if number == 0 => break,
             Ok(Owned::Counters(counters)) => past.counters = Some(counters),
+            Ok(Owned::Number(number)) if same_boot => past.number = number,
             Ok(Owned::Upto(position)) if same_boot => {
                 (past.position, past.end) = (position, offset);
                 past.told.extend(told.drain(..));
             }
             Ok(Owned::Told(id)) => told.push(id),
             Ok(Owned::Broken(broken)) => past.broken = broken,
-            Ok(Owned::Journal { .. } | Owned::Upto(_) | Owned::Event(_)) => {}
+            Ok(Owned::Journal { .. } | Owned::Number(_) | Owned::Upto(_) | Owned::Event(_)) => {}
             // Written by another version, or damaged: what came before it is whole.
             Err(_) => break,
         }

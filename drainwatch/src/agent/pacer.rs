@@ -219,9 +219,9 @@ mod tests {
     #[test]
     fn given_losses_while_idle_when_a_shutdown_begins_then_only_ring_entries_count_as_its_own() {
         let mut pacer = Pacer::default();
-        let losses = |ring_full, no_storage| Losses {
+        let losses = |ring_full, map_full| Losses {
             ring_full,
-            no_storage,
+            map_full,
             payload: 50,
             ..Losses::default()
         };

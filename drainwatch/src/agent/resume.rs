@@ -14,9 +14,12 @@ use drainwatch_core::{
 use super::{Agent, journal::Past, source::Source};
 use crate::outlets::sinks;
 
+/// Events after which whoever wants to stop the agent is heard.
+const WITHOUT_A_BREAK: u64 = 256;
+
 impl<S: Source> Agent<S> {
     /// Tells the tracker what the journal holds. Says whether there was anything.
-    pub(super) fn resume(&mut self) -> bool {
+    pub(super) async fn resume(&mut self) -> bool {
         let Some(past) = self.past.take() else {
             self.mark_unfinished();
             return false;
@@ -25,9 +28,12 @@ impl<S: Source> Agent<S> {
         if let Some(counters) = past.counters.clone() {
             self.metrics.restore(counters, self.source.resumed(), now_ns);
         }
-        if let Some(position) = past.position {
-            self.source.skip_to(position);
-        }
+        // An agent that could not write down what it read, or had another place for it, has left a gap.
+        let gap = past
+            .position
+            .is_some_and(|position| !self.source.skip_to(position));
+        self.missed |= gap;
+        self.tracker.count_from(past.number);
         let mut open = BTreeMap::new();
         let mut count: u64 = 0;
         match past.events() {
@@ -35,6 +41,9 @@ impl<S: Source> Agent<S> {
                 for event in events {
                     self.again(&event, &past, &mut open);
                     count += 1;
+                    if count.is_multiple_of(WITHOUT_A_BREAK) {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
             Err(error) => {
@@ -46,9 +55,12 @@ impl<S: Source> Agent<S> {
             self.history.update(report, wall_ms);
         }
         self.mark_unfinished();
-        if self.under_way().any() && !self.source.resumed() {
-            // Nobody recorded meanwhile.
-            self.inject(EventKind::EventsLost { count: 1 });
+        if self.under_way().any() && (gap || !self.source.resumed()) {
+            // Nobody recorded meanwhile, or what was recorded is not known.
+            self.inject(EventKind::EventsLost {
+                count: 1,
+                until_ns: 0,
+            });
         }
         if count > 0 {
             tracing::info!(
@@ -172,6 +184,6 @@ impl<S: Source> Agent<S> {
         for kind in missed {
             self.inject(kind);
         }
-        self.source.forget_the_dead();
+        self.stale = true;
     }
 }

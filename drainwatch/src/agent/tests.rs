@@ -1,6 +1,7 @@
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 use drainwatch_core::{
+    event::{Disposition, Process, Sender, Signal},
     report::{Report, Verdict},
     testing::report,
 };
@@ -8,7 +9,7 @@ use drainwatch_core::{
 use super::*;
 use crate::{
     agent::source::Present,
-    kernel::{Position, ProbeStatus, Resets},
+    kernel::{Position, ProbeStatus, Resets, Served},
     outlets::{
         listing::Filter,
         questions::{Lookup, Stuck},
@@ -25,6 +26,10 @@ struct Script {
     losses: u64,
     /// It went on while no agent ran.
     resumed: bool,
+    /// What it tells first follows on what the journal has.
+    goes_on: bool,
+    /// There is more than it gives.
+    behind: bool,
     /// cgroups that there are.
     living: Vec<u64>,
     /// The wall clock is set forward by this much before each batch.
@@ -53,11 +58,16 @@ impl Source for Script {
             std::mem::take(&mut self.ring)
         }
     }
+    fn is_behind(&self) -> bool {
+        self.behind
+    }
     fn position(&self) -> Option<Position> {
-        None
+        Some(Position { ring: 1, at: 8 })
     }
     fn commit(&mut self) {}
-    fn skip_to(&mut self, _: Position) {}
+    fn skip_to(&mut self, _: Position) -> bool {
+        self.goes_on
+    }
     fn resumed(&self) -> bool {
         self.resumed
     }
@@ -65,7 +75,11 @@ impl Source for Script {
         (0, 0)
     }
     fn tell_losses(&mut self, _: (u64, u64)) {}
-    fn forget_the_dead(&mut self) {}
+    fn forget_the_dead(&mut self, until_ns: u64) {
+        self.told
+            .borrow_mut()
+            .push(format!("forget the dead until {until_ns}"));
+    }
     fn present(&self) -> Present {
         let path = |cgroup: &u64| (*cgroup, format!("/c{cgroup}"));
         Present {
@@ -92,6 +106,10 @@ impl Source for Script {
     fn resets(&mut self) -> Vec<Resets> {
         Vec::new()
     }
+    fn take_served(&mut self) -> Option<Served> {
+        None
+    }
+    fn forget_served(&mut self, _: &[u64]) {}
     fn mark_cgroup(&mut self, cgroup: u64) {
         self.told.borrow_mut().push(format!("mark cgroup {cgroup}"));
     }
@@ -110,6 +128,7 @@ impl Source for Script {
             .borrow_mut()
             .push(format!("unmark process {pid} until {until_ns}"));
     }
+    fn settle(&mut self) {}
     fn cpu_used_us(&self, _: u64) -> Option<u64> {
         None
     }
@@ -335,7 +354,7 @@ async fn given_sinks_when_a_shutdown_ends_then_each_gets_the_report_and_the_metr
     let series = |sink, result, count: u8| {
         format!("drainwatch_sink_reports_total{{result=\"{result}\",sink=\"{sink}\"}} {count}\n")
     };
-    let before = agent.expose();
+    let before = agent.expose(None).text().unwrap();
     for sink in ["good", "stuck"] {
         for result in ["sent", "failed", "dropped"] {
             assert!(before.contains(&series(sink, result, 0)), "{before}");
@@ -399,6 +418,66 @@ async fn given_reports_in_memory_and_in_the_store_when_asked_then_each_is_there_
 }
 
 #[tokio::test]
+async fn given_more_reports_than_memory_holds_when_searched_or_counted_then_the_store_counts_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = crate::outlets::store::Retention {
+        reports: 1000,
+        age: Duration::from_hours(24),
+    };
+    let now = jiff::Timestamp::from_nanosecond(Script::default().clocks().1.into()).unwrap();
+    let store = Arc::new(Store::open(dir.path(), keep, now.as_millisecond()).unwrap().store);
+    let options = Options {
+        memory_reports: 2,
+        store: Some(store),
+        ..Options::default()
+    };
+    let (mut agent, handle) = Agent::new(Script::default(), options).unwrap();
+    for n in 0..300 {
+        let verdict = if n % 3 == 0 {
+            Verdict::Severed
+        } else {
+            Verdict::Clean
+        };
+        let mut done = report(&format!("r{n:03}"), &format!("/svc/{n}"), verdict);
+        done.ended_at = Some(now.to_string());
+        done.requests.severed = u64::from(n % 3 == 0);
+        agent.apply(Effect::Finished(Box::new(done)), 1);
+    }
+    let mut open = report("r999", "/svc/open", Verdict::Clean);
+    open.ended_at = None;
+    agent.apply(Effect::Updated(Box::new(open)), 1);
+    assert!(agent.close(async {}).await, "everything is on disk");
+    let asked = async {
+        let listed = async |query: &str| {
+            let filter = crate::outlets::listing::query(query, now).unwrap();
+            let matches = handle.list(filter).await.unwrap();
+            (matches.ids(), matches.more())
+        };
+        // Far behind the newest hundred, by words in capitals.
+        assert_eq!(
+            listed("q=R00%20SEVERED&limit=3").await,
+            (vec!["r009".into(), "r006".into(), "r003".into()], true)
+        );
+        assert_eq!(listed("q=r001").await, (vec!["r001".into()], false));
+        assert_eq!(listed("q=nobody").await, (vec![], false));
+        let filter = crate::outlets::summary::query("verdict=severed", now).unwrap();
+        let counted = crate::outlets::summary::count(&handle, filter, now)
+            .await
+            .unwrap();
+        let counted = serde_json::to_value(counted).unwrap();
+        assert_eq!(
+            (&counted["shutdowns"], &counted["requests"]["severed"]),
+            (&100.into(), &100.into())
+        );
+        let all = crate::outlets::summary::query("", now).unwrap();
+        let all = crate::outlets::summary::count(&handle, all, now).await.unwrap();
+        let all = serde_json::to_value(all).unwrap();
+        assert_eq!((&all["shutdowns"], &all["partial"]), (&301.into(), &false.into()));
+    };
+    agent.run(asked).await;
+}
+
+#[tokio::test]
 async fn given_no_loop_when_asked_then_it_is_stuck() {
     let (agent, handle) = agent(Script::default());
     drop(agent);
@@ -429,9 +508,145 @@ async fn given_an_origin_when_the_agent_starts_then_what_is_older_waits_for_its_
         ),
         "{kinds:?}"
     );
-    let text = agent.expose();
+    let text = agent.expose(None).text().unwrap();
     assert!(
         text.contains("drainwatch_names_up{origin=\"docker\"} 0"),
         "{text}"
     );
+}
+
+/// A server in cgroup 7 that is told to stop.
+fn stop(at_ns: u64, pid: u32) -> Event {
+    let process = |pid: u32, cgroup| Process {
+        pid,
+        parent: 1,
+        ns_pid: pid,
+        started_ns: 1,
+        cgroup,
+        comm: "web".into(),
+        pid1: false,
+        served: true,
+        served_more: true,
+        called: false,
+        exiting: false,
+        signalled: false,
+        parent_in_cgroup: false,
+        unrecorded: false,
+        untold: false,
+    };
+    Event {
+        at_ns,
+        kind: EventKind::Signal(Signal {
+            signal: 15,
+            target: process(pid, 7),
+            sender: Sender::Process(process(1, 1)),
+            disposition: Disposition::Handled,
+            dropped: false,
+            group: true,
+            busy: None,
+        }),
+    }
+}
+
+fn tick(at_ns: u64) -> Event {
+    Event {
+        at_ns,
+        kind: EventKind::Tick {
+            wall_ns: 1_767_225_600_000_000_000 + i64::try_from(at_ns).unwrap(),
+        },
+    }
+}
+
+/// An agent with a journal in this directory.
+fn journaling(script: Script, dir: &std::path::Path) -> (Agent<Script>, Handle) {
+    let options = Options {
+        node: "n".into(),
+        memory_reports: 10,
+        linger: Duration::from_secs(1),
+        journal: Some(Journal::open(dir, "boot").unwrap()),
+        ..Options::default()
+    };
+    Agent::new(script, options).unwrap()
+}
+
+/// What it has in memory after it has begun, as if it was killed then.
+async fn reports_of(mut agent: Agent<Script>, handle: Handle) -> Vec<Report> {
+    let listed = async {
+        handle.beat().await.unwrap();
+        let listed = handle.list(Filter::default()).await.unwrap();
+        let mut reports = Vec::new();
+        for id in listed.ids() {
+            if let Lookup::Found(json) = handle.get(&id).await.unwrap() {
+                reports.push(serde_json::from_str(&json).unwrap());
+            }
+        }
+        reports
+    };
+    agent.run(listed).await
+}
+
+fn goes_on() -> Script {
+    Script {
+        resumed: true,
+        goes_on: true,
+        living: vec![7],
+        ..Script::default()
+    }
+}
+
+#[tokio::test]
+async fn given_earlier_shutdowns_that_were_left_out_when_the_agent_is_killed_then_the_one_under_way_keeps_its_id()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut agent, handle) = journaling(Script::default(), dir.path());
+    let second = 1_000_000_000;
+    agent.take(vec![tick(1), cgroup(7), stop(2 * second, 70)]);
+    // Nobody ended: it is given up, and over.
+    agent.take(vec![tick(3 * second), tick(20_000 * second)]);
+    let number = agent.tracker.next_number();
+    assert_eq!(number, 1, "there was one");
+    let counters = agent.metrics.save(0);
+    agent.journal(|journal| journal.compact(&counters, number, false));
+    agent.take(vec![stop(20_001 * second, 70), tick(20_002 * second)]);
+    let before: Vec<String> = agent.history.list(&Filter::default()).0.ids();
+    assert_eq!(before.len(), 1);
+    drop((agent, handle));
+    let (agent, handle) = journaling(goes_on(), dir.path());
+    let reports = reports_of(agent, handle).await;
+    let ids: Vec<String> = reports.iter().map(|report| report.id.clone()).collect();
+    assert_eq!(ids, before);
+    assert_eq!(reports[0].events_lost, 0);
+}
+
+#[tokio::test]
+async fn given_a_journal_that_does_not_go_on_in_the_ring_when_the_agent_comes_back_then_evidence_is_missing()
+{
+    for (goes_on_there, lost) in [(true, 0), (false, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut agent, handle) = journaling(Script::default(), dir.path());
+        agent.take(vec![tick(1), cgroup(7), stop(2, 70), tick(1_000_000_000)]);
+        drop((agent, handle));
+        let script = Script {
+            goes_on: goes_on_there,
+            ..goes_on()
+        };
+        let (agent, handle) = journaling(script, dir.path());
+        let reports = reports_of(agent, handle).await;
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].events_lost, lost, "goes on: {goes_on_there}");
+    }
+}
+
+#[test]
+fn given_a_full_ring_when_what_it_holds_is_told_after_the_loss_is_known_then_shutdowns_in_it_have_lost_it() {
+    let (mut agent, _handle) = agent(Script::default());
+    agent.take(vec![tick(1), cgroup(7)]);
+    agent.source.behind = true;
+    agent.source.losses = 9;
+    agent.count_losses(false);
+    agent.source.behind = false;
+    agent.take(vec![stop(3_000_000_000, 70), tick(3_000_000_001)]);
+    let ids = agent.history.list(&Filter::default()).0.ids();
+    let report: Report = serde_json::from_str(&agent.history.get(&ids[0]).unwrap()).unwrap();
+    assert_eq!((ids.len(), report.events_lost), (1, 9));
 }

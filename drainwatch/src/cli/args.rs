@@ -426,7 +426,7 @@ mod tests {
             .get_arguments()
             .filter(|argument| argument.get_env().is_some())
             .count();
-        assert_eq!(with_env, 20);
+        assert_eq!(with_env, 22);
         let of_file = config::SETTINGS
             .iter()
             .filter(|setting| setting.variable().is_none() && setting.keys.is_empty());

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use drainwatch_core::reading::HeaderRules;
+use drainwatch_core::reading::Rules;
 
 use super::{
     failure::{Exit, Failure},
@@ -48,7 +48,7 @@ pub fn run<T>(
             memory_reports: REPORTS,
             ..Options::default()
         };
-        let (mut agent, handle) = Agent::new(Live::new(kernel, HeaderRules::default()), options)
+        let (mut agent, handle) = Agent::new(Live::new(kernel, Rules::default()), options)
             .map_err(|why| Failure::internal("the metrics did not start", why))?;
         let mut outcome = Err(Failure::new(
             Exit::Interrupted,

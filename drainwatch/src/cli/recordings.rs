@@ -1,9 +1,10 @@
 //! `drainwatch replay`, and the file of `run --record`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, BufWriter},
-    path::Path,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use drainwatch_core::event::Event;
@@ -57,7 +58,8 @@ pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     }
 }
 
-/// Begins a recording. An existing file is not overwritten: it may be the evidence of a bug.
+/// Begins a recording. One that is there is renamed first, for an agent that is started again records again; any other
+/// file is left alone.
 pub fn create(path: &Path, settings: &Settings) -> Result<Box<dyn Tape>, Failure> {
     let failed = |why: &dyn std::fmt::Display, exit| {
         let path = path.display();
@@ -66,13 +68,21 @@ pub fn create(path: &Path, settings: &Settings) -> Result<Box<dyn Tape>, Failure
             format!("cannot record to {path}: {why}; give --record a file that does not exist yet"),
         )
     };
-    let file = File::create_new(path).map_err(|why| {
+    let of_system = |why: io::Error| {
         let exit = match why.kind() {
             io::ErrorKind::PermissionDenied => Exit::Privilege,
             _ => Exit::Unavailable,
         };
         failed(&why, exit)
-    })?;
+    };
+    rotate(path).map_err(of_system)?;
+    // It tells of paths and hosts.
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(of_system)?;
     let writer = Writer::new(
         BufWriter::new(file),
         &node(),
@@ -81,6 +91,30 @@ pub fn create(path: &Path, settings: &Settings) -> Result<Box<dyn Tape>, Failure
     )
     .map_err(|why| failed(&why, Exit::Unavailable))?;
     Ok(Box::new(Recording(writer)))
+}
+
+/// Makes way for a new recording: an earlier one gets a number, one without any event goes.
+fn rotate(path: &Path) -> io::Result<()> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let Ok(mut reader) = Reader::new(BufReader::new(file)) else {
+        return Ok(());
+    };
+    if reader.next().is_none() {
+        return fs::remove_file(path);
+    }
+    let numbered = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    let free = (1..100_000).map(numbered).find(|name| !name.exists());
+    let aside = free.unwrap_or_else(|| numbered(0));
+    fs::rename(path, &aside)?;
+    tracing::info!(earlier = %aside.display(), "the recording that was there was renamed");
+    Ok(())
 }
 
 struct Recording(Writer<BufWriter<File>>);

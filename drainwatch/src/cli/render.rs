@@ -388,7 +388,7 @@ pub fn doctor(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String {
         None => lines.push(colour.paint(Ink::Good, "drainwatch can run here")),
     }
     for what in diagnosis.not_recorded {
-        lines.extend(wrap(&format!("on no kernel: {what}"), width));
+        lines.extend(wrap(&format!("not recorded: {what}"), width));
     }
     lines.join("\n") + "\n"
 }

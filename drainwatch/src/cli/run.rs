@@ -9,24 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drainwatch_core::workload::text::clean;
+use drainwatch_core::{reading::Rules, workload::text::clean};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
 };
-use tracing_subscriber::EnvFilter;
 
-use super::{args::RunArgs, colour, print, recordings, service, start_kernel};
+use super::{args::RunArgs, colour, log, print, recordings, service, start_kernel};
 use crate::{
     agent::{
         self, Agent,
-        config::{self, Flags, LogFormat, LogLevel, Settings},
+        config::{self, Flags, Settings},
         journal::{Journal, Past},
         source::Live,
     },
     cli::failure::{Exit, Failure},
-    kernel::{Kernel, KernelOptions},
+    kernel::{Kernel, KernelOptions, memory},
     names::{self, node},
     outlets::{
         sinks::{self, Sink, otlp},
@@ -39,9 +38,12 @@ use crate::{
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let settings = settings(&args.settings, args.config.as_deref())?;
-    start_log(&settings);
+    memory::keep_small();
+    let ansi = colour(&io::stderr()) == Colour::Always;
+    let log = log::start(settings.log_level, settings.log_format, ansi);
     let runtime = runtime()?;
     let served = runtime.block_on(serve(&settings));
+    log.finish();
     // A name that is looked up, or a question about reports, on a thread of the runtime's must not hold up the
     // exit: whoever asked is gone.
     runtime.shutdown_background();
@@ -95,26 +97,12 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|why| Failure::internal("the runtime did not start", why))
 }
 
-fn start_log(settings: &Settings) {
-    let ansi = colour(&io::stderr()) == Colour::Always;
-    // What the client of the Kubernetes API says of every try, the agent says once.
-    let of_others = match settings.log_level {
-        LogLevel::Error | LogLevel::Warn | LogLevel::Info => ",kube_client=off,kube_runtime=off",
-        LogLevel::Debug | LogLevel::Trace => "",
-    };
-    let level = tracing::Level::from(settings.log_level);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("{level}{of_others}")))
-        .with_target(false)
-        .with_writer(io::stderr)
-        .with_ansi(ansi);
-    match settings.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-}
-
 async fn serve(settings: &Settings) -> Result<(), Failure> {
+    let access = match settings.web_config.as_deref() {
+        None => web::Access::default(),
+        Some(path) => web::Access::read(path)
+            .map_err(|why| Failure::new(Exit::Config, format!("--web.config.file: {}", clean(&why))))?,
+    };
     // In this order, so that what fails has changed nothing: the port first, the kernel last.
     let listener = bind(*settings.listen).await?;
     let mut stop = pin!(stop_signal()?);
@@ -139,6 +127,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         capture: settings.capture,
         stop_signals: settings.stop_signals.to_vec(),
         pin_dir: settings.pin_dir.path().map(Path::to_owned),
+        ..KernelOptions::default()
     };
     let Some(kernel) = unless_stopped(&mut stop, options).await else {
         tracing::info!("stopped before it was attached");
@@ -170,13 +159,20 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         names: names::start(&whom, &owners),
         sinks: sinks.collect(),
     };
-    let source = Live::new(kernel, settings.classes.header_rules());
+    let rules = Rules {
+        headers: settings.classes.header_rules(),
+        protocols: Arc::clone(&settings.protocols),
+    };
+    let source = Live::new(kernel, rules);
     let (mut agent, handle) =
         Agent::new(source, options).map_err(|why| Failure::internal("the metrics did not start", why))?;
     let (stop_web, web_stopped) = watch::channel(false);
     let web_options = web::Options {
         telemetry_path: settings.telemetry_path.to_string(),
         max_requests: *settings.max_requests,
+        allowed_hosts: settings.allowed_hosts.to_vec(),
+        node: node(),
+        access,
     };
     service::spawn(handle.clone());
     let web = tokio::spawn(web::serve(listener, handle, web_options, web_stopped));

@@ -32,6 +32,9 @@ pub fn losses(ebpf: &Ebpf, programs: &[Attached], undecodable: u64) -> Losses {
         payload: sum(counter::LOST_PAYLOAD),
         skipped_runs: skipped_runs(programs, &sum),
         undecodable,
+        signals_left_out: sum(counter::SIGNALS_LEFT_OUT),
+        signals_untold: sum(counter::SIGNALS_UNTOLD),
+        served_uncounted: sum(counter::SERVED_UNCOUNTED),
     }
 }
 

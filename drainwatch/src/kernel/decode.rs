@@ -63,7 +63,7 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
                 connection: connection(&event),
                 turn: Turn {
                     answer: answer(bytes, &event.record),
-                    http2: http2::of(bytes, &event.record),
+                    http2: http2::of(bytes, &event),
                     ..turn(&event.record)
                 },
             })));
@@ -91,15 +91,45 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
     }))
 }
 
-/// What waits unread on a connection that is about to end, and which one.
-pub fn waiting(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
+/// What waits unread on a connection that is about to end.
+pub struct Waiting {
+    /// Which one.
+    pub connection: u64,
+    /// When it was told.
+    pub at_ns: u64,
+    /// Its first bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The connection whose end an entry tells.
+pub fn ends(bytes: &[u8]) -> Option<u64> {
+    const RECORD: usize = offset_of!(ConnectionEvent, record);
+    let header: EventHeader = structure(bytes)?;
+    if header.kind != event_kind::CONNECTION_ENDED {
+        return None;
+    }
+    let word = |at: usize| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    let port = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    Some(identity(
+        word(RECORD + offset_of!(SocketRecord, born_ns))?,
+        word(offset_of!(ConnectionEvent, socket))?,
+        port(RECORD + offset_of!(SocketRecord, peer_port))?,
+        port(RECORD + offset_of!(SocketRecord, local_port))?,
+    ))
+}
+
+/// It, if an entry says so.
+pub fn waiting(bytes: &[u8]) -> Option<Waiting> {
     let header: EventHeader = structure(bytes)?;
     if header.kind != event_kind::WAITING {
         return None;
     }
     let event: WaitingEvent = structure(bytes)?;
-    let id = identity(event.born_ns, event.socket, event.peer_port, event.local_port);
-    Some((id, head(&event.bytes, event.length).into()))
+    Some(Waiting {
+        connection: identity(event.born_ns, event.socket, event.peer_port, event.local_port),
+        at_ns: header.at_ns,
+        bytes: head(&event.bytes, event.length).into(),
+    })
 }
 
 /// Structures of the ABI: plain integers, any bytes are valid.
@@ -121,16 +151,21 @@ fn structure<T: Plain>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// A connection on which no byte moved comes without its heads, one whose heads are short with as much as they need.
+/// A connection whose heads are short comes with as much of them as there is.
 fn whole_or_short(bytes: &[u8]) -> Option<Box<ConnectionEvent>> {
-    const HEADS: usize = std::mem::offset_of!(ConnectionEvent, heads);
-    let (short, behind) = bytes.split_at_checked(ConnectionEvent::SHORT)?;
-    let heads = u32::from_ne_bytes(short.get(HEADS..HEADS + 4)?.try_into().ok()?);
-    if heads == 0 && bytes.len() >= size_of::<ConnectionEvent>() {
+    let heads = bytes.get(offset_of!(ConnectionEvent, heads)..)?;
+    let heads = u32::from_ne_bytes(*heads.first_chunk()?);
+    if heads == 0 {
         return structure(bytes).map(Box::new);
     }
+    let first = if heads & ConnectionEvent::NO_TAIL == 0 {
+        ConnectionEvent::SHORT
+    } else {
+        ConnectionEvent::BARE
+    };
+    let (first, behind) = bytes.split_at_checked(first)?;
     let mut padded = vec![0; size_of::<ConnectionEvent>()];
-    padded[..ConnectionEvent::SHORT].copy_from_slice(short);
+    padded[..first.len()].copy_from_slice(first);
     let (ask, answer) = ConnectionEvent::parts(heads);
     if ask > ASK_HEAD || answer > ANSWER_HEAD || behind.len() < ask + answer {
         return None;
@@ -161,6 +196,8 @@ fn process(info: &ProcessInfo) -> Process {
         exiting: has(process_flag::EXITING) || has(process_flag::GROUP_EXIT),
         signalled: has(process_flag::SIGNALLED),
         parent_in_cgroup: has(process_flag::PARENT_IN_CGROUP),
+        unrecorded: has(process_flag::UNRECORDED),
+        untold: has(process_flag::UNTOLD),
     }
 }
 
@@ -169,7 +206,8 @@ fn comm(bytes: &[u8; COMM]) -> String {
     printable(&bytes[..length])
 }
 
-/// Text that other processes chose: valid UTF-8, without control characters.
+/// Text that other processes chose: valid UTF-8, without control characters. What turns a line around is spelled out where
+/// it is shown, so that two names remain two.
 pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
@@ -232,6 +270,7 @@ fn listener(event: &ListenerEvent) -> Listener {
         local: SocketAddr::new(address(event.family, &event.address), event.port),
         netns: event.netns,
         backlog: event.backlog,
+        handshakes: event.handshakes,
         still_open: event.still_open,
         found: false,
     }
@@ -364,17 +403,18 @@ fn turn(record: &SocketRecord) -> Turn {
     let has = |flag| record.flags & flag != 0;
     let (ask, answer) = (&record.ask, &record.answer);
     let tail_len = usize::from(record.tail_len).min(TAIL);
+    let (ask_head, waiting): (&[u8], &[u8]) = if has(record_flag::WAITS) {
+        (&[], head(&record.ask_head, ask.head_len))
+    } else {
+        (&record.ask_head, &[])
+    };
     let (tls_ask, hellos) = record.ask_head.split_at(TLS_ASK);
     Turn {
         opening: record.opening,
         before_last: record.before_last,
         number: record.turns,
         ask: head(
-            if has(record_flag::TLS) {
-                tls_ask
-            } else {
-                &record.ask_head
-            },
+            if has(record_flag::TLS) { tls_ask } else { ask_head },
             ask.head_len,
         )
         .into(),
@@ -400,7 +440,7 @@ fn turn(record: &SocketRecord) -> Turn {
         }),
         mptcp: has(record_flag::MPTCP),
         http2: None,
-        waiting: Vec::new(),
+        waiting: waiting.into(),
     }
 }
 
@@ -476,6 +516,37 @@ mod tests {
         assert_eq!((read.record.ask.head_len, read.record.answer.head_len), (3, 256));
         for short in 0..bytes.len() {
             assert!(whole_or_short(&bytes[..short]).is_none(), "{short}");
+        }
+    }
+
+    #[test]
+    fn given_a_connection_that_nobody_read_from_then_what_waits_is_no_head_and_its_end_is_found_by_its_identity()
+     {
+        let mut event = queued(1);
+        event.record.flags = record_flag::WAITS;
+        event.record.born_ns = 7;
+        event.socket = 9;
+        event.record.local_port = 80;
+        event.record.ask.head_len = 3;
+        event.heads = ConnectionEvent::heads(64, 0) | ConnectionEvent::NO_TAIL;
+        // SAFETY: plain integers.
+        let whole = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::from_ref(&event).cast::<u8>(),
+                size_of::<ConnectionEvent>(),
+            )
+        };
+        let bytes = [&whole[..ConnectionEvent::BARE], &[b'a'; 64]].concat();
+        let Some(Fact::Connection(recorded)) = fact(&bytes) else {
+            panic!("it is a connection's end");
+        };
+        assert_eq!(
+            (&recorded.turn.ask[..], &recorded.turn.waiting[..]),
+            (&b""[..], &b"aaa"[..])
+        );
+        assert_eq!(ends(&bytes), Some(recorded.connection.id));
+        for short in 0..bytes.len() {
+            assert!(fact(&bytes[..short]).is_none(), "{short}");
         }
     }
 

@@ -7,7 +7,6 @@ use aya::{
     maps::{Array, Map},
     programs::Iter,
 };
-use aya_log::EbpfLogger;
 use drainwatch_core::{
     event::{Event, EventKind},
     record::Fact,
@@ -20,9 +19,10 @@ use tracing::{info, warn};
 use super::{
     Diagnosis, Kernel, KernelError, KernelOptions, ProbeStatus, arch,
     btf::{self, Types},
-    cgroups, pins, privileges,
+    cgroups, memory, pins, privileges,
     probes::explain,
     ring::Ring,
+    served::Served,
     sets::{self, Object, Running},
 };
 
@@ -40,16 +40,16 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
                 .into(),
         )
     })?;
-    let object = object()?;
+    let object = object(options.object.as_deref().unwrap_or(OBJECT))?;
     let mut running = object.run(options)?;
     if let Some(probe) = running.lacking() {
         return Err(KernelError::Refused(refusal(probe)));
     }
-    if let Err(why) = carry_log(&mut running.ebpf) {
-        warn!(%why, "the BPF programs' log lines are not shown");
-    }
     let seeded = seed_cgroups(&cgroup_root);
     running.probes.push(seed_sockets(&mut running.ebpf, &object.btf));
+    let (served, probe) = Served::new(&mut running.ebpf, &object.btf);
+    running.probes.push(probe);
+    running.replace_others();
     sets::tell(&running, options.pin_dir.as_deref());
     tell(&running.probes);
     let ring = match running.ebpf.take_map("EVENTS") {
@@ -71,19 +71,20 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         })
         .collect();
     drop(object);
-    give_memory_back();
+    memory::give_back();
     let Running {
         ebpf,
         probes,
         programs,
         pins,
         resumed,
+        unread,
         ..
     } = running;
     let mut kernel = Kernel {
         ebpf,
         programs,
-        pins,
+        pins: pins.map(|(pins, _)| pins),
         resumed,
         ring,
         ring_id,
@@ -91,10 +92,14 @@ pub fn start(options: &KernelOptions) -> Result<Kernel, KernelError> {
         cgroup_root,
         paths,
         seeded: seeded.into_iter().map(Fact::Event).collect(),
-        waiting: std::collections::HashMap::new(),
-        undecodable: 0,
+        served,
+        holds: false,
+        // Of another version: what they mean is not known.
+        undecodable: unread,
+        behind: false,
         unmarked: 0,
         stop_signals: std::collections::HashMap::new(),
+        unmarked_processes: None,
     };
     if resumed {
         kernel.take_over();
@@ -128,7 +133,7 @@ pub fn uses_map(ebpf: &mut Ebpf) -> bool {
         .is_ok_and(|quiet| map.set(activity::QUIET, quiet, 0).is_ok())
 }
 
-fn object() -> Result<Object, KernelError> {
+fn object(programs: &[u8]) -> Result<Object, KernelError> {
     let types = Types::read(Path::new(btf::VMLINUX))?;
     for (index, (member, at)) in offset::MEMBERS.iter().zip(types.offsets()).enumerate() {
         if at == offset::NONE && !offset::OPTIONAL.contains(&index) {
@@ -140,7 +145,7 @@ fn object() -> Result<Object, KernelError> {
         }
     }
     let settings = settings(&types);
-    Object::new(OBJECT, types, settings)
+    Object::new(programs, types, settings)
 }
 
 /// Says in the log what is not seen; only once it is clear that the agent runs here, for a refusal is one line.
@@ -152,29 +157,6 @@ fn tell(probes: &[ProbeStatus]) {
     }
     let working = probes.iter().filter(|probe| probe.ok).count();
     info!(working, of = probes.len(), "probes attached");
-}
-
-/// Reading the kernel's types takes some 30 MB for a moment, a list of pods some 8, which glibc would keep for good.
-pub fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: no argument that could be wrong; the allocator locks itself.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Carries the programs' own log lines into the agent's log. They write only when an event is lost.
-fn carry_log(ebpf: &mut Ebpf) -> Result<(), String> {
-    let logger = EbpfLogger::init(ebpf).map_err(explain)?;
-    // SAFETY: the logger owns its ring's descriptor and keeps it open as long as it lives, in the AsyncFd.
-    let mut logger = unsafe { AsyncFd::register(logger) }.map_err(explain)?;
-    tokio::spawn(async move {
-        while let Ok(mut guard) = logger.readable_mut().await {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-    });
-    Ok(())
 }
 
 fn settings(types: &Types) -> [u64; setting::COUNT] {
@@ -232,13 +214,19 @@ fn seed_sockets(ebpf: &mut Ebpf, btf: &Btf) -> ProbeStatus {
     }
 }
 
-pub fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
+/// An iterator's program, loaded for what it runs over.
+pub fn iterator<'e>(ebpf: &'e mut Ebpf, btf: &Btf, name: &str, over: &str) -> Result<&'e mut Iter, String> {
     let program: &mut Iter = ebpf
         .program_mut(name)
         .ok_or("the object lacks this program")?
         .try_into()
         .map_err(explain)?;
-    program.load("task_file", btf).map_err(explain)?;
+    program.load(over, btf).map_err(explain)?;
+    Ok(program)
+}
+
+pub fn run_iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), String> {
+    let program = iterator(ebpf, btf, name, "task_file")?;
     let id = program.attach().map_err(explain)?;
     let link = program.take_link(id).map_err(explain)?;
     let mut output = Vec::new();
@@ -257,11 +245,13 @@ pub fn diagnose(pin_dir: Option<&Path>) -> Diagnosis {
     let (mut probes, mut kept_capabilities) = (Vec::new(), Vec::new());
     let mut refusal_text = refuse_without_privileges().err().map(|error| error.to_string());
     if refusal_text.is_none() {
-        let attached = object().and_then(|object| Ok((object.attach(&KernelOptions::default())?, object)));
+        let attached =
+            object(OBJECT).and_then(|object| Ok((object.attach(&KernelOptions::default())?, object)));
         match attached {
             Ok((mut running, object)) => {
                 probes = running.probes;
                 probes.push(seed_sockets(&mut running.ebpf, &object.btf));
+                probes.push(Served::new(&mut running.ebpf, &object.btf).1);
                 match privileges::kept(|| uses_map(&mut running.ebpf)) {
                     Ok(kept) => kept_capabilities = kept,
                     Err(error) => warn!(%error, "cannot tell which capabilities could be given up"),

@@ -77,23 +77,39 @@ impl Kernel {
     }
 
     /// This cgroup need not report any more, unless it was marked again after `until_ns`: the signal that
-    /// did it is still on its way through the ring.
+    /// did it is still on its way through the ring. What follows from it waits for [`Kernel::settle`].
     pub fn unmark_cgroup(&mut self, cgroup: u64, until_ns: u64) {
         self.unmark::<u64>("DRAINING_CGROUPS", &cgroup, until_ns);
-        self.quieten();
+        self.unmarked_processes.get_or_insert_default();
     }
 
-    /// This process need not report any more, as with [`Kernel::unmark_cgroup`]; the ports that it had closed
-    /// until then are forgotten.
+    /// This process need not report any more, as with [`Kernel::unmark_cgroup`].
     pub fn unmark_process(&mut self, pid: u32, until_ns: u64) {
         self.unmark::<u32>("DRAINING_PROCESSES", &pid, until_ns);
-        for port in self.closed_ports(|state| state.tgid == pid && state.closed_ns <= until_ns) {
-            self.remove::<PortKey, PortState>("PORTS", &port);
+        self.unmarked_processes
+            .get_or_insert_default()
+            .insert(pid, until_ns);
+    }
+
+    /// Forgets the ports that unmarked processes had closed until then, and tells the programs where nothing drains any
+    /// more. Once for all that a turn of the loop unmarks: either looks through a map.
+    pub fn settle(&mut self) {
+        let Some(unmarked) = self.unmarked_processes.take() else {
+            return;
+        };
+        if !unmarked.is_empty() {
+            let is_done = |state: &PortState| {
+                let until_ns = unmarked.get(&state.tgid);
+                until_ns.is_some_and(|until_ns| state.closed_ns <= *until_ns)
+            };
+            for port in self.closed_ports(is_done) {
+                self.remove::<PortKey, PortState>("PORTS", &port);
+            }
         }
         self.quieten();
     }
 
-    fn unmark<K: aya::Pod>(&mut self, map: &'static str, key: &K, until_ns: u64) {
+    pub(super) fn unmark<K: aya::Pod>(&mut self, map: &'static str, key: &K, until_ns: u64) {
         let marked = self
             .ebpf
             .map(map)

@@ -7,15 +7,23 @@
 //!     programs/NAME        for the runs that the kernel skipped, which it counts by program
 //!     links/NAME           what keeps the program attached
 //!   new/                   a set in the making: renamed when it is complete
+//!   old/                   one that is being removed: renamed before
 //! ```
 //!
 //! A set is adopted whole or not at all. Programs of a set that is not wanted any more go when its links are removed, which
 //! happens after those that take its place were attached.
 
 use std::{
+    ffi::CString,
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::{
+        fd::{FromRawFd as _, OwnedFd, RawFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        },
+    },
     path::{Path, PathBuf},
 };
 
@@ -26,6 +34,8 @@ use nix::{
 
 /// A set in the making.
 const NEW: &str = "new";
+/// One that is not whole any more.
+const OLD: &str = "old";
 /// Subdirectories of a set.
 const PARTS: [&str; 3] = ["maps", "programs", "links"];
 
@@ -121,7 +131,7 @@ impl Pins {
     /// Begins a set.
     pub fn begin(&self) -> Result<Set, PinError> {
         let dir = self.dir.join(NEW);
-        remove(&dir)?;
+        self.remove(NEW)?;
         for part in PARTS {
             let path = dir.join(part);
             fs::DirBuilder::new()
@@ -135,7 +145,21 @@ impl Pins {
 
     /// Removes a set, if it is there.
     pub fn remove_set(&self, name: &str) -> Result<(), PinError> {
-        remove(&self.dir.join(name))
+        self.remove(name)
+    }
+
+    /// Removes what is there by this name. Its name goes first: who is ended meanwhile leaves no set that looks whole.
+    fn remove(&self, name: &str) -> Result<(), PinError> {
+        let (dir, old) = (self.dir.join(name), self.dir.join(OLD));
+        if name != OLD {
+            remove(&old)?;
+            match fs::rename(&dir, &old) {
+                Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(why) => return Err(PinError::Io { path: dir, why }),
+                Ok(()) => {}
+            }
+        }
+        remove(&old)
     }
 
     /// The set that was begun is complete.
@@ -144,13 +168,22 @@ impl Pins {
         fs::rename(self.dir.join(NEW), &path).map_err(|why| PinError::Io { path, why })
     }
 
+    /// Every whole set but this one.
+    pub fn others(&self, name: &str) -> Vec<Set> {
+        let entries = self.entries().unwrap_or_default();
+        let others = entries
+            .iter()
+            .filter(|entry| ![name, NEW, OLD].contains(&entry.as_str()));
+        others.filter_map(|entry| self.find(entry)).collect()
+    }
+
     /// Removes every set but this one; says how many of them were complete.
     pub fn remove_others(&self, name: &str) -> Result<usize, PinError> {
         let mut complete = 0;
         for entry in self.entries()? {
             if entry != name {
-                remove(&self.dir.join(&entry))?;
-                complete += usize::from(entry != NEW);
+                self.remove(&entry)?;
+                complete += usize::from(entry != NEW && entry != OLD);
             }
         }
         Ok(complete)
@@ -158,9 +191,12 @@ impl Pins {
 
     /// Removes everything, and the directory. Says whether there was anything.
     pub fn remove_all(self) -> Result<bool, PinError> {
-        let any = !self.entries()?.is_empty();
+        let entries = self.entries()?;
+        for entry in &entries {
+            self.remove(entry)?;
+        }
         remove(&self.dir)?;
-        Ok(any)
+        Ok(!entries.is_empty())
     }
 
     fn entries(&self) -> Result<Vec<String>, PinError> {
@@ -173,6 +209,34 @@ impl Pins {
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect())
     }
+}
+
+/// A descriptor of what is pinned here: `BPF_OBJ_GET` of bpf(2). For more than that, aya asks for the kernel's types by
+/// their id, which takes `CAP_SYS_ADMIN`.
+pub fn descriptor(pin: &Path) -> io::Result<OwnedFd> {
+    /// The members of `union bpf_attr` that the command reads.
+    #[repr(C)]
+    struct ObjGet {
+        path: u64,
+        descriptor: u32,
+        flags: u32,
+    }
+    const BPF_OBJ_GET: libc::c_int = 7;
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attr = ObjGet {
+        path: path.as_ptr() as u64,
+        descriptor: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes and the path live until the call returns, and it reads no more of them than their size.
+    let descriptor =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attr, size_of::<ObjGet>()) };
+    let descriptor = RawFd::try_from(descriptor).unwrap_or(-1);
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Whether `dir` is on bpffs, or would be once it is made.

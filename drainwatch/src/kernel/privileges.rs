@@ -52,6 +52,17 @@ pub fn kept(uses_map: impl FnOnce() -> bool) -> Result<Vec<(String, String)>, Ca
 pub fn let_go(uses_map: impl FnOnce() -> bool) -> Result<Vec<(String, String)>, CapsError> {
     let stays = staying(uses_map)?;
     let set: CapsHashSet = stays.iter().map(|(capability, _)| *capability).collect();
+    keep(&set)?;
+    Ok(named(stays))
+}
+
+/// Gives up everything, for the calling thread alone: for one that is started before the others can let go.
+pub fn let_go_of_all() -> Result<(), CapsError> {
+    keep(&CapsHashSet::new())
+}
+
+/// Keeps these, and no way to get others.
+fn keep(set: &CapsHashSet) -> Result<(), CapsError> {
     // First the set that one needs a capability to change.
     if has(Capability::CAP_SETPCAP) {
         for capability in caps::read(None, CapSet::Bounding)? {
@@ -61,12 +72,12 @@ pub fn let_go(uses_map: impl FnOnce() -> bool) -> Result<Vec<(String, String)>, 
     if caps::runtime::ambient_set_supported().is_ok() {
         caps::clear(None, CapSet::Ambient)?;
     }
-    caps::set(None, CapSet::Effective, &set)?;
-    caps::set(None, CapSet::Permitted, &set)?;
+    caps::set(None, CapSet::Effective, set)?;
+    caps::set(None, CapSet::Permitted, set)?;
     caps::clear(None, CapSet::Inheritable)?;
     // Else root would have them all again after an exec, where the bounding set could not be emptied.
     prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
-    Ok(named(stays))
+    Ok(())
 }
 
 /// What must stay, found out by doing without.

@@ -11,7 +11,11 @@ use aya::{
 };
 use tracing::debug;
 
-use super::{ProbeStatus, btf::Types, pins::Set};
+use super::{
+    ProbeStatus,
+    btf::Types,
+    pins::{self, Set},
+};
 
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,26 +294,11 @@ impl Attach for Fresh<'_> {
 pub struct Adopted<'a>(pub &'a Set);
 
 impl Attach for Adopted<'_> {
-    fn attach(&mut self, name: &'static str, hook: Hook) -> Result<Attached, String> {
+    fn attach(&mut self, name: &'static str, _: Hook) -> Result<Attached, String> {
         if !self.0.link(name).exists() {
             return Err("it is not among the pinned programs".into());
         }
-        let pin = self.0.program(name);
-        // What matters of the program is its descriptor.
-        let program = match hook {
-            Hook::Tracepoint(_) => {
-                let program = BtfTracePoint::from_pin(pin).map_err(explain)?;
-                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
-            }
-            Hook::Entry(_) => {
-                let program = FEntry::from_pin(pin).map_err(explain)?;
-                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
-            }
-            Hook::Exit(_) => {
-                let program = FExit::from_pin(pin).map_err(explain)?;
-                program.fd().map_err(explain)?.as_fd().try_clone_to_owned()
-            }
-        };
+        let program = pins::descriptor(&self.0.program(name));
         attached(name, program, None)
     }
 }
@@ -387,10 +376,16 @@ pub fn explain<E: std::error::Error>(error: E) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let why = cause.to_string();
+        // Some errors say their cause themselves.
+        if !text.contains(&why) {
+            text.push_str(": ");
+            text.push_str(&why);
+        }
         source = cause.source();
     }
+    // What a kernel refuses unseen has no log.
+    text.truncate(text.trim_end().trim_end_matches(". Verifier output:").len());
     debug!("{text}");
     let lines: Vec<_> = text
         .lines()

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::ring::digest;
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, MapError},
+    maps::{Array, MapData, MapError},
 };
 use drainwatch_ebpf::{activity, offset, setting};
 use nix::unistd::getpid;
-use ring::digest;
 use tracing::{info, warn};
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     load::{FORBIDDEN, failed, in_first_pid_namespace, not_permitted},
     pins::{PinError, Pins, Set},
     probes::{self, Adopted, Attached, Fresh, explain},
+    ring::Ring,
 };
 
 const SIGINT: u32 = 2;
@@ -53,15 +54,30 @@ pub struct Running {
     pub probes: Vec<ProbeStatus>,
     /// What is attached.
     pub programs: Vec<Attached>,
-    /// The directory that holds them, if one does.
-    pub pins: Option<Pins>,
+    /// The directory that holds them, if one does, and their name in it.
+    pub pins: Option<(Pins, String)>,
     /// They were running before.
     pub resumed: bool,
     /// Programs of another kind were running until now.
     pub replaced: bool,
+    /// What they had told and no agent has read.
+    pub unread: u64,
 }
 
 impl Running {
+    /// Removes what was pinned before, whose programs are detached by that. The new ones run already, and know the older
+    /// connections: so none ends without one of them telling it.
+    pub fn replace_others(&mut self) {
+        let Some((pins, name)) = &self.pins else { return };
+        let rings: Vec<Ring> = pins.others(name).iter().filter_map(ring_of).collect();
+        match pins.remove_others(name) {
+            Ok(removed) => self.replaced = removed > 0,
+            Err(why) => warn!(%why, "programs of an earlier agent could not be removed"),
+        }
+        // Only now nothing is written to them any more.
+        self.unread = rings.into_iter().map(Ring::count).sum();
+    }
+
     /// A required probe that does not work.
     pub fn lacking(&self) -> Option<&ProbeStatus> {
         self.probes
@@ -111,11 +127,8 @@ impl Object {
         if let Some(set) = pins.find(&name) {
             match self.adopt(&set, options) {
                 Ok(running) if running.lacking().is_none() => {
-                    if let Err(why) = pins.remove_others(&name) {
-                        warn!(%why, "programs of an earlier agent could not be removed");
-                    }
                     return Ok(Running {
-                        pins: Some(pins),
+                        pins: Some((pins, name)),
                         ..running
                     });
                 }
@@ -128,9 +141,8 @@ impl Object {
             return Ok(running);
         }
         match pin(&pins, &name, running) {
-            Ok((running, replaced)) => Ok(Running {
-                pins: Some(pins),
-                replaced,
+            Ok(running) => Ok(Running {
+                pins: Some((pins, name)),
                 ..running
             }),
             Err(why) => {
@@ -163,6 +175,7 @@ impl Object {
             pins: None,
             resumed: false,
             replaced: false,
+            unread: 0,
         })
     }
 
@@ -180,6 +193,7 @@ impl Object {
             pins: None,
             resumed: true,
             replaced: false,
+            unread: 0,
         })
     }
 
@@ -238,8 +252,8 @@ fn open(dir: &Path) -> Result<Pins, PinError> {
     }
 }
 
-/// Pins all of it, and removes what was pinned before, whose programs are detached by that: the new ones run already.
-fn pin(pins: &Pins, name: &str, mut running: Running) -> Result<(Running, bool), String> {
+/// Pins all of it.
+fn pin(pins: &Pins, name: &str, mut running: Running) -> Result<Running, String> {
     let set = pins.begin().map_err(explain)?;
     // Read-only data is the object's own affair.
     for (name, map) in running.ebpf.maps().filter(|(name, _)| !name.starts_with('.')) {
@@ -255,8 +269,13 @@ fn pin(pins: &Pins, name: &str, mut running: Running) -> Result<(Running, bool),
     }
     pins.remove_set(name).map_err(explain)?;
     pins.finish(name).map_err(explain)?;
-    let replaced = pins.remove_others(name).map_err(explain)?;
-    Ok((running, replaced > 0))
+    Ok(running)
+}
+
+/// The ring of a set of another version.
+fn ring_of(set: &Set) -> Option<Ring> {
+    let map = MapData::from_pin(set.map("EVENTS"));
+    map.ok().and_then(|map| Ring::new(map).ok())
 }
 
 /// What holds from now on, whoever loaded the programs.
@@ -297,8 +316,9 @@ pub fn tell(running: &Running, dir: Option<&Path>) {
         info!(
             dir,
             connections,
-            "the programs of the last agent were of another version: they are replaced, and of these connections is known \
-             only what happens from now on"
+            unread = running.unread,
+            "the programs of the last agent were of another version: they are replaced, of these connections is known only \
+             what happens from now on, and what they told unread is lost"
         );
     }
 }

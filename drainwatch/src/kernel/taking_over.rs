@@ -22,11 +22,10 @@ impl Kernel {
         self.resumed
     }
 
-    /// What an earlier agent had read up to `position`, and written down, is not read again.
-    pub fn skip_to(&mut self, position: Position) {
-        if position.ring == self.ring_id {
-            self.ring.get_mut().skip_to(position.at);
-        }
+    /// What an earlier agent had read up to `position`, and written down, is not read again. Says whether the ring goes on
+    /// there: an agent that wrote nothing down may have read more of it, or it is another ring.
+    pub fn skip_to(&mut self, position: Position) -> bool {
+        position.ring == self.ring_id && self.ring.get_mut().skip_to(position.at)
     }
 
     /// Lost ring entries and other losses, as far as an agent took them into account.
@@ -67,9 +66,9 @@ impl Kernel {
         self.sum_stop_signals();
     }
 
-    /// Forgets what maps hold of processes and cgroups that are gone. Their ends told of it, unless no agent saw
-    /// them: because there was none, or no room in the ring.
-    pub fn forget_the_dead(&mut self) {
+    /// Forgets what maps hold of processes and cgroups that are gone, as far as the events up to `until_ns` say. Their ends
+    /// told of it, unless no agent saw them: because there was none, or no room in the ring.
+    pub fn forget_the_dead(&mut self, until_ns: u64) {
         let (now, _) = Self::clocks();
         let living: HashSet<u64> = cgroups::all(&self.cgroup_root)
             .into_iter()
@@ -78,13 +77,13 @@ impl Kernel {
         let is_gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
         for (cgroup, _) in self.entries::<u64, Draining>("DRAINING_CGROUPS") {
             if !living.contains(&cgroup) {
-                self.remove::<u64, Draining>("DRAINING_CGROUPS", &cgroup);
+                self.unmark::<u64>("DRAINING_CGROUPS", &cgroup, until_ns);
             }
         }
         if super::load::in_first_pid_namespace() {
             for (pid, _) in self.entries::<u32, Draining>("DRAINING_PROCESSES") {
                 if is_gone(pid) {
-                    self.remove::<u32, Draining>("DRAINING_PROCESSES", &pid);
+                    self.unmark::<u32>("DRAINING_PROCESSES", &pid, until_ns);
                 }
             }
             for (pid, _) in self.entries::<u32, u32>("PROCESSES") {

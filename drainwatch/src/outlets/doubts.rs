@@ -24,7 +24,10 @@ pub fn meaning(doubt: Doubt) -> &'static str {
         Doubt::Job => {
             "a job that serves nobody, ended by a signal that it did not handle: how far it had come nobody knows"
         }
-        Doubt::Mptcp => "MPTCP at both ends, whose bytes are not recorded",
+        Doubt::Status => {
+            "it was answered, perhaps with an error: its status refers to what is not kept any more"
+        }
+        Doubt::Mptcp => "MPTCP at both ends, whose bytes were not recorded",
         Doubt::NoStorage => "the kernel had no memory for what was open on a connection of HTTP/2",
     }
 }

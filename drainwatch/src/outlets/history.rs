@@ -6,9 +6,9 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -23,8 +23,8 @@ use crate::outlets::{
 
 /// Most bytes of reports kept in memory, whatever their number.
 const MEMORY_BYTES: usize = 4 << 20;
-/// Writes that may wait for the disk. Beyond it they are dropped and counted; memory still has them.
-const QUEUE: usize = 256;
+/// Bytes of reports that may wait for the disk. Beyond it the oldest are dropped and counted; memory may still have them.
+const WAITING_BYTES: usize = 16 << 20;
 /// When writes that failed are tried again, if nothing comes before.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -85,6 +85,7 @@ impl History {
                     ended_ms,
                     open: false,
                     json: json.clone(),
+                    workload: Head::from(report).workload_hash(),
                 },
                 now_ms,
             );
@@ -139,7 +140,7 @@ impl History {
         self.open.remove(id);
         self.stored.remove(id);
         if let Some(writer) = &self.writer {
-            writer.send(Write::Remove(id.into(), now_ms));
+            writer.remove(id, now_ms);
         }
     }
 
@@ -152,6 +153,22 @@ impl History {
     /// of all that are in memory, for the search in the store.
     pub fn list(&self, filter: &Filter) -> (Matches, HashSet<String>) {
         let mut matches = Matches::new(filter.limit);
+        for json in self.in_memory(filter) {
+            if !matches.push(json) {
+                break;
+            }
+        }
+        let known = self.open.keys().chain(self.ended.keys()).cloned().collect();
+        (matches, known)
+    }
+
+    /// The same, all of it, whatever its limit and its words: those are looked for elsewhere.
+    pub fn gather(&self, filter: &Filter) -> (Vec<Arc<str>>, HashSet<String>) {
+        let known = self.open.keys().chain(self.ended.keys()).cloned().collect();
+        (self.in_memory(filter).collect(), known)
+    }
+
+    fn in_memory(&self, filter: &Filter) -> impl Iterator<Item = Arc<str>> {
         let open = self
             .open
             .values()
@@ -162,17 +179,9 @@ impl History {
             .recent
             .range((*times.start(), String::new())..)
             .rev()
-            .filter(|((ended_ms, _), kept)| ended_ms <= times.end() && filter.takes(&kept.head));
-        let all = open
-            .map(|report| to_json(report).into())
-            .chain(ended.map(|(_, kept)| kept.json.clone()));
-        for json in all {
-            if !matches.push(json) {
-                break;
-            }
-        }
-        let known = self.open.keys().chain(self.ended.keys()).cloned().collect();
-        (matches, known)
+            .filter(move |((ended_ms, _), kept)| ended_ms <= times.end() && filter.takes(&kept.head));
+        open.map(|report| to_json(report).into())
+            .chain(ended.map(|(_, kept)| kept.json.clone()))
     }
 
     /// Ids in memory that begin with `prefix`, at most `most`.
@@ -199,7 +208,14 @@ impl History {
     pub fn store_errors(&self) -> u64 {
         self.writer
             .as_ref()
-            .map_or(0, |writer| writer.errors.load(Ordering::Relaxed))
+            .map_or(0, |writer| writer.shared.errors.load(Ordering::Relaxed))
+    }
+
+    /// Everything that was given to the store is on disk, as far as there was room for it.
+    pub fn is_stored(&self) -> bool {
+        self.writer
+            .as_ref()
+            .is_none_or(|writer| writer.shared.waiting().is_done())
     }
 
     /// Stores what is under way as it stands and waits until everything is on disk, at most `most`.
@@ -222,6 +238,7 @@ impl History {
                     ended_ms: now_ms,
                     open: true,
                     json,
+                    workload: Head::from(&**report).workload_hash(),
                 },
                 now_ms,
             );
@@ -235,41 +252,101 @@ fn to_json(report: &Report) -> String {
     serde_json::to_string(report).unwrap_or_else(|_| "{}".into())
 }
 
+/// What is to be done with one id in the store: its report is put in, or what is there is taken out.
 #[derive(Debug)]
-enum Write {
-    Put(Entry, i64),
-    Remove(String, i64),
+struct Write {
+    entry: Option<Entry>,
+    /// It failed before, and was counted.
+    tried: bool,
+}
+
+/// What waits for the disk, by id: what comes later for the same one takes its place.
+#[derive(Debug, Default)]
+struct Waiting {
+    writes: BTreeMap<String, Write>,
+    bytes: usize,
+    now_ms: i64,
+    closed: bool,
+    /// The thread has some of them in hand.
+    writing: bool,
+}
+
+impl Waiting {
+    fn is_done(&self) -> bool {
+        self.writes.is_empty() && !self.writing
+    }
+
+    /// Takes one in. Gives how many found no room.
+    fn put(&mut self, id: String, write: Write) -> u64 {
+        let size = |write: &Write| write.entry.as_ref().map_or(0, |entry| entry.json.len());
+        self.bytes += size(&write);
+        if let Some(before) = self.writes.insert(id, write) {
+            self.bytes -= size(&before);
+        }
+        let mut dropped = 0;
+        while self.bytes > WAITING_BYTES {
+            // Ids begin with the time: the oldest makes room. A removal takes none.
+            let oldest = self.writes.iter().find(|(_, write)| write.entry.is_some());
+            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
+                break;
+            };
+            self.bytes -= self.writes.remove(&id).as_ref().map_or(0, size);
+            dropped += 1;
+        }
+        dropped
+    }
+}
+
+/// What the loop and the writing thread share.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+    errors: AtomicU64,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The thread that writes to the store.
 #[derive(Debug)]
 struct Writer {
-    queue: mpsc::SyncSender<Write>,
+    shared: Arc<Shared>,
     done: mpsc::Receiver<()>,
-    errors: Arc<AtomicU64>,
 }
 
 impl Writer {
     fn start(store: Arc<Store>) -> Self {
-        let (queue, waiting) = mpsc::sync_channel(QUEUE);
+        let shared = Arc::new(Shared::default());
         let (finished, done) = mpsc::channel();
-        let errors = Arc::new(AtomicU64::new(0));
-        let counted = errors.clone();
+        let of_thread = Arc::clone(&shared);
         thread::spawn(move || {
-            write_all(&store, &waiting, &counted);
+            write_all(&store, &of_thread);
             // The store is closed before the end is announced.
             drop(store);
             let _ = finished.send(());
         });
-        Self { queue, done, errors }
+        Self { shared, done }
     }
 
     fn put(&self, entry: Entry, now_ms: i64) {
-        self.send(Write::Put(entry, now_ms));
+        self.send(entry.id.clone(), Some(entry), now_ms);
     }
 
-    fn send(&self, write: Write) {
-        if self.queue.try_send(write).is_err() && self.errors.fetch_add(1, Ordering::Relaxed) == 0 {
+    fn remove(&self, id: &str, now_ms: i64) {
+        self.send(id.to_owned(), None, now_ms);
+    }
+
+    fn send(&self, id: String, entry: Option<Entry>, now_ms: i64) {
+        let mut waiting = self.shared.waiting();
+        waiting.now_ms = now_ms;
+        let dropped = waiting.put(id, Write { entry, tried: false });
+        drop(waiting);
+        self.shared.came.notify_one();
+        if dropped > 0 && self.shared.errors.fetch_add(dropped, Ordering::Relaxed) == 0 {
             tracing::error!(
                 "the store is too slow: a report was not stored; it is only in memory and in the log"
             );
@@ -277,64 +354,75 @@ impl Writer {
     }
 
     fn finish(self, most: Duration) -> bool {
-        drop(self.queue);
+        self.shared.waiting().closed = true;
+        self.shared.came.notify_one();
         self.done.recv_timeout(most).is_ok()
     }
 }
 
-/// Writes what comes until the queue's other end is gone; what waits together goes in one transaction.
-/// What could not be written, because the disk is full perhaps, is tried again.
-fn write_all(store: &Store, waiting: &mpsc::Receiver<Write>, errors: &AtomicU64) {
-    let (mut entries, mut removed) = (HashMap::new(), Vec::new());
-    let mut now_ms = i64::MIN;
-    let mut open = true;
-    while open {
-        let first = if entries.is_empty() && removed.is_empty() {
-            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+/// Writes what comes until the other end is closed; what waits together goes in one transaction. What could not be
+/// written, because the disk is full perhaps, is tried again.
+fn write_all(store: &Store, shared: &Shared) {
+    let mut failed = false;
+    loop {
+        let mut waiting = shared.waiting();
+        let wanted = |waiting: &mut Waiting| !waiting.closed && (failed || waiting.writes.is_empty());
+        waiting = if failed {
+            let woken = shared
+                .came
+                .wait_timeout_while(waiting, RETRY, |waiting| !waiting.closed);
+            woken.unwrap_or_else(PoisonError::into_inner).0
         } else {
-            waiting.recv_timeout(RETRY)
+            let woken = shared.came.wait_while(waiting, wanted);
+            woken.unwrap_or_else(PoisonError::into_inner)
         };
-        open = !matches!(first, Err(RecvTimeoutError::Disconnected));
-        let mut fresh: u64 = 0;
-        for write in first.into_iter().chain(waiting.try_iter()) {
-            fresh += 1;
-            match write {
-                Write::Put(entry, at_ms) => {
-                    now_ms = now_ms.max(at_ms);
-                    entries.insert(entry.id.clone(), entry);
+        let closed = waiting.closed;
+        let batch = std::mem::take(&mut waiting.writes);
+        waiting.bytes = 0;
+        waiting.writing = true;
+        let now_ms = waiting.now_ms;
+        drop(waiting);
+        failed = !batch.is_empty() && !write(store, shared, batch, now_ms);
+        shared.waiting().writing = false;
+        if closed && (failed || shared.waiting().writes.is_empty()) {
+            return;
+        }
+    }
+}
+
+/// Writes a batch; what fails waits again. Says whether it succeeded.
+fn write(store: &Store, shared: &Shared, batch: BTreeMap<String, Write>, now_ms: i64) -> bool {
+    let entries: Vec<Entry> = batch.values().filter_map(|write| write.entry.clone()).collect();
+    let removed = batch.iter().filter(|(_, write)| write.entry.is_none());
+    let removed: Vec<String> = removed.map(|(id, _)| id.clone()).collect();
+    let mut written = store.write(&entries, &removed, now_ms);
+    if let Err(error) = &written {
+        tracing::error!(reports = entries.len(), %error, "reports could not be stored; it will be tried again");
+        let damaged = error.is_damage() || matches!(store.reopen(), Err(error) if error.is_damage());
+        if damaged {
+            match store.begin_anew(now_ms) {
+                Ok(aside) => {
+                    tracing::error!(kept = %aside.display(), "the store was damaged: it was set aside and a new one created");
+                    written = store.write(&entries, &removed, now_ms);
                 }
-                Write::Remove(id, at_ms) => {
-                    now_ms = now_ms.max(at_ms);
-                    entries.remove(&id);
-                    removed.push(id);
-                }
+                Err(error) => tracing::error!(%error, "the store cannot be created anew"),
             }
         }
-        if entries.is_empty() && removed.is_empty() {
-            continue;
-        }
-        let batch: Vec<_> = entries.values().cloned().collect();
-        let Err(error) = store.write(&batch, &removed, now_ms) else {
-            entries.clear();
-            removed.clear();
-            continue;
-        };
-        errors.fetch_add(fresh, Ordering::Relaxed);
-        tracing::error!(reports = batch.len(), %error, "reports could not be stored; it will be tried again");
-        if let Err(error) = store.reopen() {
-            tracing::error!(%error, "the store cannot be reopened");
-        }
-        // The oldest make room; memory may still have them.
-        let mut oldest: Vec<_> = batch
-            .iter()
-            .map(|entry| (entry.ended_ms, entry.id.clone()))
-            .collect();
-        oldest.sort_unstable();
-        for (_, id) in oldest.iter().rev().skip(QUEUE) {
-            entries.remove(id);
-        }
-        removed.truncate(QUEUE);
     }
+    if written.is_ok() {
+        return true;
+    }
+    let mut waiting = shared.waiting();
+    for (id, write) in batch {
+        if !write.tried {
+            shared.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if !waiting.writes.contains_key(&id) {
+            let dropped = waiting.put(id, Write { tried: true, ..write });
+            shared.errors.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+    false
 }
 
 #[cfg(test)]

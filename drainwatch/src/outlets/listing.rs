@@ -1,5 +1,7 @@
 //! Which shutdowns a listing asks for, and what it found of them.
 
+mod search;
+
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use drainwatch_core::report::{Cause, FindingCode, Report, Verdict};
@@ -21,6 +23,10 @@ pub struct Filter {
     pub workload: Option<String>,
     /// Kubernetes namespace.
     pub namespace: Option<String>,
+    /// Kind of workload.
+    pub kind: Option<String>,
+    /// Words in small letters, each of which is somewhere in the report.
+    pub search: Vec<String>,
     /// Verdict.
     pub verdict: Option<Verdict>,
     /// Class of a severed request.
@@ -40,6 +46,8 @@ impl Default for Filter {
             until_ms: None,
             workload: None,
             namespace: None,
+            kind: None,
+            search: Vec::new(),
             verdict: None,
             class: None,
             finding: None,
@@ -50,13 +58,14 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// The report with this head is asked for, as far as anything but its time goes.
+    /// The report with this head is asked for, as far as anything but its time and its words goes.
     pub fn takes(&self, head: &Head) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
         self.verdict.is_none_or(|verdict| verdict == head.verdict)
             && is(&self.namespace, head.workload.namespace.as_deref())
+            && is(&self.kind, Some(&head.workload.kind))
             && self
                 .workload
                 .as_ref()
@@ -71,6 +80,11 @@ impl Filter {
                 .class
                 .as_ref()
                 .is_none_or(|class| head.classes.contains(class))
+    }
+
+    /// The words that it asks for are in this report.
+    pub fn finds(&self, json: &str) -> bool {
+        search::finds(&self.search, json)
     }
 
     /// The times of end that it asks for, in ms since the epoch, both included.
@@ -99,6 +113,8 @@ pub struct Head {
 struct HeadWorkload {
     namespace: Option<String>,
     name: String,
+    #[serde(default)]
+    kind: String,
     cgroup: String,
 }
 
@@ -131,6 +147,17 @@ impl From<Fields> for Head {
     }
 }
 
+impl Head {
+    /// A number that is the same for the same workload, in every version of drainwatch (FNV-1a).
+    pub fn workload_hash(&self) -> u64 {
+        let namespace = self.workload.namespace.as_deref().unwrap_or_default().bytes();
+        let text = namespace.chain([0]).chain(self.workload.name.bytes());
+        text.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+}
+
 impl HeadWorkload {
     fn is(&self, wanted: &str) -> bool {
         let qualified = || {
@@ -152,6 +179,7 @@ impl From<&Report> for Head {
             workload: HeadWorkload {
                 namespace: workload.namespace.clone(),
                 name: workload.name.clone(),
+                kind: workload.kind.clone(),
                 cgroup: workload.cgroup.clone(),
             },
             findings: report
@@ -226,10 +254,13 @@ impl Matches {
 
 /// Most reports of one listing.
 const MOST_LISTED: usize = 1000;
+/// Most bytes of a search.
+const SEARCH_BYTES: usize = 400;
 
 /// The query of a listing; the error says what to send instead.
 pub fn query(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
-    const PARAMETERS: &str = "since, until, workload, namespace, verdict, class, finding, cause or limit";
+    const PARAMETERS: &str =
+        "since, until, workload, namespace, kind, verdict, class, finding, cause, q or limit";
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
         &format!("/?{query}")
             .parse()
@@ -247,7 +278,14 @@ pub fn query(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
             "until" => filter.until_ms = Some(time("until", &value, now)?),
             "workload" => filter.workload = Some(value),
             "namespace" => filter.namespace = Some(value),
+            "kind" => filter.kind = Some(value),
             "class" => filter.class = Some(value),
+            "q" if value.len() > SEARCH_BYTES => {
+                return Err(format!(
+                    "q: a search has at most {SEARCH_BYTES} bytes; send fewer words"
+                ));
+            }
+            "q" => filter.search = search::terms(&value),
             "verdict" => filter.verdict = Some(value.parse().map_err(|why| format!("verdict: {why}"))?),
             "finding" => filter.finding = Some(value.parse().map_err(|why| format!("finding: {why}"))?),
             "cause" => filter.cause = Some(value.parse().map_err(|why| format!("cause: {why}"))?),

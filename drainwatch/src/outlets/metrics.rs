@@ -1,8 +1,11 @@
 //! `/metrics`, in the text format 0.0.4.
 //!
-//! Every series of a workload exists at 0 from [`Effect::WorkloadSeen`] on, because a counter born
-//! at 3 loses those 3 in `increase()`. A workload's series are retired some minutes after its last
-//! instance left, at a scrape: nothing here has a timer.
+//! A workload has a few series from [`Effect::WorkloadSeen`] on, at 0; the others are born when there is something to
+//! count, because nearly all would stay 0. A counter born at 3 loses those 3 in `increase()`: the shipped rules and
+//! dashboards count a series whole that was not there before. A workload's series are retired some minutes after its
+//! last instance left, at a scrape: nothing here has a timer.
+//!
+//! The loop only hands out a [`Snapshot`]; the text is written elsewhere.
 
 mod cgroups;
 mod families;
@@ -10,6 +13,8 @@ mod rollouts;
 mod sample;
 mod saved;
 mod series;
+mod served;
+mod text;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,8 +30,9 @@ use drainwatch_core::{
     report::{Configured, Report, Revision, Trigger, Workload},
     rollout::RolledOut,
     tracker::Effect,
+    workload::tenant::Tenant,
 };
-use prometheus::{Encoder, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -40,6 +46,7 @@ use rollouts::Rollouts;
 pub use sample::sample;
 pub use saved::Saved;
 use series::Series;
+use served::Served;
 
 /// `Content-Type` of the exposition.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -84,22 +91,33 @@ impl From<&Workload> for Labels {
     }
 }
 
+/// What is exposed of one workload.
+type OfWorkload = (Arc<Labels>, Arc<Series>);
+
 #[derive(Debug)]
 struct Known {
-    series: Series,
+    /// A snapshot may still hold it.
+    series: Arc<Series>,
     /// Instances on this node.
     instances: u64,
     /// Monotonic time at which the last instance left.
     gone_ns: Option<u64>,
+    /// Whose share of the room it takes.
+    tenant: Option<Tenant>,
 }
 
 impl Known {
     fn new(classes: &[Arc<str>]) -> Self {
         Self {
-            series: Series::new(classes),
+            series: Arc::new(Series::new(classes)),
             instances: 0,
             gone_ns: None,
+            tenant: None,
         }
+    }
+
+    fn series_mut(&mut self) -> &mut Series {
+        Arc::make_mut(&mut self.series)
     }
 }
 
@@ -112,6 +130,8 @@ pub struct Scrape<'a> {
     pub losses: Losses,
     /// TCP resets by cgroup.
     pub resets: &'a [Resets],
+    /// Requests served, by cgroup, where somebody counts them.
+    pub served: Option<&'a [(u64, u64)]>,
     /// State of the probes.
     pub probes: &'a [ProbeStatus],
     /// Reports that could not be stored.
@@ -127,13 +147,16 @@ pub struct Scrape<'a> {
 /// The registry.
 #[derive(Debug)]
 pub struct Metrics {
-    workloads: BTreeMap<Labels, Known>,
+    workloads: BTreeMap<Arc<Labels>, Known>,
     classes: Arc<[Arc<str>]>,
     overflowed: u64,
     cgroups: Cgroups,
+    served: Served,
     rollouts: Rollouts,
     agent: families::Agent,
     most: usize,
+    /// How many of the workloads are of each tenant.
+    crowds: BTreeMap<Tenant, usize>,
     /// What the last shutdowns measured; longer than series, for a workload that comes back.
     measured: BTreeMap<Labels, Shutdowns>,
     measured_last: u64,
@@ -158,9 +181,11 @@ impl Metrics {
             classes: classes.names().into(),
             overflowed: 0,
             cgroups: Cgroups::default(),
+            served: Served::default(),
             rollouts: Rollouts::default(),
             agent: families::Agent::new()?,
             most: MOST_WORKLOADS,
+            crowds: BTreeMap::new(),
             measured: BTreeMap::new(),
             measured_last: 0,
             unresolved: BTreeMap::new(),
@@ -168,11 +193,13 @@ impl Metrics {
         })
     }
 
-    /// Learns which path a cgroup id has, which resets are attributed by, and which origins of names there are.
+    /// Learns which path a cgroup id has, which resets and served requests are attributed by, what was answered last on
+    /// connections that ended, and which origins of names there are.
     pub fn observe(&mut self, event: &Event) {
         match &event.kind {
             EventKind::CgroupCreated { cgroup, path, .. } => self.cgroups.created(*cgroup, path),
             EventKind::CgroupRemoved { cgroup } => self.cgroups.removed(*cgroup, event.at_ns),
+            EventKind::ConnectionEnded(connection) => self.connection_ended(connection),
             EventKind::NamesExpected { origin } => {
                 self.unresolved.entry(*origin).or_default();
             }
@@ -205,12 +232,12 @@ impl Metrics {
                 class,
                 role: _,
             } => {
-                self.known(workload, now_ns).series.sever(class, *cause);
+                self.known(workload, now_ns).series_mut().sever(class, *cause);
             }
-            Effect::Drained { workload } => self.known(workload, now_ns).series.drained += 1,
-            Effect::Failed { workload, count } => self.known(workload, now_ns).series.failed += count,
-            Effect::Refused { workload, count } => self.known(workload, now_ns).series.refused += count,
-            Effect::Probed { workload, count } => self.known(workload, now_ns).series.probes += count,
+            Effect::Drained { workload } => self.known(workload, now_ns).series_mut().drained += 1,
+            Effect::Failed { workload, count } => self.known(workload, now_ns).series_mut().failed += count,
+            Effect::Refused { workload, count } => self.known(workload, now_ns).series_mut().refused += count,
+            Effect::Probed { workload, count } => self.known(workload, now_ns).series_mut().probes += count,
             Effect::Finished(report) => self.finished(report, now_ns),
             Effect::WorkloadConfigured {
                 workload,
@@ -229,10 +256,11 @@ impl Metrics {
 
     fn configured(&mut self, workload: &Workload, configured: &Configured, running: Option<&Revision>) {
         if let Some(known) = self.workloads.get_mut(&Labels::from(workload)) {
-            known.series.configured_grace = configured.grace_seconds;
-            known.series.configured_prestop = configured.prestop_seconds;
+            let series = known.series_mut();
+            series.configured_grace = configured.grace_seconds;
+            series.configured_prestop = configured.prestop_seconds;
             if let Some(running) = running {
-                known.series.running = Some(running.clone());
+                series.running = Some(running.clone());
                 self.rollouts.seen(workload, running);
             }
         }
@@ -258,7 +286,7 @@ impl Metrics {
         shutdowns.last = self.measured_last;
         shutdowns.history.add(measured);
         if let Some(known) = self.workloads.get_mut(labels) {
-            known.series.recommended = shutdowns.history.recommended();
+            known.series_mut().recommended = shutdowns.history.recommended();
         }
     }
 
@@ -281,7 +309,7 @@ impl Metrics {
         for (doubt, count) in &report.unknown_reasons {
             *self.doubts.entry(*doubt).or_default() += count;
         }
-        let series = &mut self.known(&report.workload, now_ns).series;
+        let series = self.known(&report.workload, now_ns).series_mut();
         series.shut_down(report.trigger, report.verdict);
         for finding in &report.findings {
             series.find(finding.code);
@@ -302,28 +330,59 @@ impl Metrics {
     /// The entry of a workload; of the overflow, when there are too many.
     fn known(&mut self, workload: &Workload, now_ns: u64) -> &mut Known {
         let mut labels = Labels::from(workload);
-        if !self.workloads.contains_key(&labels) && self.workloads.len() >= self.most {
-            self.retire(now_ns);
-            if self.workloads.len() >= self.most {
-                // A workload that left and counted nothing need not stay its time.
-                self.workloads
-                    .retain(|_, known| known.gone_ns.is_none() || !known.series.is_untouched());
+        let mut tenant = None;
+        if !self.workloads.contains_key(&labels) {
+            let own = Tenant::of(workload);
+            if !self.has_room(&own) {
+                self.retire(now_ns);
             }
-            if self.workloads.len() >= self.most {
+            if !self.has_room(&own) {
+                // A workload that left and counted nothing need not stay its time.
+                self.keep(|known| known.gone_ns.is_none() || !known.series.is_untouched());
+            }
+            if self.has_room(&own) {
+                *self.crowds.entry(own.clone()).or_default() += 1;
+                tenant = Some(own);
+            } else {
                 labels = Labels::overflow();
             }
         }
         let measured = self.measured.get(&labels);
-        self.workloads.entry(labels).or_insert_with(|| {
+        self.workloads.entry(Arc::new(labels)).or_insert_with(|| {
             let mut known = Known::new(&self.classes);
-            known.series.recommended = measured.and_then(|shutdowns| shutdowns.history.recommended());
+            known.series_mut().recommended = measured.and_then(|shutdowns| shutdowns.history.recommended());
+            known.tenant = tenant;
             known
         })
     }
 
+    /// Whether there is room for one more workload of this tenant.
+    fn has_room(&self, tenant: &Tenant) -> bool {
+        let crowd = self.crowds.get(tenant).copied().unwrap_or(0);
+        self.workloads.len() < self.most && crowd < tenant.share(self.most)
+    }
+
+    /// Forgets the series of all others.
+    fn keep(&mut self, stays: impl Fn(&Known) -> bool) {
+        let crowds = &mut self.crowds;
+        self.workloads.retain(|_, known| {
+            let stays = stays(known);
+            if !stays
+                && let Some(tenant) = &known.tenant
+                && let Some(crowd) = crowds.get_mut(tenant)
+            {
+                *crowd = crowd.saturating_sub(1);
+                if *crowd == 0 {
+                    crowds.remove(tenant);
+                }
+            }
+            stays
+        });
+    }
+
     fn retire(&mut self, now_ns: u64) {
         let stays = |gone_ns: Option<u64>| gone_ns.is_none_or(|at| now_ns.saturating_sub(at) < RETIRE_NS);
-        self.workloads.retain(|_, known| stays(known.gone_ns));
+        self.keep(|known| stays(known.gone_ns));
         self.cgroups.forget(|gone_ns| !stays(Some(gone_ns)));
         self.cgroups.unlabel(|labels| self.workloads.contains_key(labels));
         let names: BTreeSet<_> = self
@@ -334,30 +393,27 @@ impl Metrics {
         self.rollouts.keep(&names);
     }
 
-    /// The exposition. Retires what is long gone.
-    pub fn expose(&mut self, scrape: &Scrape<'_>) -> Result<String, prometheus::Error> {
+    /// All numbers as they are now. Retires what is long gone.
+    pub fn snapshot(&mut self, scrape: &Scrape<'_>) -> Snapshot {
         self.count_resets(scrape.resets, scrape.now_ns);
+        if let Some(served) = scrape.served {
+            self.count_served(served, scrape.now_ns);
+        }
         self.retire(scrape.now_ns);
-        let mut text = String::new();
-        let encoder = TextEncoder::new();
-        // One family at a time: the peak is the largest family, not all of them.
-        for family in families::WORKLOAD_FAMILIES {
-            let family = family.collect(&self.workloads);
-            if !family.get_metric().is_empty() {
-                encoder.encode_utf8(&[family], &mut text)?;
-            }
-        }
-        let workloads = self.workloads.len();
-        if let Some(family) = self.rollouts.collect() {
-            encoder.encode_utf8(&[family], &mut text)?;
-        }
-        let mut own = self.agent.collect(scrape, workloads, self.overflowed);
+        let workloads: Vec<OfWorkload> = self
+            .workloads
+            .iter()
+            .map(|(labels, known)| (Arc::clone(labels), Arc::clone(&known.series)))
+            .collect();
+        let mut own = self.agent.collect(scrape, workloads.len(), self.overflowed);
         own.push(families::Agent::doubts(&self.doubts));
         own.extend(families::Agent::origins(&self.origins(scrape.origins)));
-        let mut own_text = Vec::new();
-        encoder.encode(&own, &mut own_text)?;
-        text.push_str(&String::from_utf8_lossy(&own_text));
-        Ok(text)
+        Snapshot {
+            workloads,
+            rollouts: self.rollouts.clone(),
+            registry: self.agent.registry(),
+            own,
+        }
     }
 
     /// Those that are expected, at 0 before they have said anything.
@@ -383,12 +439,38 @@ impl Metrics {
             }
             let labels = self.cgroups.owner(reset.cgroup).unwrap_or_else(Labels::overflow);
             let slot = usize::from(!reset.sent) * 2 + usize::from(reset.shutdown);
-            let known = self.workloads.entry(labels).or_insert_with(|| Known {
+            let known = self.workloads.entry(Arc::new(labels)).or_insert_with(|| Known {
                 gone_ns: Some(now_ns),
                 ..Known::new(&self.classes)
             });
-            known.series.resets[slot] += grown;
+            known.series_mut().resets[slot] += grown;
         }
+    }
+}
+
+/// The numbers of one moment. The loop goes on while they are written down.
+#[derive(Debug)]
+pub struct Snapshot {
+    workloads: Vec<OfWorkload>,
+    rollouts: Rollouts,
+    registry: Registry,
+    own: Vec<MetricFamily>,
+}
+
+impl Snapshot {
+    /// The exposition.
+    pub fn text(self) -> Result<String, prometheus::Error> {
+        let mut text = String::new();
+        for family in families::WORKLOAD_FAMILIES {
+            family.write(&self.workloads, &mut text);
+        }
+        self.rollouts.write(&mut text);
+        let mut own = self.registry.gather();
+        own.extend(self.own);
+        let mut own_text = Vec::new();
+        TextEncoder::new().encode(&own, &mut own_text)?;
+        text.push_str(&String::from_utf8_lossy(&own_text));
+        Ok(text)
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use drainwatch_core::{report::Revision, rollout::RolledOut};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::outlets::{
-    listing::{Filter, Matches},
-    store::{Store, StoreError},
+use crate::{
+    kernel::{Counts, Served},
+    outlets::{
+        listing::{Filter, Matches},
+        metrics::Snapshot,
+        store::{Store, StoreError},
+    },
 };
 
 /// Questions that may wait for the loop.
@@ -55,12 +59,14 @@ pub enum Question {
     Beat(oneshot::Sender<()>),
     /// To take in what the ring holds.
     Ready(oneshot::Sender<()>),
-    /// The exposition of all metrics.
-    Metrics(oneshot::Sender<String>),
+    /// All metrics as they are now, with what was served, where somebody counts it.
+    Metrics(Option<Counts>, oneshot::Sender<Snapshot>),
     /// Which revision runs of each workload, as told last.
     Running(oneshot::Sender<BTreeMap<RolledOut, Revision>>),
     /// What this filter asks for of the reports in memory, and the ids of all of those.
     List(Filter, oneshot::Sender<(Matches, HashSet<String>)>),
+    /// What this filter asks for of the reports in memory, whatever its words, and the ids of all of those.
+    Gather(Filter, oneshot::Sender<(Vec<Arc<str>>, HashSet<String>)>),
     /// Ids in memory that begin so, at most [`IDS_NAMED`].
     Ids(String, oneshot::Sender<Vec<String>>),
     /// The report in memory with this id, as JSON.
@@ -68,12 +74,16 @@ pub enum Question {
 }
 
 /// A handle to ask with, and what the loop has of it: the questions, and whom it tells that a report changed.
-pub fn channel(store: Option<Arc<Store>>) -> (Handle, mpsc::Receiver<Question>, watch::Sender<u64>) {
+pub fn channel(
+    store: Option<Arc<Store>>,
+    served: Option<Served>,
+) -> (Handle, mpsc::Receiver<Question>, watch::Sender<u64>) {
     let (sender, questions) = mpsc::channel(QUESTIONS);
     let (changes, told) = watch::channel(0);
     let handle = Handle {
         questions: sender,
         store,
+        served: served.map(|served| Arc::new(Mutex::new(served))),
         changes: told,
     };
     (handle, questions, changes)
@@ -84,6 +94,7 @@ pub fn channel(store: Option<Arc<Store>>) -> (Handle, mpsc::Receiver<Question>, 
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     store: Option<Arc<Store>>,
+    served: Option<Arc<Mutex<Served>>>,
     changes: watch::Receiver<u64>,
 }
 
@@ -115,9 +126,26 @@ impl Handle {
         self.ask(Question::Ready).await
     }
 
-    /// The exposition of all metrics.
+    /// The exposition of all metrics, written on a thread of its own: the loop has better things to do.
     pub async fn metrics(&self) -> Result<String, Stuck> {
-        self.ask(Question::Metrics).await
+        let served = self.served().await;
+        let snapshot = self.ask(|answer| Question::Metrics(served, answer)).await?;
+        let text = tokio::task::spawn_blocking(|| snapshot.text());
+        Ok(text.await.map_err(|_| Stuck)?.unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics could not be encoded");
+            String::new()
+        }))
+    }
+
+    /// What was served, counted on a thread of its own.
+    async fn served(&self) -> Option<Counts> {
+        let served = Arc::clone(self.served.as_ref()?);
+        let count = move || {
+            // Whoever panicked with it has left nothing half done.
+            let mut served = served.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            served.counts()
+        };
+        tokio::task::spawn_blocking(count).await.ok()
     }
 
     /// Which revision runs of each workload, as far as it was told.
@@ -127,6 +155,15 @@ impl Handle {
 
     /// Reports: under way first, then newest first.
     pub async fn list(&self, filter: Filter) -> Result<Matches, Unanswered> {
+        if !filter.search.is_empty() {
+            let none = Matches::new(filter.limit);
+            let take = |matches: &mut Matches, json: &str| matches.push(json.into());
+            let (mut matches, whole) = self.survey(filter, none, take).await?;
+            if !whole {
+                matches.cut();
+            }
+            return Ok(matches);
+        }
         let (mut matches, known) = self.ask(|answer| Question::List(filter.clone(), answer)).await?;
         if matches.more() {
             return Ok(matches);
@@ -138,6 +175,32 @@ impl Handle {
                 matches.cut();
             }
             Ok(matches)
+        })
+        .await
+    }
+
+    /// Shows every report that `filter` asks for to `look`, under way first, then newest first, until that says `false`; on a
+    /// thread of its own. Gives what came of it, and whether all could be read.
+    pub async fn survey<T: Send + 'static>(
+        &self,
+        filter: Filter,
+        mut seen: T,
+        mut look: impl FnMut(&mut T, &str) -> bool + Send + 'static,
+    ) -> Result<(T, bool), Unanswered> {
+        let (in_memory, known) = self
+            .ask(|answer| Question::Gather(filter.clone(), answer))
+            .await?;
+        self.in_store(move |store| {
+            let mut look = |json: &str| !filter.finds(json) || look(&mut seen, json);
+            let enough = in_memory.iter().any(|json| !look(json));
+            let mut whole = true;
+            if let Some(store) = store.filter(|_| !enough)
+                && let Err(error) = store.each(&filter, &known, look)
+            {
+                tracing::error!(%error, "a search has only the reports in memory");
+                whole = false;
+            }
+            Ok((seen, whole))
         })
         .await
     }
@@ -176,10 +239,8 @@ impl Handle {
         &self,
         read: impl FnOnce(Option<&Store>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unanswered> {
-        let Some(store) = self.store.clone() else {
-            return read(None).map_err(|error| Unanswered::Store(error.to_string()));
-        };
-        tokio::task::spawn_blocking(move || read(Some(&store)))
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || read(store.as_deref()))
             .await
             .map_err(|error| Unanswered::Store(error.to_string()))?
             .map_err(|error| Unanswered::Store(error.to_string()))

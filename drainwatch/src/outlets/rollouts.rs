@@ -45,16 +45,19 @@ pub fn query(query: &str, now: jiff::Timestamp) -> Result<Wanted, String> {
         until_ms,
         workload,
         namespace,
+        kind,
+        search,
         verdict,
         class,
         finding,
         cause,
         limit,
     } = listing::query(query, now)?;
-    if class.is_some() || finding.is_some() || cause.is_some() {
+    let of_shutdowns = [class, kind].iter().any(Option::is_some);
+    if of_shutdowns || finding.is_some() || cause.is_some() || !search.is_empty() {
         return Err(
             "rollouts are asked for by since, until, workload, namespace, verdict and limit; \
-             /api/v1/shutdowns knows class, finding and cause"
+             /api/v1/shutdowns knows kind, class, finding, cause and q"
                 .into(),
         );
     }

@@ -3,14 +3,18 @@
 //! Tables: `reports` holds JSON under (time of end in ms since the epoch, id), so that newest first
 //! is a scan backwards; `ids` finds the time of an id; `open` names the reports that were stored
 //! before their shutdown ended. Invariant: the three change in one transaction, so `ids` and
-//! `reports` always name the same set. A file that cannot be read is renamed, never deleted.
+//! `reports` always name the same set. A file that cannot be read is renamed, never deleted: at the start, and
+//! when damage shows later. Which of too many reports go is `retention`'s.
+
+mod guard;
+mod retention;
 
 use std::{
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
+    fs::{DirBuilder, OpenOptions, Permissions},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use drainwatch_core::report::{Moment, MomentKind, Report, Verdict};
@@ -19,6 +23,8 @@ use redb::{
     StorageError, TableDefinition, WriteTransaction,
 };
 
+pub use self::retention::Retention;
+use self::{guard::guarded, retention::Aging};
 use crate::outlets::listing::{Filter, Head, Matches};
 
 const REPORTS: TableDefinition<(i64, &str), &[u8]> = TableDefinition::new("reports");
@@ -59,6 +65,19 @@ pub enum StoreError {
     Database(#[from] Box<redb::Error>),
 }
 
+impl StoreError {
+    /// It is the content of the file that cannot be used.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt(_) => true,
+            Self::Database(error) => {
+                matches!(**error, redb::Error::Corrupted(_) | redb::Error::RepairAborted)
+            }
+            Self::InUse { .. } | Self::Io { .. } | Self::Closed => false,
+        }
+    }
+}
+
 macro_rules! from_redb {
     ($($error:ident),*) => { $(
         impl From<redb::$error> for StoreError {
@@ -67,15 +86,6 @@ macro_rules! from_redb {
     )* };
 }
 from_redb!(TransactionError, TableError, CommitError, StorageError);
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Most reports.
-    pub reports: u64,
-    /// Oldest report.
-    pub age: Duration,
-}
 
 /// A report on its way into the store.
 #[derive(Debug, Clone)]
@@ -88,6 +98,8 @@ pub struct Entry {
     pub open: bool,
     /// The report.
     pub json: Arc<str>,
+    /// [`Head::workload_hash`] of its workload.
+    pub workload: u64,
 }
 
 /// What opening found.
@@ -106,53 +118,55 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     path: PathBuf,
     retention: Retention,
+    aging: Mutex<Aging>,
 }
 
 impl Store {
     /// Opens or creates the store under `dir`, which is created when missing. `now_ms` is the wall clock.
     pub fn open(dir: &Path, retention: Retention, now_ms: i64) -> Result<Opened, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|why| StoreError::Io {
+        // Reports tell of paths and hosts. A directory that is there is somebody's to care for.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|why| StoreError::Io {
             path: dir.into(),
             why,
         })?;
         let path = dir.join(FILE);
         let mut quarantined = None;
-        let store = match Self::try_open(&path, retention) {
+        let opened = match Self::open_whole(&path, retention, now_ms) {
             Err(StoreError::Corrupt(why)) => {
-                let aside = free_name(&path, now_ms);
-                std::fs::rename(&path, &aside).map_err(|why| StoreError::Io {
-                    path: aside.clone(),
-                    why,
-                })?;
-                quarantined = Some((aside, why));
-                Self::try_open(&path, retention)?
+                quarantined = Some((set_aside(&path, now_ms)?, why));
+                Self::open_whole(&path, retention, now_ms)?
             }
             other => other?,
         };
-        store.write(&[], &[], now_ms)?;
-        Ok(Opened { store, quarantined })
+        Ok(Opened {
+            store: opened,
+            quarantined,
+        })
     }
 
-    fn try_open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
-        // redb checks what it reads by assertions in places; a damaged file must not end the agent.
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(path, retention)));
-        std::panic::set_hook(hook);
-        opened.unwrap_or_else(|_| Err(StoreError::Corrupt("its pages contradict each other".into())))
-    }
-
-    fn open_database(path: &Path, retention: Retention) -> Result<Self, StoreError> {
-        let store = Self {
-            database: RwLock::new(Some(database(path)?)),
-            path: path.into(),
-            retention,
-        };
-        store.probe().map_err(|error| match error {
-            StoreError::Database(error) => StoreError::Corrupt(error.to_string()),
-            other => other,
-        })?;
-        Ok(store)
+    /// Opens the file, and does all that is to be done first: what of its pages is damaged there shows by that.
+    fn open_whole(path: &Path, retention: Retention, now_ms: i64) -> Result<Self, StoreError> {
+        guarded(|| {
+            let store = Self {
+                database: RwLock::new(Some(database(path)?)),
+                path: path.into(),
+                retention,
+                aging: Mutex::new(Aging::new()),
+            };
+            let whole = store.probe().and_then(|()| {
+                // Which of them go on is known later; here it is only seen whether they can be read.
+                store.mark_unfinished(|_| true)?;
+                store.write(&[], &[], now_ms)
+            });
+            match whole {
+                Ok(()) => Ok(store),
+                Err(StoreError::Database(error)) if is_content(&error) => {
+                    Err(StoreError::Corrupt(error.to_string()))
+                }
+                Err(other) => Err(other),
+            }
+        })
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
@@ -177,9 +191,27 @@ impl Store {
     /// What was committed before is still there.
     pub fn reopen(&self) -> Result<(), StoreError> {
         let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *open = None;
-        *open = Some(database(&self.path)?);
+        // Closing it may find damage too.
+        let _ = guarded(|| {
+            *open = None;
+            Ok(())
+        });
+        *open = guarded(|| database(&self.path).map(Some))?;
         Ok(())
+    }
+
+    /// Sets a damaged file aside and begins anew; says where it is.
+    pub fn begin_anew(&self, now_ms: i64) -> Result<PathBuf, StoreError> {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let _ = guarded(|| {
+            *open = None;
+            Ok(())
+        });
+        let aside = set_aside(&self.path, now_ms)?;
+        *open = guarded(|| database(&self.path).map(Some))?;
+        drop(open);
+        guarded(|| self.probe())?;
+        Ok(aside)
     }
 
     /// Creates the tables and reads both ends of them, so that damage shows now and not at the first shutdown.
@@ -200,6 +232,7 @@ impl Store {
                 })?;
             }
         }
+        retention::index(&write)?;
         write.commit()?;
         Ok(())
     }
@@ -207,38 +240,44 @@ impl Store {
     /// Reports stored before their end, but those that `go_on`: says so in each of them, and never calls such a shutdown
     /// clean. Says how many they are.
     pub fn mark_unfinished(&self, go_on: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
-        let ids: Vec<String> = {
-            let read = self.begin_read()?;
-            let open = read.open_table(OPEN)?;
-            let ids = open.iter()?.map(|row| Ok(row?.0.value().to_owned()));
-            ids.filter(|id| id.as_ref().map_or(true, |id: &String| !go_on(id)))
-                .collect::<Result<_, StorageError>>()?
-        };
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let write = self.begin_write()?;
-        for id in &ids {
-            write.open_table(OPEN)?.remove(id.as_str())?;
-            let Some(ended_ms) = write.open_table(IDS)?.get(id.as_str())?.map(|at| at.value()) else {
-                continue;
+        guarded(|| {
+            let ids: Vec<String> = {
+                let read = self.begin_read()?;
+                let open = read.open_table(OPEN)?;
+                let ids = open.iter()?.map(|row| Ok(row?.0.value().to_owned()));
+                ids.filter(|id| id.as_ref().map_or(true, |id: &String| !go_on(id)))
+                    .collect::<Result<_, StorageError>>()?
             };
-            let mut reports = write.open_table(REPORTS)?;
-            let marked = reports
-                .get((ended_ms, id.as_str()))?
-                .and_then(|json| serde_json::from_slice(json.value()).ok())
-                .and_then(|report| serde_json::to_vec(&unfinished(report, ended_ms)).ok());
-            if let Some(json) = marked {
-                reports.insert((ended_ms, id.as_str()), json.as_slice())?;
+            if ids.is_empty() {
+                return Ok(0);
             }
-        }
-        write.commit()?;
-        Ok(ids.len())
+            let write = self.begin_write()?;
+            for id in &ids {
+                write.open_table(OPEN)?.remove(id.as_str())?;
+                let Some(ended_ms) = write.open_table(IDS)?.get(id.as_str())?.map(|at| at.value()) else {
+                    continue;
+                };
+                let mut reports = write.open_table(REPORTS)?;
+                let marked = reports
+                    .get((ended_ms, id.as_str()))?
+                    .and_then(|json| serde_json::from_slice(json.value()).ok())
+                    .and_then(|report| serde_json::to_vec(&unfinished(report, ended_ms)).ok());
+                if let Some(json) = marked {
+                    reports.insert((ended_ms, id.as_str()), json.as_slice())?;
+                }
+            }
+            write.commit()?;
+            Ok(ids.len())
+        })
     }
 
     /// Puts `entries` in (each replacing what its id held), takes `removed` out, and drops what
     /// retention does not allow, durably and in one transaction.
     pub fn write(&self, entries: &[Entry], removed: &[String], now_ms: i64) -> Result<(), StoreError> {
+        guarded(|| self.write_all(entries, removed, now_ms))
+    }
+
+    fn write_all(&self, entries: &[Entry], removed: &[String], now_ms: i64) -> Result<(), StoreError> {
         let write = self.begin_write()?;
         for id in removed {
             forget(&write, id)?;
@@ -249,26 +288,13 @@ impl Store {
                 .open_table(REPORTS)?
                 .insert((entry.ended_ms, entry.id.as_str()), entry.json.as_bytes())?;
             write.open_table(IDS)?.insert(entry.id.as_str(), entry.ended_ms)?;
+            retention::note(&write, &entry.id, entry.ended_ms, entry.workload)?;
             if entry.open {
                 write.open_table(OPEN)?.insert(entry.id.as_str(), ())?;
             }
         }
-        let age_ms = i64::try_from(self.retention.age.as_millis()).unwrap_or(i64::MAX);
-        let oldest = now_ms.saturating_sub(age_ms);
-        loop {
-            let first = {
-                let reports = write.open_table(REPORTS)?;
-                let count = reports.len()?;
-                reports
-                    .first()?
-                    .map(|(key, _)| (key.value().0, key.value().1.to_owned()))
-                    .filter(|(ended_ms, _)| count > self.retention.reports || *ended_ms < oldest)
-            };
-            match first {
-                Some((_, id)) => forget(&write, &id)?,
-                None => break,
-            }
-        }
+        let mut aging = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
+        retention::retain(&write, &self.retention, &mut aging, now_ms)?;
         write.commit()?;
         Ok(())
     }
@@ -280,67 +306,86 @@ impl Store {
         known: &HashSet<String>,
         matches: &mut Matches,
     ) -> Result<(), StoreError> {
-        let read = self.begin_read()?;
-        let reports = read.open_table(REPORTS)?;
-        let times = filter.ended_ms();
-        for row in reports.range((*times.start(), "")..)?.rev() {
-            let (key, json) = row?;
-            if key.value().0 > *times.end() || known.contains(key.value().1) {
-                continue;
+        self.each(filter, known, |json| matches.push(json.into()))
+    }
+
+    /// Shows what `filter` asks for, whatever its words, to `look` until that says `false`: newest first, without the ids in
+    /// `known`.
+    pub fn each(
+        &self,
+        filter: &Filter,
+        known: &HashSet<String>,
+        mut look: impl FnMut(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        guarded(|| {
+            let read = self.begin_read()?;
+            let reports = read.open_table(REPORTS)?;
+            let times = filter.ended_ms();
+            for row in reports.range((*times.start(), "")..)?.rev() {
+                let (key, json) = row?;
+                if key.value().0 > *times.end() || known.contains(key.value().1) {
+                    continue;
+                }
+                let Ok(json) = std::str::from_utf8(json.value()) else {
+                    continue;
+                };
+                let Ok(head) = serde_json::from_str::<Head>(json) else {
+                    continue;
+                };
+                if filter.takes(&head) && !look(json) {
+                    break;
+                }
             }
-            let Ok(json) = std::str::from_utf8(json.value()) else {
-                continue;
-            };
-            let Ok(head) = serde_json::from_str::<Head>(json) else {
-                continue;
-            };
-            if filter.takes(&head) && !matches.push(json.into()) {
-                break;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The last reports, newest first, at most `most`.
     pub fn last(&self, most: usize) -> Result<Vec<Arc<str>>, StoreError> {
-        let read = self.begin_read()?;
-        let reports = read.open_table(REPORTS)?;
-        let mut last = Vec::new();
-        for row in reports.iter()?.rev().take(most) {
-            let (_, json) = row?;
-            last.extend(std::str::from_utf8(json.value()).map(Arc::from));
-        }
-        Ok(last)
+        guarded(|| {
+            let read = self.begin_read()?;
+            let reports = read.open_table(REPORTS)?;
+            let mut last = Vec::new();
+            for row in reports.iter()?.rev().take(most) {
+                let (_, json) = row?;
+                last.extend(std::str::from_utf8(json.value()).map(Arc::from));
+            }
+            Ok(last)
+        })
     }
 
     /// Ids that begin with `prefix`, at most `most`.
     pub fn ids(&self, prefix: &str, most: usize) -> Result<Vec<String>, StoreError> {
-        let read = self.begin_read()?;
-        let ids = read.open_table(IDS)?;
-        let mut found = Vec::new();
-        for row in ids.range(prefix..)?.take(most) {
-            let id = row?.0.value().to_owned();
-            if !id.starts_with(prefix) {
-                break;
+        guarded(|| {
+            let read = self.begin_read()?;
+            let ids = read.open_table(IDS)?;
+            let mut found = Vec::new();
+            for row in ids.range(prefix..)?.take(most) {
+                let id = row?.0.value().to_owned();
+                if !id.starts_with(prefix) {
+                    break;
+                }
+                found.push(id);
             }
-            found.push(id);
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// The report with this id.
     pub fn get(&self, id: &str) -> Result<Option<Arc<str>>, StoreError> {
-        let read = self.begin_read()?;
-        let Some(ended_ms) = read.open_table(IDS)?.get(id)?.map(|at| at.value()) else {
-            return Ok(None);
-        };
-        let json = read.open_table(REPORTS)?.get((ended_ms, id))?;
-        Ok(json.and_then(|json| std::str::from_utf8(json.value()).ok().map(Into::into)))
+        guarded(|| {
+            let read = self.begin_read()?;
+            let Some(ended_ms) = read.open_table(IDS)?.get(id)?.map(|at| at.value()) else {
+                return Ok(None);
+            };
+            let json = read.open_table(REPORTS)?.get((ended_ms, id))?;
+            Ok(json.and_then(|json| std::str::from_utf8(json.value()).ok().map(Into::into)))
+        })
     }
 
     /// How many reports there are.
     pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.begin_read()?.open_table(IDS)?.len()?)
+        guarded(|| Ok(self.begin_read()?.open_table(IDS)?.len()?))
     }
 
     /// There are none.
@@ -350,9 +395,22 @@ impl Store {
 }
 
 fn database(path: &Path) -> Result<Database, StoreError> {
+    // Whatever the umask: reports tell of paths and hosts.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file))
+        .map_err(|why| StoreError::Io {
+            path: path.into(),
+            why,
+        })?;
     Database::builder()
         .set_cache_size(CACHE_BYTES)
-        .create(path)
+        .create_file(file)
         .map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
             DatabaseError::Storage(StorageError::Io(why)) if !is_damage(&why) => StoreError::Io {
@@ -366,6 +424,7 @@ fn database(path: &Path) -> Result<Database, StoreError> {
 fn forget(write: &WriteTransaction, id: &str) -> Result<(), StoreError> {
     if let Some(ended_ms) = write.open_table(IDS)?.remove(id)?.map(|at| at.value()) {
         write.open_table(REPORTS)?.remove((ended_ms, id))?;
+        retention::unnote(write, id, ended_ms)?;
         write.open_table(OPEN)?.remove(id)?;
     }
     Ok(())
@@ -390,6 +449,24 @@ fn unfinished(mut report: Report, stored_ms: i64) -> Report {
         pid: None,
     });
     report
+}
+
+/// The same of redb's.
+fn is_content(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(why) => is_damage(why),
+        _ => true,
+    }
+}
+
+/// Renames a file that cannot be read; says to what.
+fn set_aside(path: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
+    let aside = free_name(path, now_ms);
+    std::fs::rename(path, &aside).map_err(|why| StoreError::Io {
+        path: aside.clone(),
+        why,
+    })?;
+    Ok(aside)
 }
 
 /// Errors that tell of the file's content, not of the disk or of permissions.

@@ -3,7 +3,9 @@
 //! Needs root, a unified cgroup hierarchy and a kernel that drainwatch supports. On another machine the tests of what
 //! a machine lacks still hold: `drainwatch doctor` must say so, and they end there.
 
+mod ci;
 mod image;
+mod memory;
 mod names;
 mod privileges;
 mod service;

@@ -7,7 +7,10 @@ use std::{
     process::Command,
 };
 
-use nix::unistd::{Gid, Uid};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    unistd::{Gid, Uid},
+};
 use tempfile::TempDir;
 use testkit::{Agent, Cgroup, agent, command};
 
@@ -129,6 +132,30 @@ fn given_exactly_the_charts_capabilities_when_run_as_root_then_it_works_and_give
     let agent = Agent::start(agent).expect("it starts");
     works_without(&agent);
     assert!(agent.stop().unwrap().0.success());
+}
+
+#[test]
+fn given_pinned_programs_when_run_with_exactly_the_charts_capabilities_then_it_goes_on_with_them() {
+    if !is_root() || !runs_here() {
+        return;
+    }
+    let (state, bpffs) = (state_of(0), state_of(0));
+    let nothing = None::<&str>;
+    mount(nothing, bpffs.path(), Some("bpf"), MsFlags::empty(), nothing).unwrap();
+    let log_of_one = || {
+        let mut agent = as_root_with(&["bpf", "perfmon"]);
+        agent.args(RUN).arg("--state-dir").arg(state.path());
+        agent.arg("--pin-dir").arg(bpffs.path().join("drainwatch"));
+        let agent = Agent::start(agent).expect("it starts");
+        assert!(agent.stop().unwrap().0.success());
+        agent.log()
+    };
+    let logs = [log_of_one(), log_of_one()];
+    umount2(bpffs.path(), MntFlags::MNT_DETACH).unwrap();
+    let went_on = logs
+        .each_ref()
+        .map(|log| log.contains("the programs of the last agent went on"));
+    assert_eq!(went_on, [false, true], "{}", logs[1]);
 }
 
 #[test]

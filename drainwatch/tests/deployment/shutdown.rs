@@ -86,7 +86,7 @@ impl Drop for Load {
 
 fn ask_for_metrics(stream: &mut TcpStream) {
     stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         .unwrap();
 }
 

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use drainwatch::agent::config::{self, Layer, SETTINGS, Setting, Settings};
-use drainwatch_core::{class::MOST_RULES, reading::SENDERS};
+use drainwatch_core::{
+    class::MOST_RULES,
+    reading::{self, MOST_PINS, SENDERS},
+};
 
 use super::source::{Source, cell};
 
@@ -39,7 +42,7 @@ pub fn page() -> String {
         "\nA file with every key at its default, those without a default commented out:\n\n```toml\n{file}```\n"
     )
     .unwrap();
-    page + &classes()
+    page + &classes() + &protocols()
 }
 
 /// The tables `[[class]]`.
@@ -120,4 +123,29 @@ fn read(text: &str) -> Layer {
     std::fs::write(&path, text).unwrap();
     let (text, path) = config::text(&path).unwrap();
     config::parse(&text, &path).unwrap()
+}
+
+/// The tables `[[protocol]]`.
+fn protocols() -> String {
+    let source = Source::read(&["drainwatch-core/src/reading/pins.rs"], &[]);
+    let example =
+        "[[protocol]]\nname = \"redis\"\nport = [6380, 6381]\n\n[[protocol]]\nname = \"tcp\"\nport = 7000\n";
+    assert_ne!(
+        Settings::resolve(Layer::default(), read(example)).protocols,
+        Settings::resolve(Layer::default(), Layer::default()).protocols
+    );
+    let mut table = String::from("| key | meaning |\n|---|---|\n");
+    for entry in source.fields("Pin") {
+        let key = format!("protocol.{}", entry.name);
+        assert!(config::keys().any(|known| known == key), "{key}");
+        writeln!(table, "| `{}` | {} |", entry.name, cell(&entry.doc)).unwrap();
+    }
+    let words: Vec<_> = reading::protocols().map(|word| format!("`{word}`")).collect();
+    format!(
+        "\n## Protocols\n\nA protocol is known by how its connection begins and by what both sides say, not by its port. A \
+         table `[[protocol]]` pins one: connections to the port are read as that protocol and as no other, and what does \
+         not look like it is what nobody reads. At most {MOST_PINS} ports.\n\n{table}\n\
+         Protocols: {}. HTTP/2 and TLS still have to begin as such.\n\n```toml\n{example}```\n",
+        words.join(", ")
+    )
 }

@@ -1,23 +1,27 @@
-//! The pages of `docs/reference` are written from the code; one that says something else fails here.
+//! The pages of `docs/reference` and the manual, `docs/man`, are written from the code; one that says something else fails
+//! here.
 //!
 //! `cargo xtask docs` runs this test with `WRITE_REFERENCE` set: then it writes the pages instead.
 
 mod cli;
 mod config;
 mod log;
+mod man;
 mod metrics;
 mod pages;
 mod recording;
 mod report;
 mod source;
 
-use std::{env, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 /// Set: write the pages. Not set: compare them.
 const WRITE: &str = "WRITE_REFERENCE";
 
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reference")
+fn directory(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(name)
 }
 
 /// Compares a page with what the code says, or writes it.
@@ -26,9 +30,14 @@ fn check(name: &str, title: &str, body: &str) {
         "<!-- Written by `cargo xtask docs` from the code: change it there. -->\n\n# {title}\n\n{}\n",
         body.trim()
     );
-    let path = directory().join(name);
+    same("reference", name, &page);
+}
+
+/// Compares a file below `docs` with what it is to be, or writes it.
+fn same(directory_name: &str, name: &str, page: &str) {
+    let path = directory(directory_name).join(name);
     if env::var_os(WRITE).is_some() {
-        fs::create_dir_all(directory()).unwrap();
+        fs::create_dir_all(directory(directory_name)).unwrap();
         fs::write(&path, page).unwrap();
         return;
     }
@@ -42,7 +51,7 @@ fn check(name: &str, title: &str, body: &str) {
     let differs = (0..now.len().max(then.len())).find(|&index| now.get(index) != then.get(index));
     if let Some(index) = differs {
         panic!(
-            "docs/reference/{name}, line {}, is not what the code says; run `cargo xtask docs`\n  page: {}\n  code: {}",
+            "docs/{directory_name}/{name}, line {}, is not what the code says; run `cargo xtask docs`\n  page: {}\n  code: {}",
             index + 1,
             line(&then, index),
             line(&now, index)
@@ -53,6 +62,20 @@ fn check(name: &str, title: &str, body: &str) {
 #[test]
 fn given_the_command_line_then_the_reference_has_the_help_of_every_command() {
     check("cli.md", "Command line", &cli::page());
+}
+
+#[test]
+fn given_the_command_line_then_the_manual_has_a_page_of_every_command_and_no_other() {
+    let pages = man::pages();
+    for (name, page) in &pages {
+        same("man", name, page);
+    }
+    let names: BTreeSet<String> = pages.into_keys().collect();
+    let found = fs::read_dir(directory("man")).unwrap();
+    let found: BTreeSet<String> = found
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, names);
 }
 
 #[test]

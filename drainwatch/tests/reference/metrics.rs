@@ -22,6 +22,40 @@ const OPEN: &[&str] = &[
 /// Labels that every series of a workload has.
 const OWN: &[&str] = &["container", "namespace", "workload", "workload_kind"];
 
+/// How to ask for what a series was born with.
+const RULES: &str = "
+### Rules of your own
+
+`increase()` does not see what a series was born with. The shipped alerts count a series whole that is younger than the
+window, that is, was there at fewer scrapes of it than its agent:
+
+```promql
+sum by (workload, cause) (
+  (drainwatch_severed_requests_total
+    and (count_over_time(drainwatch_severed_requests_total[15m])
+      < on (cluster, job, instance) group_left () max by (cluster, job, instance) (count_over_time(drainwatch_build_info[15m]))))
+  or
+  increase(drainwatch_severed_requests_total[15m])
+) > 0
+```
+
+Over a day, in which a workload may leave and come back, the dashboards add up what each minute added, to the last
+request:
+
+```promql
+sum by (workload, cause) (
+  sum_over_time((
+    (drainwatch_severed_requests_total - drainwatch_severed_requests_total offset 1m) >= 0
+    or
+    drainwatch_severed_requests_total
+      * on (cluster, job, instance) group_left () max by (cluster, job, instance) (drainwatch_build_info offset 1m)
+  )[1d:1m])
+)
+```
+
+`cluster` is there where your labels have it. Both need `drainwatch_build_info`: do not drop it.
+";
+
 #[derive(Default)]
 struct Family {
     help: String,
@@ -39,19 +73,25 @@ pub fn page() -> String {
          ## Of workloads\n\n\
          But for `drainwatch_rollout_severed_requests_total`, which is counted over all containers of a pod and has \
          `namespace` and `workload` alone, each of these has the labels `namespace`, `workload`, `workload_kind` and `container`, and those of the table. \
-         Every series of a workload exists at 0 from the moment that the workload is known, so that `increase()` sees \
-         its first shutdown. A workload is known once it listens, or is stopped. Its series go ten minutes after its \
-         last instance. At most 1000 workloads have series of their own; the others are counted as `_overflow`, and \
-         so are resets that belong to no known workload.\n\n",
+         From the moment that a workload is known, there are at 0: `drainwatch_shutdowns_total` of the trigger `stop`; \
+         `drainwatch_severed_requests_total` of the classes `request` and `webhook` and the causes `unanswered` and \
+         `truncated`; the counters of drained, failed and refused. With what is known of its settings and revisions that \
+         is 11 to 25 series. All others are born when there is something to count; a histogram (11 series) with its first \
+         value. A workload is known once it listens, or is stopped. Its series go ten minutes after its last instance. At most 1000 workloads have series of their own; the others are counted as `_overflow`, and \
+         so are resets that belong to no known workload; requests served that belong to none are in no series. What counts \
+         as served, and what to do with it: [an error budget](../slo.md).\n\n",
     );
     page += &table(&workload);
-    let bounds = &families["drainwatch_shutdown_seconds"].labels["le"];
+    let bounds = |family: &str| families[family].labels["le"].join(", ");
     writeln!(
         page,
-        "\nUpper bounds of the histograms' buckets: {}.",
-        bounds.join(", ")
+        "\nUpper bounds of the buckets of `drainwatch_shutdown_seconds` and `drainwatch_drain_seconds`: {}; of \
+         `drainwatch_endpoint_lag_seconds`: {}.",
+        bounds("drainwatch_shutdown_seconds"),
+        bounds("drainwatch_endpoint_lag_seconds")
     )
     .unwrap();
+    page += RULES;
     page += "\n## Of the agent\n\n";
     page += &table(&own);
     page += "\n`drainwatch doctor` lists the probes. Of `drainwatch_kernel_events_lost_total` all reasons but `payload` \

@@ -6,6 +6,7 @@
 
 mod place;
 mod storm;
+mod upgrade;
 
 use std::{env, time::Duration};
 
@@ -16,7 +17,7 @@ use place::{BINARY, Place};
 use storm::{Dice, Shop, Tally};
 
 /// Requests in flight of a server that waits for ever to answer, as far as a test goes.
-const FOR_EVER: u64 = 9_999;
+const FOR_EVER: u64 = 3_600_000;
 
 #[test]
 fn given_an_agent_that_is_killed_and_stopped_at_random_moments_then_nothing_is_lost_and_nothing_invented() {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     process::{Command, Output},
     time::Duration,
 };
@@ -54,10 +55,15 @@ impl Place {
         let mut command = testkit::agent::run(BINARY);
         command
             .args(["--config", &self.config, "--pin-dir"])
-            .arg(self.bpf.path().join("drainwatch"))
+            .arg(self.pin_dir())
             .arg("--state-dir")
             .arg(self.state.path().join("state"));
         command
+    }
+
+    /// Where its programs are pinned.
+    pub fn pin_dir(&self) -> PathBuf {
+        self.bpf.path().join("drainwatch")
     }
 
     /// Starts one and waits until it watches.
@@ -70,7 +76,7 @@ impl Place {
         let mut command = testkit::agent::run(BINARY);
         command
             .args(["--config", &self.config, "--pin-dir"])
-            .arg(self.bpf.path().join("drainwatch"));
+            .arg(self.pin_dir());
         Agent::start(command).unwrap()
     }
 
@@ -85,15 +91,13 @@ impl Place {
     /// `drainwatch uninstall`.
     pub fn uninstall(&self) -> Output {
         let mut uninstall = command(BINARY);
-        uninstall
-            .args(["uninstall", "--pin-dir"])
-            .arg(self.bpf.path().join("drainwatch"));
+        uninstall.args(["uninstall", "--pin-dir"]).arg(self.pin_dir());
         uninstall.output().unwrap()
     }
 
     /// Sets of pins.
     pub fn pinned(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.bpf.path().join("drainwatch"));
+        let entries = fs::read_dir(self.pin_dir());
         let names = entries.into_iter().flatten().flatten();
         names
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -116,7 +120,7 @@ impl Drop for Place {
             self.state.disable_cleanup(true);
         }
         // Programs go with their pins.
-        let _ = fs::remove_dir_all(self.bpf.path().join("drainwatch"));
+        let _ = fs::remove_dir_all(self.pin_dir());
         let _ = umount2(self.bpf.path(), MntFlags::MNT_DETACH);
     }
 }

@@ -24,6 +24,9 @@ use super::{
 /// How long a report may take after its shutdown and the agent's start: the linger, and some.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long it may take to take in a long journal.
+const LONG: Duration = Duration::from_mins(5);
+
 /// Where chance comes from: the same seed, the same moments.
 pub struct Dice {
     seed: u64,
@@ -149,9 +152,12 @@ impl Queue {
 
 /// The shops of one round.
 pub fn open(dice: &mut Dice) -> Vec<Shop> {
+    // They outlast the moment of the stop, in a slow guest too.
+    let slowly = Duration::from_millis(1500 + dice.below(1000));
+    let slowly = Clock::default().stretch(slowly).as_millis();
     vec![
         Shop::open(Manners::Bad, 2 + dice.below(4), FOR_EVER),
-        Shop::open(Manners::Good, 1 + dice.below(4), 1500 + dice.below(1000)),
+        Shop::open(Manners::Good, 1 + dice.below(4), u64::try_from(slowly).unwrap()),
         Shop::open(Manners::Bad, 1 + dice.below(3), FOR_EVER),
     ]
 }
@@ -218,13 +224,16 @@ impl Tally {
     /// Each shop has one report, which says the same.
     pub fn compare(&self, agent: &Agent) {
         let mut wrong = Vec::new();
+        // Elsewhere on this machine something may be under way all the time, so that the journal is long.
+        let ready = Clock::default().find("the agent to go on", LONG, || Ok(agent.get("/readyz").ok()));
+        ready.unwrap();
         for (name, served, cut) in &self.shops {
             let ended = Clock::default().find("a report that has ended", SOON, || {
-                let reports = agent.reports(name)?;
+                let reports = agent.reports_named(name)?;
                 let ended = !reports.is_empty() && reports.iter().all(|report| !report["ended_at"].is_null());
                 Ok(ended.then_some(reports))
             });
-            let reports = ended.or_else(|_| agent.reports(name)).unwrap();
+            let reports = ended.or_else(|_| agent.reports_named(name)).unwrap();
             if reports.len() != 1 {
                 wrong.push(format!("{name}: {} reports", reports.len()));
             }

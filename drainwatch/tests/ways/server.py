@@ -7,7 +7,11 @@
 - `headless`: its main thread ends, the others serve on;
 - `slow`: one thread takes a request every 0.3 s; exits after the last of them when told to stop;
 - `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
-- `leaves`: keeps its connections; told by SIGUSR1, closes them, says `closed`, and exits 0.3 s later;
+- `leaves`: keeps its connections, read or not; told by SIGUSR1 or SIGTERM, closes them, says `closed`, and exits 0.3 s later;
+- `closes`: told to stop, closes its listener, says `closed`, and exits 6 s later;
+- `helper`: has a child that serves nobody and that SIGUSR1 makes it end; says `helped` then; exits at once when told to stop;
+- `deferred`: asks the kernel for connections with a request alone (TCP_DEFER_ACCEPT), exits at once when told to stop;
+- `mptcp`: speaks MPTCP, which plain TCP clients do not notice;
 - `goes_on`: does nothing when told to stop; listens on a Unix socket, too;
 - `front`: asks a worker of its own, in the same cgroup, and wakes itself up by a connection to itself.
 """
@@ -46,10 +50,12 @@ def thread(target, *arguments):
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
 
-listener = socket.socket()
+listener = socket.socket(proto=socket.IPPROTO_MPTCP if WAY == "mptcp" else 0)
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 if WAY == "reuse":
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+if WAY == "deferred":
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
 listener.bind(("127.0.0.1", PORT))
 listener.listen(64)
 
@@ -93,12 +99,31 @@ if WAY == "leaves":
         os._exit(0)
 
     signal.signal(signal.SIGUSR1, leave)
+    signal.signal(signal.SIGTERM, leave)
     say("begun")
     while True:
         connection, _ = listener.accept()
-        connection.recv(65536)
-        connection.sendall(OK)
         kept.append(connection)
+        connection.settimeout(0.5)
+        try:
+            connection.recv(65536)
+            connection.sendall(OK)
+        except TimeoutError:
+            say("silent")
+
+if WAY == "closes":
+
+    def close(*_):
+        listener.close()
+        say("closed")
+        time.sleep(6)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, close)
+    say("begun")
+    while True:
+        connection, _ = listener.accept()
+        thread(serve, connection)
 
 if WAY == "front":
     behind = subprocess.Popen([sys.executable, __file__, "0", "plain"], stdout=subprocess.PIPE)
@@ -122,6 +147,15 @@ if WAY == "goes_on":
     local.bind(f"\0drainwatch-ways-{PORT}")
     local.listen()
     signal.signal(signal.SIGTERM, lambda *_: say("told"))
+if WAY == "helper":
+    helper = subprocess.Popen(["sleep", "1000"])
+
+    def end_it(*_):
+        helper.terminate()
+        helper.wait()
+        say("helped")
+
+    signal.signal(signal.SIGUSR1, end_it)
 thread(accept)
 if WAY == "cpu":
     resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
@@ -132,7 +166,7 @@ if WAY == "cpu":
 if WAY == "headless":
     # ctypes lets go of the interpreter's lock: the main thread ends, and nothing else.
     ctypes.CDLL(None).syscall(SYS_EXIT, 0)
-if WAY == "reuse":
+if WAY in ("reuse", "deferred", "helper"):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 while True:
     time.sleep(1000)

@@ -1,27 +1,27 @@
 """What a web server asks PHP for: by hand, and by nginx."""
 
+import http.client
 import os
 import socket
 import struct
 import subprocess
 import tempfile
-import urllib.request
+import time
 
-from .here import PATIENCE, local, say
+from .here import PATIENCE, local, port_of, say
 
 NGINX = """
-daemon off; user root; pid {at}/pid; error_log {at}/error;
+daemon off; master_process off; pid {at}/pid; error_log {at}/error;
 events {{ worker_connections 64; }}
 http {{
     access_log off;
     client_body_temp_path {at}/1; proxy_temp_path {at}/2; fastcgi_temp_path {at}/3; uwsgi_temp_path {at}/4;
     scgi_temp_path {at}/5;
     server {{
-        listen 127.0.0.1:{listen};
+        listen unix:{at}/socket;
         location / {{
             include /etc/nginx/fastcgi_params;
             fastcgi_param SCRIPT_FILENAME {scripts}$document_uri;
-            fastcgi_bind 127.0.0.1:{own};
             fastcgi_pass 127.0.0.1:{port};
         }}
     }}
@@ -38,21 +38,27 @@ def pair(name, value):
     return struct.pack(">BI", len(name), len(value) | 1 << 31) + name.encode() + value.encode()
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 class Nginx:
+    """Asked for one page, which PHP has been asked for then."""
+
     def __init__(self, port):
         at = tempfile.mkdtemp()
-        self.own_port, self.listen = free_port(), free_port()
         with open(f"{at}/conf", "w") as conf:
-            conf.write(NGINX.format(at=at, listen=self.listen, own=self.own_port, port=port, scripts=SCRIPTS))
+            conf.write(NGINX.format(at=at, port=port, scripts=SCRIPTS))
         self.process = subprocess.Popen(["nginx", "-c", f"{at}/conf"], stderr=subprocess.DEVNULL)
-        while socket.socket().connect_ex(("127.0.0.1", self.listen)):
-            pass
+        self.client = socket.socket(socket.AF_UNIX)
+        while self.client.connect_ex(f"{at}/socket"):
+            if self.process.poll() is not None:
+                raise ChildProcessError(f"nginx ended with {self.process.returncode}, see {at}/error")
+            time.sleep(0.01)
+        self.client.sendall(b"GET /hang.php HTTP/1.0\r\n\r\n")
+        self.own_port = port_of(self.process.pid, port)
+
+    def answer(self):
+        answer = http.client.HTTPResponse(self.client)
+        answer.begin()
+        answer.read()
+        return answer.status
 
     def close(self):
         self.process.terminate()
@@ -110,6 +116,7 @@ class FastCgi:
 
     def nginx(self, c, at):
         at.soon()
-        with urllib.request.urlopen(f"http://127.0.0.1:{c.listen}/hang.php") as answer:
-            answer.read()
-        return "answered"
+        status = c.answer()
+        if status == 502:
+            raise EOFError(status)
+        return f"answered {status}"

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import threading
+import time
 
 PATIENCE = 60
 lock = threading.Lock()
@@ -26,9 +27,25 @@ def tcp_of(pid, port):
         rows = [line.split() for line in table][1:]
     to = f"0100007F:{port:04X}"
     ports = {f"socket:[{row[9]}]": int(row[1].split(":")[1], 16) for row in rows if row[2] == to and row[3] == "01"}
-    folder = f"/proc/{pid}/fd"
-    links = [os.readlink(f"{folder}/{name}") for name in sorted(os.listdir(folder), key=int)]
+    links = [link_of(f"/proc/{pid}/fd/{name}") for name in sorted(os.listdir(f"/proc/{pid}/fd"), key=int)]
     return [ports[link] for link in links if link in ports]
+
+
+def link_of(descriptor):
+    """What it names, if it is still open."""
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return None
+
+
+def port_of(pid, port):
+    """Our port of the connection that a process opens to this port."""
+    for _ in range(PATIENCE * 100):
+        if ports := tcp_of(pid, port):
+            return ports[0]
+        time.sleep(0.01)
+    raise TimeoutError(f"process {pid} has not connected to port {port}")
 
 
 def descriptor(port):

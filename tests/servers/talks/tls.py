@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import threading
 
-from .here import PATIENCE, local, say
+from .here import PATIENCE, local, port_of, say
 
 HOST = "hooks.example.com"
 # HTTP/2's preface, SETTINGS, and a GET of /hang or /quick (RFC 7541 by hand).
@@ -75,21 +75,15 @@ class Tls:
         return c, c.fileno(), getattr(self, mode.rpartition("-")[2].removesuffix("12"))
 
     def curl(self, mode):
-        """curl, at a port that it is told."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            at = free.getsockname()[1]
-        version = [] if mode == "curl" else ["--http1.1"]
-        command = ["curl", "-ksS", *version, "--local-port", str(at), "-X", "POST", "--data", "x" * 500]
-        command += ["--resolve", f"{HOST}:{self.port}:127.0.0.1", f"https://{HOST}:{self.port}/hang"]
-        say("conn", mode, at)
-        return Curl(at), at, lambda _, reach: self.wait(command, reach)
+        c = Curl(self.port, [] if mode == "curl" else ["--http1.1"])
+        say("conn", mode, c.own_port)
+        return c, None, self.wait
 
-    def wait(self, command, reach):
-        reach.soon()
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-        if done.returncode:
-            raise EOFError(done.stderr)
+    def wait(self, c, at):
+        at.soon()
+        complaint = c.process.communicate()[1]
+        if c.process.returncode:
+            raise EOFError(complaint)
         return "answered"
 
     def fresh(self, c, at):
@@ -130,10 +124,11 @@ class Tls:
 
 
 class Curl:
-    """What stands for a connection that another program has."""
-
-    def __init__(self, port):
-        self.own_port = port
+    def __init__(self, port, version):
+        command = ["curl", "-ksS", *version, "-X", "POST", "--data", "x" * 500]
+        command += ["--resolve", f"{HOST}:{port}:127.0.0.1", f"https://{HOST}:{port}/hang"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.own_port = port_of(self.process.pid, port)
 
     def close(self):
-        pass
+        self.process.terminate()

@@ -63,6 +63,7 @@ fn substituted(query: &str, workload: &str) -> String {
         .replace("$__range", &format!("{RANGE}s"))
         // Subqueries look at whole minutes, and all of this takes less than one.
         .replace(":1m]", ":1s]")
+        .replace("offset 1m", "offset 1s")
         .replace("$workload", workload);
     for variable in ["$cluster", "$namespace", "$container", "$job", "$instance"] {
         query = query.replace(variable, ".*");

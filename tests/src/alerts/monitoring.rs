@@ -20,7 +20,7 @@ pub const RATE_INTERVAL: &str = "2s";
 
 /// A started program; killed when dropped: it keeps nothing that anybody wants.
 #[derive(Debug)]
-struct Program {
+pub(super) struct Program {
     process: Process,
     base: String,
     /// Ours until it is gone.
@@ -28,7 +28,13 @@ struct Program {
 }
 
 impl Program {
-    fn start(name: &str, arguments: &[String], port: Port, out: &Path, clock: Clock) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        name: &str,
+        arguments: &[String],
+        port: Port,
+        out: &Path,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let mut program = command(name);
         program
             .args(arguments)
@@ -41,7 +47,7 @@ impl Program {
         })
     }
 
-    fn wait_ready(&self, clock: Clock) -> anyhow::Result<()> {
+    pub(super) fn wait_ready(&self, clock: Clock) -> anyhow::Result<()> {
         clock.until("it to be ready", SOON, || {
             let alive = self.process.check_alive();
             alive.context("`cargo xtask deps --install` gets it")?;
@@ -155,9 +161,7 @@ impl Monitoring {
     }
 
     fn result(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Vec<Value>> {
-        let answer = get(&format!("{}/api/v1/{path}", self.prometheus.base), parameters)?;
-        let result = answer["data"]["result"].as_array().context("no result")?;
-        Ok(result.clone())
+        result(&self.prometheus, path, parameters)
     }
 
     /// Waits until one series of an instant query has a value that is enough.
@@ -184,10 +188,11 @@ impl Monitoring {
         let times = || -> anyhow::Result<Vec<String>> {
             let answer = get(&format!("{}/api/v1/rules", self.prometheus.base), &[])?;
             let groups = answer["data"]["groups"].as_array().context("no groups")?;
-            Ok(groups
+            // What is recorded of days is evaluated now and then.
+            let often = groups
                 .iter()
-                .map(|group| group["lastEvaluation"].to_string())
-                .collect())
+                .filter(|group| group["interval"].as_f64() < Some(60.0));
+            Ok(often.map(|group| group["lastEvaluation"].to_string()).collect())
         };
         for _ in 0..3 {
             let before = times()?;
@@ -241,6 +246,17 @@ impl Monitoring {
         let alerts = alerts.iter().cloned().map(Alert);
         Ok(alerts.filter(|alert| alert.name() == name).collect())
     }
+}
+
+/// `data.result` of what a Prometheus is asked.
+pub(super) fn result(
+    prometheus: &Program,
+    path: &str,
+    parameters: &[(&str, &str)],
+) -> anyhow::Result<Vec<Value>> {
+    let answer = get(&format!("{}/api/v1/{path}", prometheus.base), parameters)?;
+    let result = answer["data"]["result"].as_array().context("no result")?;
+    Ok(result.clone())
 }
 
 /// The agents that are scraped; replaced in one step, so that Prometheus never reads a half.

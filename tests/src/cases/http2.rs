@@ -1,22 +1,27 @@
 //! HTTP/2 in clear: streams, any number of them, cut at every point of their lives, drained and idle.
 
+use nix::sys::signal::Signal;
+
 use super::{CGROUP_KILL, DRAIN, KILL, TERM, drained, killed};
 use crate::table::{
     Act::{self, Chunked, Half, HalfPost, Hang, Quick},
     Case, Expect,
-    Fate::{self, Drained, Early, Severed},
+    Fate::{self, Drained, Early, Failed, Severed},
     HTTP2, Hops,
     Saw::{self, Complete, Cut, Eof},
     Server::{Hypercorn, Nginx, NodeHttp2},
-    Upstream,
+    Step, Upstream,
     Way::{Streams, StreamsAgain},
-    case,
+    Who, case,
 };
 
 /// All of it.
 pub fn cases() -> Vec<Case> {
     [cut(), finished(), elsewhere()].concat()
 }
+
+/// Told in a way of its own to end.
+const LEAVES: &[Step] = &[Step::Signal(Who::Main, Signal::SIGUSR2), Step::Gone];
 
 const LOST: (Act, Saw, Fate) = (Hang, Eof, Severed("unanswered"));
 
@@ -48,6 +53,25 @@ fn cut() -> Vec<Case> {
                 LOST,
             ],
         ),
+        // Cut by a living process that no stop signal had reached, half a second before its exit.
+        case(
+            "http2/node/leave/every-state",
+            node,
+            LEAVES,
+            Expect::new("exit").code(0),
+        )
+        .pipeline(
+            Streams,
+            &[
+                (Quick, Complete(200), Early),
+                LOST,
+                (Half, Cut, Severed("truncated")),
+                (HalfPost, Eof, Severed("upload")),
+                LOST,
+            ],
+        ),
+        case("http2/node/leave/idle", node, LEAVES, Expect::new("exit").code(0))
+            .pipeline(Streams, &[(Quick, Complete(200), Early); 8]),
         case(
             "http2/node/exit/every-state",
             NodeHttp2("exit"),
@@ -87,6 +111,24 @@ fn finished() -> Vec<Case> {
                 (Hang, Complete(200), Drained),
             ],
         ),
+        // The first error says its status, the others refer to it.
+        case("http2/node/drain/failing", NodeHttp2("fail"), DRAIN, drained()).pipeline(
+            Streams,
+            &[
+                done,
+                (Hang, Complete(503), Failed),
+                (Half, Complete(200), Drained),
+                (Hang, Complete(503), Failed),
+                (Hang, Complete(503), Failed),
+            ],
+        ),
+        case(
+            "http2/node/drain/a-hundred-failing",
+            NodeHttp2("fail"),
+            DRAIN,
+            drained(),
+        )
+        .pipeline(Streams, &[(Hang, Complete(503), Failed); 100]),
         case("http2/node/drain/a-hundred", NodeHttp2("drain"), DRAIN, drained())
             .pipeline(Streams, &[(Hang, Complete(200), Drained); 100]),
     ]

@@ -219,7 +219,9 @@ fn stuck() -> Vec<Case> {
 fn starting() -> Vec<Case> {
     vec![
         case("python/term-before-listening", SLOW_TO_BIND, TERM, {
-            unhandled().reports(Reports::AtMostOne).may(&["no_handler"])
+            unhandled()
+                .reports(Reports::AtMostOne)
+                .may(&["no_handler", "busy_when_killed"])
         })
         .from(From::Running),
         case("python/term-before-accepting", SLOW_TO_ACCEPT, TERM, unhandled())

@@ -2,12 +2,12 @@
 
 use super::{DRAIN, KILL, drained, killed};
 use crate::table::{
-    Act::{Echo, Half, Hang, Hints, Pieces, Quick, Trailers},
+    Act::{Echo, Half, HalfVectored, Hang, Hints, Pieces, Quick, Trailers, Vectored},
     Case,
     Fate::{Drained, Early, Opaque, Severed},
     Saw::{Complete, Cut, Eof},
     Server::{Node, Raw},
-    Way::{Ask, Duplex, Lines, Prefaced},
+    Way::{Again, Ask, Duplex, Lines, Prefaced},
     case,
 };
 
@@ -42,5 +42,18 @@ pub fn cases() -> Vec<Case> {
             Early,
         ),
         case("raw/kill/trailers", Raw("default"), KILL, killed()).row(Ask, Trailers, Complete(200), Early),
+        // As Erlang writes: cowboy, inets, and all that is built on them.
+        vectored("raw/kill/first-vector-empty", "empty-first"),
+        vectored("raw/kill/head-in-three-vectors", "head-in-three"),
     ]
+}
+
+/// Answers in vectors: some of them whole, on connections that are idle since, and some cut.
+fn vectored(name: &'static str, how: &'static str) -> Case {
+    case(name, Raw("default"), KILL, killed())
+        .row(Ask, Vectored(how), Complete(200), Early)
+        .times(2)
+        .row(Again, Vectored(how), Complete(200), Early)
+        .row(Ask, HalfVectored(how), Cut, Severed("truncated"))
+        .times(2)
 }

@@ -84,6 +84,8 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
 /// The answers on the first `count` streams, as far as they came.
 pub fn answers(mut received: &[u8], count: usize) -> Vec<Option<Answer>> {
     let mut answers = vec![None; count];
+    // The one status of the table's that has no index of its own: said once, and referred to from then on.
+    let mut said = 0;
     while let Some((header, rest)) = received.split_first_chunk::<9>() {
         let [a, b, c, kind, flags, stream @ ..] = *header;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
@@ -101,11 +103,16 @@ pub fn answers(mut received: &[u8], count: usize) -> Vec<Option<Answer>> {
         let answer = match kind {
             HEADERS => answer.get_or_insert(Answer {
                 // The indices that servers of the ledger use.
-                status: match payload.first() {
-                    Some(0x88) => 200,
-                    Some(0x89) => 204,
-                    Some(0x8b) => 304,
-                    Some(0x8e) => 500,
+                status: match *payload {
+                    [0x88, ..] => 200,
+                    [0x89, ..] => 204,
+                    [0x8b, ..] => 304,
+                    [0x8e, ..] => 500,
+                    [0x48, 3, b'5', b'0', b'3', ..] => {
+                        said = 503;
+                        said
+                    }
+                    [0xbe..=0xff, ..] => said,
                     _ => 0,
                 },
                 body: 0,

@@ -55,11 +55,11 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts chromedriver, and with it Chromium with a profile of its own below `out`.
-    pub fn start(out: &Path, clock: Clock) -> anyhow::Result<Self> {
+    /// Starts chromedriver, and with it Chromium with a profile of its own below `out`, in this time zone.
+    pub fn start(out: &Path, zone: &str, clock: Clock) -> anyhow::Result<Self> {
         let port = Port::find()?;
         let mut driver = command("chromedriver");
-        driver.arg(format!("--port={}", port.number));
+        driver.arg(format!("--port={}", port.number)).env("TZ", zone);
         let driver = Process::start_logging(driver, &out.join("chromedriver.log"), clock)?;
         let mut browser = Self {
             driver,

@@ -9,10 +9,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
+use testkit::{Cgroup, cgroup::is_empty};
 
-use super::{SEEN_WITHIN, Stage, browser::key, id, list, stop};
+use super::{ENDED_WITHIN, SEEN_WITHIN, Stage, browser::key, id, list, stop};
 use crate::table::Server;
 
 /// An expression: the row whose text has this.
@@ -135,7 +139,65 @@ impl Stage {
         let shown = browser.eval("[document.querySelector('#search').value, document.querySelector('input[value=severed]').checked, document.querySelector('[data-key=since]').value, document.querySelector('[data-key=kind]').value]")?;
         ensure!(shown == json!([name, true, "1h", "cgroup"]), "{shown}");
         self.open(&format!("?kind=docker&q={name}"))?;
-        browser.until("document.querySelector('.empty:not([hidden])') !== null")
+        browser.until("document.querySelector('.empty:not([hidden])') !== null")?;
+
+        // Class, cause, and two times between which it ended.
+        for (query, there) in [
+            ("class=webhook&cause=truncated", true),
+            ("cause=late", false),
+            ("since=2026-01-01T00:00:00Z", true),
+            ("since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z", false),
+        ] {
+            self.open(&format!("?{query}&q={name}"))?;
+            browser.until(&format!("({ours} !== undefined) === {there} && (document.querySelector('.empty:not([hidden])') !== null) !== {there}"))?;
+        }
+        let between = browser.eval("[document.querySelector('select[data-key=since]').value, ...[...document.querySelectorAll('[type=datetime-local]')].map(field => new Date(field.value).toISOString())]")?;
+        let times = ["2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z"];
+        ensure!(between == json!(["between", times[0], times[1]]), "{between}");
+        Ok(())
+    }
+
+    /// More shutdowns than the page loads: an older one is found all the same, and all are counted.
+    pub fn crowd(&mut self) -> anyhow::Result<()> {
+        const LOADED: usize = 200;
+        let (cgroup, _) = self.pay()?;
+        let pay = row(cgroup.path());
+        let name = cgroup.path().trim_start_matches('/').to_owned();
+        let crowd: Vec<Cgroup> = (0..LOADED + 20)
+            .map(|_| Cgroup::unique("page-crowd"))
+            .collect::<anyhow::Result<_>>()?;
+        let mut sleepers = Vec::new();
+        for one in &crowd {
+            sleepers.push(one.command("sleep").arg("1000").spawn()?);
+        }
+        self.clock.until("all to have begun", ENDED_WITHIN, || {
+            Ok(!crowd.iter().any(|one| is_empty(one.directory())))
+        })?;
+        for sleeper in &mut sleepers {
+            kill(Pid::from_raw(i32::try_from(sleeper.id())?), Signal::SIGTERM)?;
+            sleeper.wait()?;
+        }
+        drop(crowd);
+        self.clock
+            .until("more shutdowns than are loaded", ENDED_WITHIN, || {
+                self.open("")?;
+                self.browser.until("document.querySelector('.tile') !== null")?;
+                let counted = "/the last 200 loaded/.test(document.querySelector('.shown').textContent)";
+                Ok(self.browser.eval(counted)? == true)
+            })?;
+        ensure!(
+            self.browser.eval(&format!("{pay} === undefined"))? == true,
+            "the older one is loaded"
+        );
+        let day = self
+            .browser
+            .eval("parseInt(document.querySelector('.tile dd').textContent.replace(/\\D/g, ''))")?;
+        ensure!(day.as_u64() > Some(220), "the day has {day} shutdowns");
+        self.open(&format!("?q={name}"))?;
+        self.browser.until(&format!("{pay} !== undefined"))?;
+        let counted = self.text(".shown")?;
+        ensure!(counted.starts_with("1 of "), "{counted}");
+        Ok(())
     }
 
     pub fn one(&mut self) -> anyhow::Result<()> {
@@ -274,6 +336,10 @@ impl Stage {
             "{bars} bars: {}",
             report.json
         );
+        ensure!(
+            self.count(".rows .path")? == REQUESTS,
+            "not every lost request has its name"
+        );
         let chart = self.browser.eval("(({scrollHeight, clientHeight}) => [scrollHeight, clientHeight])(document.querySelector('.scroll'))")?;
         let [all, seen] = [&chart[0], &chart[1]].map(|height| height.as_u64().unwrap_or(0));
         ensure!(seen <= 740, "the chart fills {seen} pixels of the window");
@@ -295,11 +361,10 @@ impl Stage {
         for target in targets {
             open.push(service.get(target)?);
         }
-        self.clock
-            .until("the requests to arrive", super::ENDED_WITHIN, || {
-                let said = fs::read_to_string(self.out.join("hostile/events")).unwrap_or_default();
-                Ok(said.lines().filter(|line| line.starts_with("got ")).count() == targets.len())
-            })?;
+        self.clock.until("the requests to arrive", ENDED_WITHIN, || {
+            let said = fs::read_to_string(self.out.join("hostile/events")).unwrap_or_default();
+            Ok(said.lines().filter(|line| line.starts_with("got ")).count() == targets.len())
+        })?;
         stop(&mut service)?;
         drop(open);
         let report = self.report(&cgroup)?;
@@ -350,7 +415,7 @@ impl Stage {
         focus(".skip")?;
         // Every control is on the way, in the order of the page.
         let mut way = vec![];
-        for _ in 0..12 {
+        for _ in 0..16 {
             browser.press([key::TAB])?;
             let at = browser.eval("document.activeElement.id || document.activeElement.className || document.activeElement.name || document.activeElement.dataset.key || document.activeElement.tagName")?;
             way.push(at.as_str().unwrap_or_default().to_owned());
@@ -423,6 +488,33 @@ impl Stage {
         ensure!(!light()?, "dark was chosen");
         browser.click("#theme")?;
         ensure!(light()?, "the system's is light again");
+        Ok(())
+    }
+
+    pub fn zones(&mut self) -> anyhow::Result<()> {
+        let (_, id) = self.pay()?;
+        let browser = &self.browser;
+        // Half an hour is in no other zone by chance. Shown, there, everywhere.
+        let times = || -> anyhow::Result<(bool, bool)> {
+            let times = browser.eval("(time => [time.textContent.match(/\\d\\d:\\d\\d:\\d\\d/)[0], new Date(Date.parse(time.dateTime) + 5.5 * 3600000).toISOString().slice(11, 19), time.dateTime.slice(11, 19)])(document.querySelector('tbody time, .head time'))")?;
+            Ok((times[0] == times[1], times[0] == times[2]))
+        };
+        self.open("")?;
+        browser.until("document.querySelector('tbody time') !== null")?;
+        ensure!(times()? == (true, false), "not the reader's time");
+        let button = self.text("#zone")?;
+        ensure!(button.contains("Asia/"), "{button}");
+        browser.click("#zone")?;
+        ensure!(times()? == (false, true), "not everybody's time");
+        ensure!(
+            self.text("#zone")? == "Times: UTC",
+            "the button says something else"
+        );
+        self.open(&format!("?id={id}"))?;
+        browser.until("document.querySelector('.rows') !== null")?;
+        ensure!(times()? == (false, true), "the choice is forgotten");
+        browser.click("#zone")?;
+        ensure!(times()? == (true, false), "one shutdown is not drawn anew");
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub fn take(to: &Path, binary: &Path, out: &Path, clock: Clock) -> anyhow::Resul
     let taken = out.join("pictures");
     fs::create_dir_all(&taken)?;
     fs::create_dir_all(to)?;
-    let stage = Stage::start(binary, out, clock)?;
+    let stage = Stage::start(binary, out, "UTC", clock)?;
     let scene = stage.play()?;
     let shown = &scene.shown;
     for theme in ["light", "dark"] {

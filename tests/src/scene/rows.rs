@@ -139,11 +139,18 @@ impl Scene<'_> {
                 | Act::Undelimited
                 | Act::Big(_)
                 | Act::Huge
+                | Act::HalfVectored(_)
                     if request.path == last.path =>
                 {
                     connection.read_begun(patience)?;
                 }
-                Act::Quick | Act::Head | Act::NoContent | Act::NotModified | Act::Pieces | Act::Trailers
+                Act::Quick
+                | Act::Head
+                | Act::NoContent
+                | Act::NotModified
+                | Act::Pieces
+                | Act::Trailers
+                | Act::Vectored(_)
                     if request.path == last.path =>
                 {
                     connection.read_complete(patience)?;

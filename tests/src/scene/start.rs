@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use nix::unistd::Pid;
 use testkit::Port;
 
-use super::{Played, Scene, World};
+use super::{PATIENCE, Played, Scene, World};
 use crate::{
     client::Request,
     engine::Contained,
@@ -213,6 +213,14 @@ impl Beginning {
             setting.wait_hosted(contained.main)?;
         }
         let workload = hosted.workload.replace("{}", &contained.name);
+        // Else a stop signal of its own may come before anybody knows that it is one.
+        if let Some(agent) = world.agent.as_ref().filter(|_| case.from != From::Begun) {
+            world
+                .clock
+                .until("the agent to know of the workload", PATIENCE, || {
+                    agent.knows(&workload, hosted.grace_seconds)
+                })?;
+        }
         let cgroup = Home::hosted(&world.cgroups, &contained.cgroup, &workload);
         let beginning = Self {
             child: None,

@@ -74,7 +74,7 @@ impl Scene<'_> {
                 let patience = self.patience();
                 for played in &mut self.played {
                     let answered = |ask: &Ask| {
-                        ask.fate == Fate::Drained
+                        matches!(ask.fate, Fate::Drained | Fate::Failed)
                             || (ask.fate == Fate::Probe && matches!(ask.saw, Saw::Complete(_)))
                     };
                     let drained = played.row.asks.iter().any(answered);

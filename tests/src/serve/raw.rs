@@ -3,7 +3,7 @@
 //! idle connections, handlers that do nothing.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     process,
@@ -194,6 +194,12 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.write_all(&[b't'; 2 * LONG])?;
                 stream.write_all(b"\r\n0\r\nServer-Timing: db;dur=53\r\nX-Rows: 1\r\n\r\n")?;
             }
+            "empty-first" | "head-in-three" => write_vectors(&mut stream, act, &[b'v'; 2 * LONG])?,
+            "part-empty-first" | "part-head-in-three" => {
+                write_vectors(&mut stream, act, &[b'v'; LONG])?;
+                hold(shared, &stream, || told.released())?;
+                stream.write_all(&[b'v'; LONG])?;
+            }
             "close" => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
                 stream.write_all(PART)?;
@@ -225,6 +231,31 @@ fn in_two(stream: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     stream.write_all(PART)?;
     hold(shared, stream, || shared.told.released())?;
     stream.write_all(PART)
+}
+
+/// Writes a head, of a body twice as long as `LONG`, and what there is of that, in one `writev`: either as Erlang does,
+/// whose first vector is empty, or with a head that ends within the third.
+fn write_vectors(stream: &mut TcpStream, how: &str, body: &[u8]) -> io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 2 * LONG);
+    let bytes = [head.as_bytes(), body].concat();
+    let lengths = if how.ends_with("empty-first") {
+        [0, head.len(), 0]
+    } else {
+        [10, 20, 0]
+    };
+    let mut rest = bytes.as_slice();
+    let mut vectors = Vec::new();
+    for length in lengths {
+        let (vector, behind) = rest.split_at(length);
+        vectors.push(IoSlice::new(vector));
+        rest = behind;
+    }
+    vectors.push(IoSlice::new(rest));
+    let written = stream.write_vectored(&vectors)?;
+    if written < bytes.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
 }
 
 /// Reads one request head byte by byte, so that what follows it stays in the kernel. `None`: end of file.

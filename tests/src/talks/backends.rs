@@ -247,7 +247,7 @@ pub(super) fn owned_by(user: &str, path: &Path) -> anyhow::Result<()> {
     run(testkit::process::command("chown").arg(user).arg(path))
 }
 
-pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;

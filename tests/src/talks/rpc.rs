@@ -7,7 +7,7 @@ use testkit::Cgroup;
 
 use super::{
     Backend, By, Ended, Line, Talk,
-    table::{cut, idle, talk},
+    table::{cut, fails, idle, talk},
 };
 use crate::prepare::Artefacts;
 
@@ -30,6 +30,22 @@ pub fn all() -> Vec<Talk> {
     ];
     // It says GOAWAY, and waits.
     const DRAINED: &[Line] = &[idle("finishes"), idle("idle")];
+    // What its handlers say; and what the library says of calls that outlast its patience.
+    const FAILED: &[Line] = &[
+        fails("fails"),
+        fails("again"),
+        fails("breaks"),
+        idle("missing"),
+        idle("finishes"),
+        idle("idle"),
+    ];
+    const GIVEN_UP: &[Line] = &[
+        fails("unary"),
+        fails("server"),
+        fails("client"),
+        fails("bidi"),
+        idle("idle"),
+    ];
     const IDLE: &[Line] = &[idle("idle")];
     const CALLS: &[Line] = &[
         cut("unary", "outbound", "ledger.Calls/Hang"),
@@ -51,6 +67,18 @@ pub fn all() -> Vec<Talk> {
             Ended::Server,
             By::Signal(Signal::SIGTERM),
             DRAINED,
+        ),
+        row(
+            "grpc/server/stop-failing",
+            Ended::Server,
+            By::Signal(Signal::SIGTERM),
+            FAILED,
+        ),
+        row(
+            "grpc/server/stop-impatient",
+            Ended::Server,
+            By::Signal(Signal::SIGTERM),
+            GIVEN_UP,
         ),
         row(
             "grpc/server/stop-idle",

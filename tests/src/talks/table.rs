@@ -25,6 +25,15 @@ pub(super) const fn idle(mode: &'static str) -> Line {
         cut: None,
         transaction: false,
         opaque: false,
+        failed: false,
+    }
+}
+
+/// Answered with an error after the stop signal.
+pub(super) const fn fails(mode: &'static str) -> Line {
+    Line {
+        failed: true,
+        ..idle(mode)
     }
 }
 

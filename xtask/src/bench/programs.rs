@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use aya::programs::{BtfTracePoint, Program, RawTracePoint, loaded_programs};
 use aya::sys::{Stats, enable_stats};
-use aya::{Btf, Ebpf};
+use aya::{Btf, Ebpf, EbpfLoader};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
@@ -200,7 +200,11 @@ fn costs_by_id(ids: &[u32]) -> BTreeMap<u32, Cost> {
 
 /// Attaches an empty program to a hook.
 fn attach_empty(hook: &str, btf: &Btf) -> Option<(Ebpf, u32)> {
-    let mut bpf = Ebpf::load(&empty_object(hook).ok()?).ok()?;
+    // It would read the types anew for each.
+    let mut bpf = EbpfLoader::new()
+        .btf(Some(btf))
+        .load(&empty_object(hook).ok()?)
+        .ok()?;
     let (_, program) = bpf.programs_mut().next()?;
     let (_, point) = hook.split_once('/')?;
     let id = match program {

@@ -15,9 +15,9 @@ blob() {
     printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s}' "$type" "$sum" "$(stat -c %s "$file")"
 }
 
-# image NAME TAG ENTRYPOINT-AS-JSON ROOT
+# image NAME TAG ENTRYPOINT-AS-JSON ROOT [REPOSITORY]
 image() {
-    local name=$1 tag=$2 entry=$3 root=$4 layer config manifest
+    local name=$1 tag=$2 entry=$3 root=$4 repository=${5:-docker.io/library/$1} layer config manifest
     rm -rf "$work/oci"
     mkdir -p "$work/oci/blobs/sha256"
     tar -C "$root" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$work/layer.tar" .
@@ -28,7 +28,7 @@ image() {
     printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' "$config" "$layer" > "$work/manifest"
     manifest=$(blob manifest.v1+json "$work/manifest")
     printf '{"schemaVersion":2,"manifests":[%s]}' \
-        "${manifest%\}},\"annotations\":{\"io.containerd.image.name\":\"docker.io/library/$name:$tag\",\"org.opencontainers.image.ref.name\":\"$tag\"}}" > "$work/oci/index.json"
+        "${manifest%\}},\"annotations\":{\"io.containerd.image.name\":\"$repository:$tag\",\"org.opencontainers.image.ref.name\":\"$tag\"}}" > "$work/oci/index.json"
     echo '{"imageLayoutVersion":"1.0.0"}' > "$work/oci/oci-layout"
     tar -C "$work/oci" -cf "$out/$name.tar" .
 }
@@ -54,4 +54,4 @@ ldd "$agent" | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "$work/agent$(dirname "$library")"
     cp -L "$library" "$work/agent$library"
 done
-image drainwatch 0.1.0 '["/usr/local/bin/drainwatch"]' "$work/agent"
+image drainwatch 0.1.0 '["/usr/local/bin/drainwatch"]' "$work/agent" ghcr.io/drainwatch/drainwatch

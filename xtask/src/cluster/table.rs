@@ -266,10 +266,11 @@ fn handlers() -> Vec<Row> {
             &["not_forwarded"],
         ),
         Row {
-            slowest_ms: 6000,
+            // Long enough that some are under way when it is killed.
+            slowest_ms: 12_000,
             ..row(
                 "short",
-                "graceful, grace of 2 s, requests of up to 6 s",
+                "graceful, grace of 2 s, requests of up to 12 s",
                 short(),
                 &["killed_mid_drain"],
             )

@@ -34,7 +34,7 @@ impl Query {
     /// What it asks for and the registry does not have; `shown` are labels that its results are named by.
     pub fn unknown(&self, registry: &Registry, shown: &BTreeSet<String>) -> Vec<String> {
         let mut wrong = Vec::new();
-        let names: Vec<&str> = self.selectors.iter().filter_map(|s| s.name.as_deref()).collect();
+        let names: Vec<&str> = self.metrics().collect();
         if names.len() < self.selectors.len() {
             wrong.push("a selector names no metric".to_owned());
         }
@@ -69,6 +69,13 @@ impl Query {
             }
         }
         wrong
+    }
+
+    /// Metrics that it asks for.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.selectors
+            .iter()
+            .filter_map(|selector| selector.name.as_deref())
     }
 
     /// Every one of its selectors has a matcher on this label.

@@ -8,7 +8,7 @@ use crate::shell;
 
 /// Labels that Prometheus or the user's configuration adds to every series.
 const OF_TARGET: [&str; 4] = ["cluster", "instance", "job", "node"];
-/// Labels whose values are closed lists, every one of which the agent exposes from the start.
+/// Labels whose values are closed lists, every one of which the example exposes.
 const CLOSED: [&str; 8] = [
     "cause",
     "class",
@@ -21,7 +21,7 @@ const CLOSED: [&str; 8] = [
 ];
 
 /// Metrics, their labels, and the labels' values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Registry(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Registry {
@@ -76,6 +76,18 @@ impl Registry {
         Ok(Self(metrics))
     }
 
+    /// A rule records a metric, from these: it has no other labels than they.
+    pub fn record<'a>(&mut self, metric: &str, from: impl IntoIterator<Item = &'a str>) {
+        let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (label, values) in from.into_iter().filter_map(|metric| self.0.get(metric)).flatten() {
+            labels
+                .entry(label.clone())
+                .or_default()
+                .extend(values.iter().cloned());
+        }
+        self.0.insert(metric.to_owned(), labels);
+    }
+
     /// The metric exists.
     pub fn has(&self, metric: &str) -> bool {
         self.0.contains_key(metric)
@@ -126,5 +138,14 @@ pub mod tests {
             registry.can_be("drainwatch_x_total", "workload", "/b"),
             "not a closed list"
         );
+    }
+
+    #[test]
+    fn given_a_recorded_metric_then_it_is_known_with_the_labels_of_those_that_it_is_made_of() {
+        let mut registry = registry();
+        registry.record("workload:x:sum", ["drainwatch_x_total", "process_y"]);
+        assert!(registry.has("workload:x:sum") && registry.has_label("workload:x:sum", "cause"));
+        assert!(!registry.can_be("workload:x:sum", "cause", "lost"));
+        assert!(!registry.has_label("workload:x:sum", "namespace"));
     }
 }

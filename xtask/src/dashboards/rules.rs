@@ -40,7 +40,7 @@ pub fn check(registry: &Registry) -> Result<()> {
     let runbook =
         std::fs::read_to_string(shell::root().join("docs/runbook.md")).context("reading docs/runbook.md")?;
     let tests = read("alerts_test.yaml")?;
-    let mut wrong = BTreeSet::new();
+    let (mut wrong, mut registry) = (BTreeSet::new(), registry.clone());
     for name in ["alerts.yaml", "recording.yaml"] {
         let file: File =
             serde_saphyr::from_str(&read(name)?).with_context(|| format!("{name} is no rule file"))?;
@@ -50,8 +50,12 @@ pub fn check(registry: &Registry) -> Result<()> {
                 .as_deref()
                 .or(rule.record.as_deref())
                 .unwrap_or("a rule without name");
-            let found = rule.wrong(registry, &runbook, &tests);
+            let found = rule.wrong(&registry, &runbook, &tests);
             wrong.extend(found.into_iter().map(|why| format!("{name}: {title}: {why}")));
+            // Rules after it may ask for it.
+            if let (Some(record), Ok(query)) = (&rule.record, Query::parse(&rule.expr)) {
+                registry.record(record, query.metrics());
+            }
         }
     }
     none_wrong(&wrong)

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{ConfigMap, Namespace, Service, ServiceAccount},
+    core::v1::{ConfigMap, Container, Namespace, Pod, ResourceQuota, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -71,6 +72,7 @@ pub fn check(renderer: &Renderer, set: &Set) -> Result<()> {
     for object in &objects {
         match object["kind"].as_str().unwrap_or_default() {
             "DaemonSet" => daemonset(object)?,
+            "Pod" => test_pod(object, &objects)?,
             "ClusterRole" => {
                 let on =
                     |what: &str| at(&values, &["kubernetes", what, "enabled"]) == Some(&Value::Bool(true));
@@ -87,6 +89,8 @@ pub fn check(renderer: &Renderer, set: &Set) -> Result<()> {
         ("ServiceMonitor", at(&values, &["serviceMonitor", "enabled"])),
         ("PodMonitor", at(&values, &["podMonitor", "enabled"])),
         ("PrometheusRule", at(&values, &["prometheusRule", "enabled"])),
+        ("NetworkPolicy", at(&values, &["networkPolicy", "enabled"])),
+        ("ResourceQuota", at(&values, &["priorityQuota", "enabled"])),
     ];
     for (kind, wanted) in expected {
         ensure!(
@@ -105,6 +109,9 @@ fn known(kind: &str, object: &Value) -> Result<()> {
         "Namespace" => strict::<Namespace>(object),
         "Service" => strict::<Service>(object),
         "ServiceAccount" => strict::<ServiceAccount>(object),
+        "NetworkPolicy" => strict::<NetworkPolicy>(object),
+        "Pod" => strict::<Pod>(object),
+        "ResourceQuota" => strict::<ResourceQuota>(object),
         "ClusterRole" => strict::<ClusterRole>(object),
         "ClusterRoleBinding" => strict::<ClusterRoleBinding>(object),
         "ServiceMonitor" => strict::<Custom<ServiceMonitor>>(object),
@@ -132,10 +139,9 @@ fn daemonset(object: &Value) -> Result<()> {
         pod.host_network.is_none() && pod.host_ipc.is_none(),
         "shares network or IPC with the host"
     );
-    ensure!(
-        pod.init_containers.is_none() && pod.containers.len() == 1,
-        "not one container"
-    );
+    let first = pod.init_containers.as_deref().unwrap_or_default();
+    ensure!(pod.containers.len() == 1, "not one container");
+    first.iter().try_for_each(removes_pins)?;
     ensure!(
         pod.host_pid == Some(true),
         "without the host's processes it finds no older sockets"
@@ -170,7 +176,11 @@ fn daemonset(object: &Value) -> Result<()> {
             .is_some_and(|seconds| seconds <= 10),
         "holds up the node's drain"
     );
-    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let mounts: Vec<_> = first
+        .iter()
+        .chain([container])
+        .flat_map(|container| container.volume_mounts.as_deref().unwrap_or_default())
+        .collect();
     for volume in pod.volumes.unwrap_or_default() {
         let Some(host) = volume.host_path else {
             continue;
@@ -193,22 +203,101 @@ fn daemonset(object: &Value) -> Result<()> {
     arguments(container.args.as_deref().unwrap_or_default())
 }
 
+/// What may run before the agent: it removes pins, and has no capability.
+fn removes_pins(container: &Container) -> Result<()> {
+    let arguments = container.args.as_deref().unwrap_or_default();
+    ensure!(
+        arguments.first().is_some_and(|first| first == "uninstall"),
+        "what else runs in the pod: {arguments:?}"
+    );
+    let security = container
+        .security_context
+        .as_ref()
+        .context("no security context")?;
+    let capabilities = security.capabilities.as_ref().context("no capabilities")?;
+    ensure!(
+        security.privileged != Some(true)
+            && security.allow_privilege_escalation == Some(false)
+            && security.read_only_root_filesystem == Some(true)
+            && security.seccomp_profile.is_some()
+            && capabilities.drop.as_deref() == Some(&["ALL".to_owned()])
+            && capabilities.add.is_none(),
+        "it may more than it must"
+    );
+    exits(arguments.iter().map(String::as_str).chain(["--help"]), 0)
+}
+
+/// The pod of `helm test`: no agent itself, with no rights, and it asks the service beside it, by the address that
+/// Kubernetes puts into a variable.
+fn test_pod(object: &Value, objects: &[Value]) -> Result<()> {
+    let pod: Pod = serde_json::from_value(object.clone())?;
+    let labels = pod.metadata.labels.context("no labels")?;
+    let service = objects
+        .iter()
+        .find(|other| other["kind"] == "Service" && other["metadata"]["name"] == object["metadata"]["name"])
+        .context("no service of that name")?;
+    let service: Service = serde_json::from_value(service.clone())?;
+    let selector = service
+        .spec
+        .and_then(|spec| spec.selector)
+        .context("it selects nothing")?;
+    ensure!(
+        selector.iter().any(|(key, value)| labels.get(key) != Some(value)),
+        "it selects the pod that asks"
+    );
+    let name = service.metadata.name.context("no name")?;
+    let variable = format!("$({}_SERVICE_HOST)", name.to_uppercase().replace('-', "_"));
+    let spec = pod.spec.context("no pod")?;
+    ensure!(
+        spec.host_pid.is_none() && spec.volumes.is_none(),
+        "it may more than it must"
+    );
+    let container = spec.containers.first().context("no container")?;
+    let security = container
+        .security_context
+        .as_ref()
+        .context("no security context")?;
+    let capabilities = security.capabilities.as_ref().context("no capabilities")?;
+    ensure!(
+        security.run_as_non_root == Some(true) && capabilities.add.is_none(),
+        "it may more than it must"
+    );
+    let arguments = container.args.as_deref().unwrap_or_default();
+    ensure!(
+        arguments.iter().any(|argument| argument.contains(&variable)),
+        "it does not ask {variable}: {arguments:?}"
+    );
+    // Nobody answers at port 9 of this machine (69); what it does not understand it would not ask (64).
+    exits(with(arguments, "--url=", "--url=http://127.0.0.1:9"), 69)
+}
+
 /// The real command line takes them: with a configuration that is not there it fails over that (78), and not over
 /// its usage (64).
 fn arguments(arguments: &[String]) -> Result<()> {
     let missing = "--config=/nonexistent/drainwatch.toml";
-    let arguments = arguments
-        .iter()
-        .map(|argument| match argument.strip_prefix("--config=") {
-            Some(_) => missing,
-            None => argument.as_str(),
-        });
+    exits(with(arguments, "--config=", missing), 78)
+}
+
+/// These arguments, another one in place of that which begins so.
+fn with<'a>(arguments: &'a [String], begins: &'a str, other: &'a str) -> impl Iterator<Item = &'a str> {
+    let replaced = move |argument: &'a String| {
+        if argument.starts_with(begins) {
+            other
+        } else {
+            argument
+        }
+    };
+    arguments.iter().map(replaced)
+}
+
+/// With these arguments the agent exits so.
+fn exits<'a>(arguments: impl Iterator<Item = &'a str>, code: i32) -> Result<()> {
     let output = agent()
         .args(arguments)
         .output()
         .context("cannot start the agent")?;
     ensure!(
-        output.status.code() == Some(78),
+        output.status.code() == Some(code),
         "the agent says: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );

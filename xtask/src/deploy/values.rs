@@ -34,6 +34,8 @@ pub const SETS: &[Set] = &[
             "sockets": {"docker": true, "podman": true, "systemd": true},
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                 {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}]}}},
+            "networkPolicy": {"enabled": true, "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
+            "priorityQuota": {"enabled": true},
             "podAnnotations": {"c": "d"},
             "podLabels": {"e": "f"},
             "serviceMonitor": {"enabled": true, "interval": "30s", "scrapeTimeout": "10s", "labels": {"release": "p"}},
@@ -45,6 +47,10 @@ pub const SETS: &[Set] = &[
     Set {
         name: "Events without reasons",
         changes: r#"{"kubernetes": {"reasons": {"enabled": false}, "events": {"enabled": true}}}"#,
+    },
+    Set {
+        name: "the last upgrade before it is removed",
+        changes: r#"{"pins": {"remove": true}}"#,
     },
     Set {
         name: "as little as possible",
@@ -84,6 +90,9 @@ const BAD: &[&str] = &[
     r#"{"podLabels": {"a": 1}}"#,
     r#"{"fullnameOverride": "Upper_Case"}"#,
     r#"{"kubernetes": {"events": true}}"#,
+    r#"{"networkPolicy": {"from": [{}]}}"#,
+    r#"{"networkPolicy": {"from": "monitoring"}}"#,
+    r#"{"priorityQuota": {"pods": 0}}"#,
 ];
 
 /// `values.yaml`.

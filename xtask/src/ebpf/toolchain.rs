@@ -140,7 +140,9 @@ impl Toolchain {
             }
             Kind::Rustup(name) => rustup_run(name, "cargo"),
         };
+        // What another environment would compile differently: incremental builds cut the code into other units.
         for name in [
+            "CARGO_INCREMENTAL",
             "RUSTFLAGS",
             "RUSTC_WRAPPER",
             "RUSTC_WORKSPACE_WRAPPER",

@@ -49,6 +49,24 @@ fn report(line: &str) -> Option<Report<'_>> {
     })
 }
 
+/// How a guest's time goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// As this machine's, on two CPUs.
+    Real,
+    /// A nanosecond is an instruction, on one CPU: what is measured is the same whatever else this machine does.
+    Instructions,
+}
+
+impl Clock {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Real => &["-smp", "2"],
+            Self::Instructions => &["-smp", "1", "-icount", "shift=0"],
+        }
+    }
+}
+
 /// Ends QEMU when a run is left early.
 struct Guest(Child);
 
@@ -65,6 +83,7 @@ pub fn run(
     image: &Image,
     kernel: &str,
     initramfs: &Path,
+    clock: Clock,
     deadline: Duration,
     mut each: impl FnMut(&str),
 ) -> Result<Outcome> {
@@ -74,7 +93,7 @@ pub fn run(
     let mut log_file = fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let start = Instant::now();
     let mut guest = Guest(
-        qemu(image, initramfs, &console)
+        qemu(image, initramfs, clock, &console)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -128,14 +147,13 @@ pub fn run(
     }
 }
 
-fn qemu(image: &Image, initramfs: &Path, console: &Path) -> Command {
+fn qemu(image: &Image, initramfs: &Path, clock: Clock, console: &Path) -> Command {
     // If this task is killed outright, the kernel ends the guest.
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        .args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "3G",
-        ])
+        .args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "3G"])
+        .args(clock.arguments())
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))

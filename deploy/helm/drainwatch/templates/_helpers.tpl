@@ -31,6 +31,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{- define "drainwatch.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Series of one node are told apart by `node`, which the agent does not emit itself. */ -}}
 {{- define "drainwatch.relabelings" -}}
 - sourceLabels: [__meta_kubernetes_pod_node_name]

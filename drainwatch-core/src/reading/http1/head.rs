@@ -4,7 +4,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig};
 
 use crate::{
     exchange::{Http, Protocol},
-    reading::{HeaderRules, probes, senders, text},
+    reading::{HeaderRules, polls, probes, senders, text},
     record::ASK_HEAD,
 };
 
@@ -50,6 +50,10 @@ pub(super) enum Framing {
 }
 
 /// What a request's head says.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, and no two exclude each other by type"
+)]
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     /// What it says that is fit to be shown; the method is `None` when its end was not seen.
@@ -60,6 +64,8 @@ pub(super) struct Request {
     pub is_head: bool,
     /// The method is `CONNECT`: with a 2xx, bytes follow that are not HTTP.
     pub is_connect: bool,
+    /// It asks to be answered when something changes.
+    pub waits: bool,
     /// Enough was seen to be sure that this is HTTP.
     pub certain: bool,
     /// Where it ends; only of a whole head.
@@ -190,6 +196,7 @@ fn unnamed() -> Request {
         protocol: None,
         is_head: false,
         is_connect: false,
+        waits: false,
         certain: false,
         framing: Framing::Malformed,
     }
@@ -208,6 +215,7 @@ fn with_target(method: &[u8], target: &[u8], whole: bool) -> Request {
         },
         is_head: method == b"HEAD",
         is_connect,
+        waits: whole && polls::waits(method, target),
         ..unnamed()
     }
 }

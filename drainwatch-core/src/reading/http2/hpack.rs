@@ -26,11 +26,37 @@ pub(super) struct Fields {
     pub whole: bool,
 }
 
+impl Fields {
+    /// The value of the first field of this name, where both are known.
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        let field = self
+            .fields
+            .iter()
+            .find(|field| field.name.as_deref() == Some(name))?;
+        field.value.as_deref()
+    }
+}
+
 /// The dynamic table, as far as it was seen to be filled.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// Newest last.
     entries: Vec<Field>,
+    /// Its size, where a block has said it.
+    size: Option<usize>,
+}
+
+/// The size of a table of which nothing was said, and what an entry takes beside its texts (section 4).
+const SIZE: usize = 4096;
+const OVERHEAD: usize = 32;
+
+/// What stands in a header block.
+enum Item {
+    Field(Field),
+    /// One that is added to the table.
+    Added(Field),
+    /// The table has a size from now on.
+    Size(usize),
 }
 
 /// Most fields of one block: each has a byte at least.
@@ -43,12 +69,23 @@ impl Table {
         let mut fields = Vec::new();
         let mut whole = !cut;
         while !rest.is_empty() && fields.len() < FIELDS {
-            let Some(field) = self.field(&mut rest) else {
+            let Some(item) = self.item(&mut rest) else {
                 whole = false;
                 break;
             };
-            whole &= field.as_ref().is_none_or(|field| field.name.is_some());
-            fields.extend(field);
+            let field = match item {
+                Item::Size(size) => {
+                    self.size = Some(size);
+                    continue;
+                }
+                Item::Added(field) => {
+                    self.add(field.clone());
+                    field
+                }
+                Item::Field(field) => field,
+            };
+            whole &= field.name.is_some();
+            fields.push(field);
         }
         if cut || !rest.is_empty() {
             // How many entries the rest added is not known, and so no older entry's place.
@@ -58,16 +95,39 @@ impl Table {
         Fields { fields, whole }
     }
 
-    /// The next field, or a change of the table's size, which is none.
-    #[expect(clippy::option_option, reason = "no field here, and none at all")]
-    fn field(&mut self, rest: &mut &[u8]) -> Option<Option<Field>> {
+    /// Reads what is there of a header block that adds nothing.
+    pub fn look(&self, block: &[u8]) -> Fields {
+        let mut rest = block;
+        let mut fields = Vec::new();
+        while !rest.is_empty() {
+            match self.item(&mut rest) {
+                Some(Item::Field(field) | Item::Added(field)) => fields.push(field),
+                Some(Item::Size(_)) => {}
+                None => break,
+            }
+        }
+        let whole = rest.is_empty() && fields.iter().all(|field| field.name.is_some());
+        Fields { fields, whole }
+    }
+
+    /// An entry that is larger than the table empties it (section 4.4).
+    fn add(&mut self, field: Field) {
+        let length = |text: &Text| text.as_ref().map_or(0, |text| text.len());
+        if length(&field.name) + length(&field.value) + OVERHEAD > self.size.unwrap_or(SIZE) {
+            self.entries.clear();
+        } else {
+            self.entries.push(field);
+        }
+    }
+
+    /// The next field, or a change of the table's size.
+    fn item(&self, rest: &mut &[u8]) -> Option<Item> {
         let first = *rest.first()?;
         if first & 0x80 != 0 {
-            return Some(Some(self.indexed(integer(rest, 7)?)?));
+            return Some(Item::Field(self.indexed(integer(rest, 7)?)?));
         }
         if first & 0xe0 == 0x20 {
-            integer(rest, 5)?;
-            return Some(None);
+            return Some(Item::Size(integer(rest, 5)?));
         }
         let adds = first & 0x40 != 0;
         let index = integer(rest, if adds { 6 } else { 4 })?;
@@ -80,10 +140,11 @@ impl Table {
             name,
             value: Some(string(rest)?.into()),
         };
-        if adds {
-            self.entries.push(field.clone());
-        }
-        Some(Some(field))
+        Some(if adds {
+            Item::Added(field)
+        } else {
+            Item::Field(field)
+        })
     }
 
     /// `None` for the one index that nothing has.
@@ -106,19 +167,6 @@ impl Table {
             .and_then(|at| self.entries.get(at));
         Some(known.cloned().unwrap_or(UNKNOWN))
     }
-}
-
-/// The status that a response's header block begins with, as far as that needs no dynamic table.
-pub(super) fn status(block: &[u8]) -> Option<u16> {
-    let mut table = Table::default();
-    let mut rest = block;
-    // Changes of the table's size may stand before it.
-    let field = (0..3).find_map(|_| table.field(&mut rest).unwrap_or_default())?;
-    if field.name.as_deref() != Some(b":status") {
-        return None;
-    }
-    let status = std::str::from_utf8(field.value.as_deref()?).ok()?.parse().ok()?;
-    (100..600).contains(&status).then_some(status)
 }
 
 /// An integer with so many bits in its first byte (section 5.1). Larger ones than any index, or any length
@@ -307,23 +355,39 @@ mod tests {
         assert_eq!(text(&table.read(b"\xbe", false)), ["?=?"]);
     }
 
+    fn status(block: &[u8]) -> Option<String> {
+        let fields = Table::default().look(block).fields;
+        let value = fields.first()?.value.as_deref()?;
+        Some(String::from_utf8_lossy(value).into())
+    }
+
     #[test]
     fn given_the_beginning_of_a_response_when_its_status_is_read_then_it_is_the_one_that_needs_no_table() {
-        let table: &[(&[u8], Option<u16>)] = &[
-            (b"\x88\x5f", Some(200)),
-            (b"\x8e", Some(500)),
-            (b"\x48\x03503", Some(503)),
-            (b"\x08\x82\x64\x02", Some(302)),
-            (b"\x3f\xe1\x1f\x88", Some(200)),
+        let table: &[(&[u8], Option<&str>)] = &[
+            (b"\x88\x5f", Some("200")),
+            (b"\x8e", Some("500")),
+            (b"\x48\x03503", Some("503")),
+            (b"\x08\x82\x64\x02", Some("302")),
+            (b"\x3f\xe1\x1f\x88", Some("200")),
             (b"\xbe", None),
             (b"\x48\x03", None),
             (b"\x48\x0310", None),
-            (b"\x48\x0599999", None),
             (b"", None),
         ];
         for &(block, expected) in table {
-            assert_eq!(status(block), expected, "{block:x?}");
+            assert_eq!(status(block).as_deref(), expected, "{block:x?}");
         }
+    }
+
+    #[test]
+    fn given_an_entry_larger_than_the_table_when_added_then_nothing_is_left_of_it() {
+        let mut table = Table::default();
+        table.read(b"\x40\x01a\x01b", false);
+        table.read(b"\x3f\x21\x40\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x01b", false);
+        assert_eq!(table.look(b"\xbe").fields[0].name, None);
+        table.read(b"\x40\x01c\x01d", false);
+        assert_eq!(table.look(b"\xbe").value(b"c"), Some(&b"d"[..]));
+        assert_eq!(table.look(b"\xbf").fields[0].name, None);
     }
 
     proptest! {
@@ -336,7 +400,8 @@ mod tests {
                 let fields = table.read(&block, cut);
                 prop_assert!(fields.fields.len() <= block.len());
                 prop_assert!(!(cut && fields.whole));
-                status(&block);
+                let fields = table.look(&block);
+                prop_assert!(fields.fields.len() <= block.len());
             }
             prop_assert!(table.entries.len() <= 20 * 40);
         }

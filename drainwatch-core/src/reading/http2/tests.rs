@@ -33,6 +33,10 @@ fn answered(id: u32, last_ns: u64) -> Stream {
 }
 
 fn exchanges_in(http2: Http2, ask_unread: u64) -> Vec<Exchange> {
+    exchanges_of(http2, ask_unread, Role::Server)
+}
+
+fn exchanges_of(http2: Http2, ask_unread: u64, role: Role) -> Vec<Exchange> {
     let turn = Turn {
         number: 1,
         ask_bytes: 100,
@@ -42,13 +46,14 @@ fn exchanges_in(http2: Http2, ask_unread: u64) -> Vec<Exchange> {
         ..Turn::default()
     };
     let context = Context {
-        role: Role::Server,
+        role,
         local_port: 80,
         peer_port: 40_000,
         ask_unread,
         seeded: false,
         ending: Ending::Cut,
         rules: HeaderRules::NONE,
+        pinned: None,
     };
     read(&turn, &context).exchanges
 }
@@ -157,7 +162,7 @@ fn given_the_clients_goodbye_when_read_then_its_requests_still_wait() {
 }
 
 #[test]
-fn given_streams_that_were_reset_when_read_then_only_what_was_cut_while_draining_counts() {
+fn given_streams_that_were_reset_when_read_then_only_what_was_cut_counts() {
     let reset = |id| Stream {
         answered: StreamState::Reset,
         ..asked(id)
@@ -167,7 +172,7 @@ fn given_streams_that_were_reset_when_read_then_only_what_was_cut_while_draining
         ..asked(1)
     };
     let cut = Stream {
-        cut_while_draining: true,
+        cut: true,
         ..reset(5)
     };
     assert_eq!(
@@ -354,6 +359,117 @@ fn given_a_call_of_grpc_whose_response_has_begun_when_read_then_it_is_a_stream()
     assert_eq!(exchanges[0].operation.http().unwrap().status, Some(200));
 }
 
+/// A stream of gRPC's whose trailers these are, at this place.
+fn trailers(id: u32, answer: &[u8], answer_at: u32) -> Stream {
+    Stream {
+        answer: answer.to_vec(),
+        answer_at,
+        before: Some(0x88),
+        ..answered(id, 20)
+    }
+}
+
+/// Status, status of gRPC, doubt.
+type Said = (Option<u16>, Option<u8>, Option<Doubt>);
+
+fn said(http2: Http2) -> Vec<Said> {
+    exchanges(http2)
+        .iter()
+        .map(|exchange| {
+            let http = exchange.operation.http().unwrap();
+            (http.status, http.grpc_status, exchange.doubt)
+        })
+        .collect()
+}
+
+/// `grpc-status: 14` into the table.
+const UNAVAILABLE: &[u8] = b"\x40\x0bgrpc-status\x0214";
+
+#[test]
+fn given_trailers_when_read_then_the_status_is_that_of_the_head_and_the_call_has_its_own() {
+    let http2 = Http2 {
+        answers: vec![block(0, 1, UNAVAILABLE)],
+        ..of([
+            trailers(1, &UNAVAILABLE[..8], 0),
+            trailers(3, b"\xbe", 24),
+            // What it refers to is older than what is kept.
+            trailers(5, b"\xbf", 24),
+        ])
+    };
+    let known = (Some(200), Some(14), None);
+    assert_eq!(
+        said(http2),
+        [known, known, (Some(200), None, Some(Doubt::Status))]
+    );
+}
+
+#[test]
+fn given_a_response_that_is_nothing_but_trailers_when_read_then_both_are_known() {
+    let whole = b"\x00\x07:status\x03200\x00\x0bgrpc-status\x011";
+    let stream = Stream {
+        answer: whole[..8].to_vec(),
+        ..answered(1, 20)
+    };
+    let http2 = Http2 {
+        answers: vec![block(0, 1, whole)],
+        ..of([stream])
+    };
+    assert_eq!(said(http2), [(Some(200), Some(1), None)]);
+}
+
+#[test]
+fn given_trailers_that_the_kernel_side_has_read_when_read_then_they_need_not_be_kept() {
+    let stream = Stream {
+        grpc_status: Some(14),
+        ..trailers(1, b"\x00\x0bgrpc-s", 0)
+    };
+    assert_eq!(said(of([stream])), [(Some(200), Some(14), None)]);
+}
+
+#[test]
+fn given_a_status_from_the_table_when_read_then_it_is_known_as_long_as_its_first_use_is_kept() {
+    let refers = |id, answer_at| Stream {
+        answer: b"\xbe\x0f\x0d\x014".to_vec(),
+        answer_at,
+        ..answered(id, 20)
+    };
+    let http2 = Http2 {
+        answers: vec![block(16, 3, b"\x48\x03503"), block(32, 9, b"\x40\x01a\x01b")],
+        ..of([refers(1, 16), refers(5, 32), refers(7, 48)])
+    };
+    assert_eq!(
+        said(http2),
+        [
+            (None, None, Some(Doubt::Status)),
+            (Some(503), None, None),
+            // Another entry is the newest by then, and no status.
+            (None, None, Some(Doubt::Status)),
+        ]
+    );
+}
+
+#[test]
+fn given_an_interim_response_when_the_final_one_ends_the_stream_then_that_is_the_status() {
+    let stream = Stream {
+        answer: b"\x8b".to_vec(),
+        before: Some(0x08),
+        ..answered(1, 20)
+    };
+    assert_eq!(said(of([stream])), [(Some(304), None, None)]);
+}
+
+#[test]
+fn given_a_stream_that_was_reset_while_draining_when_read_then_it_is_over_and_only_a_server_cut_it() {
+    let cut = Stream {
+        answered: StreamState::Reset,
+        cut: true,
+        ..asked(1)
+    };
+    let read = |role| exchanges_of(of([cut.clone()]), 0, role);
+    assert!(read(Role::Server)[0].reset);
+    assert_eq!(read(Role::Client), [], "its server did");
+}
+
 mod properties {
     use std::collections::BTreeSet;
 
@@ -374,17 +490,17 @@ mod properties {
             any::<bool>(),
             bytes(),
             0..64_u32,
-            bytes(),
+            (vec(any::<u8>(), 0..=8), 0..64_u32, any::<[Option<u8>; 2]>()),
         )
             .prop_map(
                 |(
                     id,
                     [began_ns, last_ns],
                     [asked, answered],
-                    cut_while_draining,
+                    cut,
                     block,
                     block_at,
-                    answer,
+                    (answer, answer_at, [before, grpc_status]),
                 )| {
                     Stream {
                         id,
@@ -392,10 +508,13 @@ mod properties {
                         last_ns,
                         asked,
                         answered,
-                        cut_while_draining,
+                        cut,
                         block,
                         block_at,
                         answer,
+                        answer_at,
+                        before,
+                        grpc_status,
                     }
                 },
             )
@@ -433,6 +552,17 @@ mod properties {
         vec(piece, 0..8).prop_map(|pieces| pieces.concat())
     }
 
+    fn blocks() -> impl Strategy<Value = Vec<Block>> {
+        let block = (header_block(), 0..64_u32, 0..40_u32, any::<bool>());
+        let block = block.prop_map(|(bytes, at, stream, cut)| Block {
+            at,
+            stream,
+            bytes,
+            cut,
+        });
+        vec(block, 0..12)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -440,7 +570,7 @@ mod properties {
         fn given_any_record_when_read_then_nothing_panics_and_each_stream_is_told_once(
             streams in vec(stream(), 0..40),
             flows in [flow(), flow()],
-            blocks in vec((header_block(), 0..64_u32, 0..40_u32, any::<bool>()), 0..12),
+            blocks in [blocks(), blocks()],
             lost in prop::sample::select(&[None, Some(Lost::Walk), Some(Lost::Storage)][..]),
             told_ns in any::<u64>(),
             ask_unread in any::<u64>(),
@@ -450,11 +580,9 @@ mod properties {
             streams.dedup_by_key(|stream| stream.id);
             let count = streams.len();
             let [ask, answer] = flows;
-            let blocks = blocks
-                .into_iter()
-                .map(|(bytes, at, stream, cut)| Block { at, stream, bytes, cut })
-                .collect();
-            let exchanges = exchanges_in(Http2 { lost, told_ns, ask, answer, streams, blocks }, ask_unread);
+            let [blocks, answers] = blocks;
+            let http2 = Http2 { lost, told_ns, ask, answer, streams, blocks, answers };
+            let exchanges = exchanges_in(http2, ask_unread);
             prop_assert!(exchanges.len() <= count + 1);
             let ids: BTreeSet<_> = exchanges.iter().map(|exchange| exchange.id).collect();
             prop_assert_eq!(ids.len(), exchanges.len());

@@ -138,6 +138,7 @@ fn given_what_waits_or_listens_then_it_is_idle() {
         &["SUBSCRIBE", "c"],
         &["MONITOR"],
         &["PING"],
+        &["SHUTDOWN", "NOSAVE"],
         &["REPLCONF", "ACK", "14"],
     ];
     for words in waits {

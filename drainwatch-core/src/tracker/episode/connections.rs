@@ -113,7 +113,19 @@ impl Episode {
             settings: self.settings.as_ref(),
             kubelets,
         };
-        if self.tally.late(at_ns, pid, pair, payload, sieve) {
+        // One that nobody has told to end may have closed it: what its main process tells it by a pipe nobody sees.
+        let closed_by_other = (!self.tally.knows(&pair)).then(|| self.others.knowing(&pair));
+        let tally = closed_by_other.flatten().unwrap_or(&mut self.tally);
+        let known = tally.late(at_ns, pid, pair, payload, sieve);
+        // What is sent again is not another one.
+        let handshake = known.is_none()
+            && !self.tally.has_cut_handshake(&pair)
+            && self.listeners.cut_handshake(pair.0, pair.2);
+        if handshake {
+            self.tally.cut_handshake(at_ns, pid, pair, sieve);
+        }
+        let late = handshake || known == Some(true);
+        if late {
             // It may have come before an end that nobody had asked for.
             self.started_ns = self.started_ns.min(at_ns);
             self.touch(at_ns, Urgency::Soon);

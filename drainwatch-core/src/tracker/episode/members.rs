@@ -190,6 +190,8 @@ pub(in crate::tracker) struct Members {
     /// Process ids in the order in which they were met.
     order: Vec<u32>,
     main: Option<u32>,
+    /// Process ids that nobody has asked for yet ([`Members::take_met`]).
+    met: Vec<u32>,
 }
 
 impl Members {
@@ -200,6 +202,7 @@ impl Members {
                 return None;
             }
             self.order.push(process.pid);
+            self.met.push(process.pid);
         }
         // One process is the main one. An orphan of it has a parent elsewhere too, and is not.
         let main = main
@@ -222,6 +225,11 @@ impl Members {
             self.main = Some(process.pid);
         }
         Some(member)
+    }
+
+    /// Process ids that were met since the last time.
+    pub fn take_met(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.met)
     }
 
     /// Those whose end was not seen.
@@ -321,6 +329,7 @@ impl Members {
             };
             if !self.by_pid.contains_key(&pid) && self.by_pid.len() < MEMBERS {
                 self.order.push(pid);
+                self.met.push(pid);
                 self.by_pid.insert(pid, member);
             }
         }

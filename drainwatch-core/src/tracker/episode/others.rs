@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Tally;
-use crate::{class::Classes, event::Connection};
+use crate::{class::Classes, event::Connection, tracker::tally::Pair};
 
 /// Most processes told apart; requests of others count at once.
 const PROCESSES: usize = 64;
@@ -30,6 +30,11 @@ impl Others {
         }
         let new = || Tally::new(Arc::clone(classes));
         Some(self.tallies.entry(pid).or_insert_with(new))
+    }
+
+    /// Where a connection is counted that ended.
+    pub fn knowing(&mut self, pair: &Pair) -> Option<&mut Tally> {
+        self.tallies.values_mut().find(|tally| tally.knows(pair))
     }
 
     /// When the newest connection of any of them came.

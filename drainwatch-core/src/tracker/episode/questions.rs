@@ -125,7 +125,7 @@ impl Episode {
 
     /// Whether events were lost while it went on, and how many.
     pub fn lost(&self) -> u64 {
-        self.events_lost
+        self.events_lost.max(u64::from(self.progress.untold))
     }
 
     /// The main process, which did not serve itself (a shell), is gone, and another one, which nobody told, serves on
@@ -144,6 +144,11 @@ impl Episode {
     /// A successor in the same workload took over.
     pub fn is_handed_over(&self) -> bool {
         self.others.are_successors()
+    }
+
+    /// Nothing was recorded of a connection, or a listener, of it.
+    pub fn is_unrecorded(&self) -> bool {
+        self.progress.unrecorded
     }
 
     /// It was finished before its time.
@@ -240,6 +245,12 @@ impl Episode {
         from.saturating_add(wait)
     }
 
+    /// When the next thing becomes of it by itself: it ends, is handed over, or its rest need not report any more.
+    pub fn due_ns(&self) -> u64 {
+        let others = [self.unmark_ns(), self.hand_over_due_ns()];
+        others.into_iter().flatten().fold(self.end_due_ns(), u64::min)
+    }
+
     /// Whether this SIGKILL was the end of the time that was given: not what the end of a pid namespace brings, nor what a
     /// master does to its workers at once.
     pub fn is_limit(&self, kill: Kill) -> bool {
@@ -298,7 +309,7 @@ impl Episode {
         }
         let served = self.members.any(|member| member.process().served);
         let called = self.members.any(|member| member.process().called);
-        let requests = self.tally.any();
+        let requests = self.tally.any() || self.is_unrecorded();
         if self.is_sandbox() && !(served || called || requests) {
             return false;
         }

@@ -94,15 +94,15 @@ impl Examined<'_> {
         if failed == 0 {
             return None;
         }
-        let statuses: BTreeSet<u16> = self
+        let statuses: BTreeSet<String> = self
             .episode
             .tally()
             .drained_requests()
             .iter()
             .filter(|request| request.failed)
-            .filter_map(|request| request.operation.http()?.status)
+            .filter_map(|request| request.operation.http()?.server_error())
             .collect();
-        let statuses: Vec<_> = statuses.iter().map(u16::to_string).collect();
+        let statuses = Vec::from_iter(statuses);
         let with = if statuses.is_empty() {
             "5xx".to_owned()
         } else {
@@ -145,7 +145,7 @@ impl Examined<'_> {
         finding(
             FindingCode::BacklogDropped,
             format!(
-                "The listener closed with {} waiting in its accept queue.",
+                "The listener closed with {} that no program had accepted.",
                 count(dropped, "connection")
             ),
             "Accept what is queued before closing the listener: stop new traffic first, then drain the queue.",

@@ -71,7 +71,8 @@ impl Examined<'_> {
     }
 
     pub(super) fn no_grace(&self, trigger: Trigger) -> Option<Finding> {
-        let unseen = self.episode.may_have_been_stopped_unwatched();
+        // Its stop signal may be what was lost.
+        let unseen = self.episode.may_have_been_stopped_unwatched() || self.episode.lost() > 0;
         if self.stop_ns.is_some() || unseen || !matches!(trigger, Trigger::Kill | Trigger::Worker) {
             return None;
         }

@@ -55,17 +55,19 @@ pub(in crate::tracker) struct Drained {
     pub peer: SocketAddr,
 }
 
-/// A request that came while its keep-alive connection was being closed: all before it were answered, and nobody read a
-/// byte of it.
+/// A request that came while its keep-alive connection was being closed: there were some before it, all were answered, and
+/// nobody read a byte of it.
 fn is_raced(connection: &Connection, cause: Cause, exchange: Option<&Exchange>) -> bool {
     let next = |exchange: &Exchange| {
         let unread = exchange.unread || exchange.operation.method().is_none();
         let mut others = connection
             .exchanges
             .iter()
-            .filter(|other| other.id != exchange.id);
+            .filter(|other| other.id != exchange.id)
+            .peekable();
         matches!(exchange.id, ExchangeId::Turn { index: 1.., .. })
             && unread
+            && others.peek().is_some()
             && others.all(|other| other.state == ExchangeState::Complete)
     };
     cause == Cause::Unanswered

@@ -2,10 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::tracker::bounded::Recent;
+use crate::tracker::{SECOND, bounded::Recent};
 
 /// Most attempts, and most clients, remembered per shutdown, so that none is counted twice.
 const REMEMBERED: usize = 16_384;
+
+/// A client that is turned away asks again from the same port: Windows twice, after half a second each. Whoever does so
+/// later is another attempt, which got the same port.
+const SAME_ATTEMPT_NS: u64 = SECOND + SECOND / 5;
 
 /// Local end, peer, and network namespace.
 pub(in crate::tracker) type Pair = (SocketAddr, SocketAddr, u32);
@@ -17,7 +21,8 @@ pub(in crate::tracker) struct Refused {
     clients: u64,
     first_ns: Option<u64>,
     last_ns: Option<u64>,
-    pairs: Recent<Pair, ()>,
+    /// When the last attempt from there began.
+    pairs: Recent<Pair, u64>,
     addresses: Recent<IpAddr, ()>,
 }
 
@@ -55,11 +60,12 @@ impl Refused {
         self.last_ns
     }
 
-    /// Whether this is the first segment of its attempt: a SYN that is sent again from the same port is not.
-    pub fn is_new(&mut self, pair: &Pair) -> bool {
-        let new = !self.pairs.contains(pair);
+    /// Whether this is the first segment of its attempt: a SYN that is sent again is not.
+    pub fn is_new(&mut self, at_ns: u64, pair: &Pair) -> bool {
+        let began_ns = self.pairs.get(pair);
+        let new = began_ns.is_none_or(|began_ns| at_ns.saturating_sub(*began_ns) > SAME_ATTEMPT_NS);
         if new {
-            self.pairs.insert(pair, ());
+            self.pairs.insert(pair, at_ns);
         }
         new
     }
@@ -80,8 +86,8 @@ impl Refused {
         self.attempts += other.attempts;
         self.first_ns = [self.first_ns, other.first_ns].into_iter().flatten().min();
         self.last_ns = self.last_ns.max(other.last_ns);
-        for (pair, ()) in other.pairs.iter() {
-            self.pairs.insert(pair, ());
+        for (pair, began_ns) in other.pairs.iter() {
+            self.pairs.insert(pair, *began_ns);
         }
         // What it has forgotten of its clients is counted as ours once more at the worst.
         let mut known = 0;
@@ -105,7 +111,7 @@ mod tests {
     fn refused(attempts: &[(u64, Pair)]) -> Refused {
         let mut refused = Refused::default();
         for (at_ns, pair) in attempts {
-            if refused.is_new(pair) {
+            if refused.is_new(*at_ns, pair) {
                 refused.count(*at_ns, pair.1.ip());
             }
         }
@@ -122,6 +128,19 @@ mod tests {
         ]);
         assert_eq!((seen.attempts(), seen.clients()), (3, 2));
         assert_eq!((seen.first_ns(), seen.last_ns()), (Some(5), Some(9)));
+    }
+
+    #[test]
+    fn given_a_port_that_is_used_again_when_counted_then_what_comes_within_a_second_is_the_same_attempt() {
+        let half = SECOND / 2;
+        let seen = refused(&[
+            (0, pair(1, 1000)),
+            (half, pair(1, 1000)),
+            (2 * half, pair(1, 1000)),
+            (3 * half, pair(1, 1000)),
+        ]);
+        assert_eq!((seen.attempts(), seen.clients()), (2, 1));
+        assert_eq!(seen.last_ns(), Some(3 * half));
     }
 
     #[test]

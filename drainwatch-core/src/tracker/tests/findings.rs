@@ -96,6 +96,8 @@ fn not_forwarded_by_a_shell_whose_orphan_serves_on() {
     let orphan = Process {
         parent: 1,
         parent_in_cgroup: false,
+        unrecorded: false,
+        untold: false,
         ..server
     };
     scene.kill(10_100, &orphan);

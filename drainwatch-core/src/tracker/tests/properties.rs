@@ -154,6 +154,7 @@ fn any_listener() -> impl Strategy<Value = Listener> {
         local: local(port),
         netns: 1,
         backlog: 0,
+        handshakes: 0,
         still_open,
         found: false,
     })
@@ -207,7 +208,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         1 => any_origin().prop_map(|origin| EventKind::NamesExpected { origin }),
         4 => any_description().prop_map(|description| EventKind::Described(Box::new(description))),
         1 => any_description().prop_map(|description| EventKind::Undescribed(description.subject())),
-        1 => any::<u64>().prop_map(|count| EventKind::EventsLost { count }),
+        1 => any::<(u64, u64)>().prop_map(|(count, until_ns)| EventKind::EventsLost { count, until_ns }),
     ]
 }
 

@@ -6,14 +6,14 @@ use super::scene::{SESSION, Scene, answered, causes, codes, get, ns, process, un
 use crate::{
     event::{Connection, Disposition, End, EventKind, Listener, OtherEnd, Role},
     exchange::{
-        Evidence, Exchange, ExchangeId,
+        Doubt, Evidence, Exchange, ExchangeId,
         ExchangeState::{
             self, Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Unanswered, Unknown,
         },
         Http, Operation, Protocol,
     },
     report::{Cause, FindingCode, Outcomes, Verdict},
-    tracker::Effect,
+    tracker::{Effect, episode::signals::SIGKILL},
 };
 
 /// `/web` is stopped at 100 ms; this connection's event comes at 200 ms; then all is over.
@@ -402,6 +402,41 @@ fn a_request_on_a_connection_that_we_closed_is_late_once_and_a_retransmission_is
 }
 
 #[test]
+fn a_request_that_comes_late_at_a_worker_whom_its_master_tells_by_a_pipe_is_lost() {
+    let mut scene = Scene::new();
+    let master = process(100).serving();
+    let worker = process(101).child_of(&master).serving();
+    scene.listen(1, &master, 80);
+    scene.term(100, &master);
+    let idle = scene.ended(150, &worker, End::Close, vec![answered(20, 30)]);
+    scene.reset(160, &master, false, 40, idle.peer);
+    scene.exit(800, &worker, 0);
+    scene.exit(810, &master, 0);
+    scene.emptied(811);
+    assert_eq!(causes(&scene.report()), [(Cause::Late, 1)]);
+}
+
+#[test]
+fn a_request_on_a_connection_whose_handshake_the_close_of_the_listener_cut_is_unaccepted_once() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(1, &web, 80);
+    scene.term(100, &web);
+    let known = scene.ended(105, &web, End::Close, vec![answered(20, 30)]);
+    scene.unlisten_on(110, &web, 80, 2);
+    scene.reset(115, &web, false, 40, known.peer); // late, and no handshake
+    for (at, port) in [(120, 1), (125, 1), (130, 2), (140, 3)] {
+        // One retransmission, and one more than there were handshakes.
+        scene.reset(at, &web, false, 40, super::scene::local(port));
+    }
+    scene.exit(150, &web, 0);
+    scene.emptied(151);
+    let report = scene.report();
+    assert_eq!(causes(&report), [(Cause::Unaccepted, 2), (Cause::Late, 1)]);
+    assert!(codes(&report).contains(&FindingCode::BacklogDropped));
+}
+
+#[test]
 fn what_nobody_reads_is_counted_once_and_nothing_follows_from_it() {
     for role in [Role::Server, Role::Client] {
         let mut scene = Scene::new();
@@ -535,9 +570,21 @@ fn lost_events_leave_a_verdict_unknown_but_not_a_severed_one() {
     for severed in [false, true] {
         let mut scene = Scene::new();
         let web = process(100).serving();
-        scene.push(50, EventKind::EventsLost { count: 100 });
+        scene.push(
+            50,
+            EventKind::EventsLost {
+                count: 100,
+                until_ns: 0,
+            },
+        );
         scene.send(100, 15, &web, Disposition::Handled);
-        scene.push(150, EventKind::EventsLost { count: 3 });
+        scene.push(
+            150,
+            EventKind::EventsLost {
+                count: 3,
+                until_ns: 0,
+            },
+        );
         scene.exit(200, &web, 0);
         if severed {
             scene.ended(201, &web, End::Exit, vec![unanswered(50)]);
@@ -599,6 +646,7 @@ fn an_attempt_at_an_address_on_which_it_never_listened_is_not_refused_by_it() {
             local: listened.parse().unwrap(),
             netns: 1,
             backlog: 0,
+            handshakes: 0,
             still_open: 0,
             found: false,
         };
@@ -728,6 +776,63 @@ fn a_request_that_is_answered_with_5xx_after_the_stop_signal_failed() {
 }
 
 #[test]
+fn a_call_of_grpc_that_is_answered_with_an_error_of_the_servers_after_the_stop_signal_failed() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    for (status, started) in [(14, 200), (1, 210), (0, 220), (5, 230)] {
+        let mut exchange = answered_with(200, started, 250);
+        if let Operation::Http(http) = &mut exchange.operation {
+            http.grpc_status = Some(status);
+        }
+        scene.exchange(250, &web, exchange);
+    }
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let report = scene.report();
+    assert_eq!(report.verdict, Verdict::Refused);
+    assert_eq!((report.requests.failed, report.requests.drained), (2, 2));
+    assert_eq!(
+        report.findings[0].summary,
+        "2 requests were answered with CANCELLED, UNAVAILABLE after the stop signal."
+    );
+}
+
+#[test]
+fn an_answer_whose_status_nobody_can_read_is_unknown_after_the_stop_signal_only() {
+    let unsure = |started, last| Exchange {
+        doubt: Some(Doubt::Status),
+        ..answered(started, last)
+    };
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.exchange(90, &web, unsure(80, 90));
+    scene.term(100, &web);
+    scene.exchange(250, &web, unsure(200, 250));
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let report = scene.report();
+    assert_eq!((report.verdict, report.requests.unknown), (Verdict::Unknown, 1));
+}
+
+#[test]
+fn a_stream_that_its_server_gave_up_while_draining_was_cut_whoever_ends_its_connection() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.term(100, &web);
+    let reset = Exchange {
+        reset: true,
+        ..unanswered(90)
+    };
+    scene.ended(200, &web, End::Peer, vec![reset, unanswered(95)]);
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let report = scene.report();
+    assert_eq!(causes(&report), [(Cause::Unanswered, 1)]);
+    assert_eq!(report.requests.aborted, 1);
+}
+
+#[test]
 fn an_answer_with_5xx_where_nobody_was_told_to_stop_is_an_answer() {
     let mut scene = Scene::new();
     let web = process(100).serving();
@@ -785,4 +890,19 @@ fn what_is_shorter_than_a_head_comes_late_for_nothing() {
     scene.exit(200, &web, 0);
     scene.emptied(201);
     assert_eq!(scene.report().verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_connection_of_a_process_that_moved_to_another_cgroup_is_of_its_shutdown() {
+    let mut scene = Scene::new();
+    let before = process(100).serving().within(SESSION);
+    let moved = process(100).serving();
+    scene.listen(1, &moved, 80);
+    scene.kill(100, &moved);
+    scene.died(101, &moved, SIGKILL);
+    // It was opened where the process was then.
+    scene.ended(102, &before, End::Exit, vec![unanswered(50)]);
+    scene.emptied(103);
+    let report = scene.report();
+    assert_eq!(causes(&report), [(Cause::Unanswered, 1)]);
 }

@@ -43,6 +43,8 @@ pub fn process(pid: u32) -> Process {
         exiting: false,
         signalled: false,
         parent_in_cgroup: false,
+        unrecorded: false,
+        untold: false,
     }
 }
 
@@ -112,6 +114,7 @@ pub fn get(state: ExchangeState, started: u64, last: u64) -> Exchange {
         state,
         doubt: None,
         uploading: false,
+        reset: false,
         unread: false,
         started_ns: ns(started),
         last_ns: ns(last),
@@ -222,6 +225,7 @@ impl Scene {
             local: local(port),
             netns: 1,
             backlog: 0,
+            handshakes: 0,
             still_open,
             found: false,
         }
@@ -233,6 +237,15 @@ impl Scene {
 
     pub fn unlisten(&mut self, at: u64, process: &Process, port: u16) {
         self.push(at, EventKind::ListenerClosed(Self::listener(process, port, 0)));
+    }
+
+    /// It closes its listener while so many handshakes are under way.
+    pub fn unlisten_on(&mut self, at: u64, process: &Process, port: u16, handshakes: u32) {
+        let closed = Listener {
+            handshakes,
+            ..Self::listener(process, port, 0)
+        };
+        self.push(at, EventKind::ListenerClosed(closed));
     }
 
     /// Any signal, from a process elsewhere.

@@ -341,6 +341,23 @@ fn signals_to_workers_first_and_to_the_master_then_are_one_shutdown_from_the_fir
 }
 
 #[test]
+fn a_helper_that_its_own_workload_ends_just_before_the_stop_begins_no_shutdown() {
+    let mut scene = Scene::new();
+    let web = process(100).serving();
+    scene.listen(1, &web, 80);
+    let helper = process(101).child_of(&web).named("sleep");
+    let sender = Sender::Process(web.clone());
+    scene.send_from(100, SIGTERM, &helper, Disposition::Default, sender);
+    scene.died(101, &helper, SIGTERM);
+    scene.term(600, &web);
+    scene.exit(700, &web, 0);
+    scene.emptied(701);
+    let report = scene.report();
+    assert_eq!((report.trigger, report.verdict), (Trigger::Stop, Verdict::Clean));
+    assert_eq!(report.started_at, "2026-01-01T00:00:00.600Z");
+}
+
+#[test]
 fn a_worker_that_was_recycled_before_the_deploy_is_a_shutdown_of_its_own() {
     let mut scene = Scene::new();
     let (master, a, b) = prefork(&mut scene);
@@ -901,7 +918,13 @@ fn marks_whose_signal_was_lost_go_when_the_process_has_ended() {
         let mut scene = Scene::new();
         let mut web = process(100);
         (web.served, web.signalled) = (serving, true);
-        scene.push(50, EventKind::EventsLost { count: 1 });
+        scene.push(
+            50,
+            EventKind::EventsLost {
+                count: 1,
+                until_ns: 0,
+            },
+        );
         scene.died(100, &web, 15);
         scene.finish();
         assert_eq!(scene.count(|e| *e == Effect::UnmarkProcess { pid: 100 }), 1);

@@ -4,7 +4,7 @@ use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, process, u
 use crate::{
     event::{Connection, Disposition, End, EventKind, Process, Role, Sender, Signal},
     exchange::{Doubt, Evidence, ExchangeState, Protocol},
-    report::{Cause, FindingCode, MomentKind, Trigger, Verdict},
+    report::{Cause, FindingCode, MomentKind, Report, Trigger, Verdict},
     tracker::{
         Effect,
         episode::signals::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
@@ -323,13 +323,78 @@ fn two_processes_that_serve_one_connection_in_turns_and_leave_others_serving_are
 #[test]
 fn a_shutdown_that_is_pushed_out_by_others_is_not_called_clean() {
     let mut scene = Scene::new();
-    for pid in 0..600 {
+    for pid in 0..1200 {
         let web = process(1000 + pid).serving().child_of(&process(1)).within(WEB);
         scene.term(100 + u64::from(pid), &web);
     }
     let reports = scene.reports();
     assert!(!reports.is_empty());
     assert!(reports.iter().all(|report| report.verdict == Verdict::Unknown));
+}
+
+#[test]
+fn a_shutdown_that_is_over_and_pushed_out_while_late_arrivals_would_count_is_not_called_clean_either() {
+    let mut scene = Scene::new();
+    for pid in 0..1200 {
+        let web = process(1000 + pid).serving().child_of(&process(1)).within(WEB);
+        scene.term(100, &web);
+        scene.exit(101, &web, 0);
+    }
+    let reports = scene.reports();
+    assert!(!reports.is_empty());
+    assert!(
+        reports
+            .iter()
+            .all(|report| report.unknown_reasons.contains_key(&Doubt::CutShort))
+    );
+}
+
+#[test]
+fn many_shutdowns_of_one_user_push_out_that_users_own_and_nobody_elses() {
+    let mut scene = Scene::new();
+    let web = process(100).serving().within(WEB);
+    scene.term(100, &web);
+    scene.create(150, 9, "/user.slice/user-1000.slice/session-3.scope");
+    for pid in 0..3000 {
+        scene.term(200, &process(1000 + pid).serving().within(9));
+    }
+    let reports = scene.reports();
+    assert!(
+        reports.iter().all(|report| report.workload.kind == "process"),
+        "{reports:#?}"
+    );
+    scene.exit(300, &web, 0);
+    scene.emptied(301);
+    let of_web = |report: &&Report| report.workload.kind != "process";
+    assert_eq!(scene.finish().iter().filter(of_web).count(), 1);
+}
+
+#[test]
+fn a_process_with_a_connection_that_was_not_recorded_ends_in_doubt_whenever_it_ends() {
+    let mut scene = Scene::new();
+    let web = Process {
+        unrecorded: true,
+        ..process(100).serving().within(WEB)
+    };
+    scene.term(100, &web);
+    scene.exit(90_000, &web, 0);
+    scene.emptied(90_001);
+    let report = &scene.finish()[0];
+    assert_eq!(report.verdict, Verdict::Unknown);
+    assert_eq!(report.unknown_reasons, [(Doubt::NoStorage, 1)].into());
+}
+
+#[test]
+fn a_process_to_which_a_signal_was_not_told_ends_in_doubt() {
+    let mut scene = Scene::new();
+    let web = Process {
+        untold: true,
+        ..process(100).serving().within(WEB)
+    };
+    scene.exit(100, &web, 0);
+    scene.emptied(101);
+    let report = &scene.finish()[0];
+    assert_eq!((report.verdict, report.events_lost), (Verdict::Unknown, 1));
 }
 
 /// SIGTERM, which it does not handle, ends this process that is so busy.

@@ -136,12 +136,6 @@ const OTHERS: &[(&str, Kind, &str, Option<&str>)] = &[
         Some(ID),
     ),
     (
-        "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-<ID>.scope",
-        Kind::Docker,
-        "4c01db0b339c",
-        Some(ID),
-    ),
-    (
         "/docker/<NODE>/docker/<ID>|/x",
         Kind::Docker,
         "4c01db0b339c",
@@ -156,12 +150,6 @@ const OTHERS: &[(&str, Kind, &str, Option<&str>)] = &[
     ),
     (
         "/machine.slice/libpod-<ID>.scope|/container",
-        Kind::Podman,
-        "4c01db0b339c",
-        Some(ID),
-    ),
-    (
-        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-<ID>.scope|/container",
         Kind::Podman,
         "4c01db0b339c",
         Some(ID),
@@ -304,7 +292,7 @@ const OTHERS: &[(&str, Kind, &str, Option<&str>)] = &[
     (
         "/user.slice/user-1000.slice/user@1000.service/app.slice/api.service",
         Kind::Systemd,
-        "api.service",
+        "user@1000.service/api.service",
         None,
     ),
     (
@@ -316,7 +304,7 @@ const OTHERS: &[(&str, Kind, &str, Option<&str>)] = &[
     (
         "/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-editor-42.scope",
         Kind::Systemd,
-        "app-gnome-editor-42.scope",
+        "user@1000.service/app-gnome-editor-42.scope",
         None,
     ),
     // units inside containers are units
@@ -414,6 +402,37 @@ fn given_a_cgroup_of_no_known_shape_then_it_is_its_own_workload_and_its_path_the
 }
 
 #[test]
+fn given_a_look_alike_below_a_users_own_manager_then_it_is_that_managers_unit_or_nothing_known() {
+    let manager = "/user.slice/user-1000.slice/user@1000.service";
+    for (below, unit) in [
+        ("user.slice/docker-<ID>.scope", Some("docker-<ID>.scope")),
+        (
+            "user.slice/libpod-<ID>.scope/container",
+            Some("libpod-<ID>.scope"),
+        ),
+        ("system.slice/sshd.service", Some("sshd.service")),
+        (
+            "kubepods.slice/kubepods-pod<SLICED>.slice/cri-containerd-<ID>.scope",
+            Some("cri-containerd-<ID>.scope"),
+        ),
+        ("kubepods/pod<UID>/<ID>", None),
+        ("docker/<ID>", None),
+        ("lxc/web", None),
+    ] {
+        let (path, _) = with_own(&format!("{manager}/{below}"));
+        let (unit, _) = with_own(unit.unwrap_or_default());
+        let identity = classify(&path);
+        let (kind, name) = if unit.is_empty() {
+            (Kind::Cgroup, path.clone())
+        } else {
+            (Kind::Systemd, format!("user@1000.service/{unit}"))
+        };
+        assert_eq!((identity.kind, identity.name), (kind, name), "{path}");
+        assert!(identity.by_user && identity.pod.is_none(), "{path}");
+    }
+}
+
+#[test]
 fn given_a_cgroup_of_unrelated_processes_or_of_a_helper_then_each_process_is_on_its_own() {
     let shared = [
         "",
@@ -421,6 +440,7 @@ fn given_a_cgroup_of_unrelated_processes_or_of_a_helper_then_each_process_is_on_
         "/user.slice",
         "/system.slice",
         "/init.scope",
+        "/init",
         "/user.slice/user-1000.slice/session-3.scope",
         "/user.slice/user-1000.slice/user@1000.service",
         "/user.slice/user-1000.slice/user@1000.service/init.scope",

@@ -79,6 +79,47 @@ impl Deref for TelemetryPath {
     }
 }
 
+/// Names of hosts, with `*` or `*.` before what is below a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<String>);
+
+impl Text for AllowedHosts {
+    const VALUES: &str =
+        "names with commas between them; `*.example.com` is every name below that one, `*` every name";
+}
+
+impl FromStr for AllowedHosts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let safe = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let is_name = |name: &&str| {
+            let below = name.strip_prefix("*.").unwrap_or(name);
+            *name == "*" || !below.is_empty() && below.len() <= 253 && below.chars().all(safe)
+        };
+        let names: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
+        if let Some(bad) = names.iter().find(|name| !is_name(name)) {
+            return Err(format!(
+                "`{}` is not the name of a host; write for example drainwatch.example.com, without a port",
+                shown_name(bad)
+            ));
+        }
+        Ok(Self(names.into_iter().map(str::to_owned).collect()))
+    }
+}
+
+impl Deref for AllowedHosts {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
 /// Name of a node: what Kubernetes takes as the name of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeName(String);

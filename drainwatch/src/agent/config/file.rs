@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::{Layer, SETTINGS, Value, keys};
+use crate::names::bounded;
 
 /// The configuration cannot be used. Each message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +43,9 @@ pub enum ConfigError {
 /// The text of a configuration file, or, where its name is `-`, standard input; with what it is called in messages.
 pub fn text(path: &Path) -> Result<(String, PathBuf), ConfigError> {
     let (read, path) = if path == Path::new("-") {
-        (std::io::read_to_string(std::io::stdin()), Path::new("<stdin>"))
+        (bounded::text(std::io::stdin()), Path::new("<stdin>"))
     } else {
-        (std::fs::read_to_string(path), path)
+        (bounded::read(path), path)
     };
     read.map(|text| (text, path.to_owned()))
         .map_err(|why| ConfigError::Unreadable {
@@ -95,15 +96,9 @@ pub(super) struct Tables<'i>(DeTable<'i>);
 impl Tables<'_> {
     /// Takes the value of this key out, where the file has it.
     pub(super) fn take<T: Value>(&mut self, key: &str) -> Result<Option<T>, Refusal> {
-        let value = match key.split_once('.') {
-            Some((table, key)) => match self.0.get_mut(table).map(|value| (value.span(), value.get_mut())) {
-                Some((_, DeValue::Table(table))) => table.remove(key),
-                Some((span, other)) => {
-                    return Err(Refusal {
-                        at: span.start,
-                        why: format!("invalid type: {}, expected a table", other.type_str()),
-                    });
-                }
+        let value = match key.rsplit_once('.') {
+            Some((tables, key)) => match table_of(&mut self.0, tables)? {
+                Some(table) => table.remove(key),
                 None => None,
             },
             // `kubernetes = "off"` is a setting, and `[kubernetes]` the table of others.
@@ -120,13 +115,34 @@ impl Tables<'_> {
     }
 }
 
+/// The table of this name, `web` or `web.config`.
+fn table_of<'t, 'i>(of: &'t mut DeTable<'i>, names: &str) -> Result<Option<&'t mut DeTable<'i>>, Refusal> {
+    let mut table = of;
+    for name in names.split('.') {
+        let Some(value) = table.get_mut(name) else {
+            return Ok(None);
+        };
+        let at = value.span().start;
+        table = match value.get_mut() {
+            DeValue::Table(table) => table,
+            other => {
+                return Err(Refusal {
+                    at,
+                    why: format!("invalid type: {}, expected a table", other.type_str()),
+                });
+            }
+        };
+    }
+    Ok(Some(table))
+}
+
 /// It is the table of settings.
 fn has_settings(table: &str) -> bool {
     SETTINGS.iter().any(|setting| in_table(setting.key, table))
 }
 
 fn in_table(key: &str, table: &str) -> bool {
-    key.split_once('.').is_some_and(|(of, _)| of == table)
+    key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn unknown_key(file: &DeTable<'_>) -> Option<String> {
@@ -147,10 +163,15 @@ fn unknown_key(file: &DeTable<'_>) -> Option<String> {
 }
 
 fn unknown_in(name: &str, table: &DeTable<'_>) -> Option<String> {
-    table
-        .keys()
-        .map(|key| format!("{name}.{}", key.get_ref()))
-        .find(|unknown| keys().all(|key| key != unknown))
+    table.iter().find_map(|(key, value)| {
+        let whole = format!("{name}.{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) if keys().any(|key| in_table(key, &whole)) => unknown_in(&whole, inner),
+            _ => keys()
+                .all(|key| key != whole && !in_table(key, &whole))
+                .then_some(whole),
+        }
+    })
 }
 
 /// The valid keys nearest to `key`, as a sentence.

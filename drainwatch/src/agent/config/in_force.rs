@@ -124,11 +124,14 @@ pub(super) fn print(given: &BTreeMap<&'static str, Given>, file: Option<(&str, &
 
 /// The rules of the file as they are read.
 fn rules(file: Option<(&str, &Path)>) -> String {
-    let rules = file
-        .and_then(|(text, _)| text.parse::<toml::Table>().ok())
-        .and_then(|mut table| table.remove("class"));
-    let Some(rules) = rules else { return String::new() };
-    let table = toml::Table::from_iter([("class".to_owned(), rules)]);
+    let Some(mut table) = file.and_then(|(text, _)| text.parse::<toml::Table>().ok()) else {
+        return String::new();
+    };
+    let tables = ["class", "protocol"].map(|key| Some((key.to_owned(), table.remove(key)?)));
+    let table: toml::Table = tables.into_iter().flatten().collect();
+    if table.is_empty() {
+        return String::new();
+    }
     toml::to_string(&table).map_or_else(|_| String::new(), |text| format!("\n{text}"))
 }
 
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn given_flags_and_a_file_when_printed_then_it_is_a_file_with_the_same_settings() {
         let file = "[history]\nmax-age = \"2d\" # short\n[shutdown]\nstop-signals = [\n  \"SIGUSR1\"]\n[kubernetes]\nevents = true\n\
-                    [[class]]\nname = \"pay\"\npath = \"/pay\"\n";
+                    [[class]]\nname = \"pay\"\npath = \"/pay\"\n[[protocol]]\nname = \"redis\"\nport = 6380\n";
         let text = printed(&["run", "--web.max-requests", "7", "--processes"], file);
         for line in [
             "max-requests = \"7\"  # --web.max-requests",
@@ -169,11 +172,10 @@ mod tests {
         }
         let again = parse(&text, Path::new("printed")).map_err(|why| format!("{why}\n{text}"));
         let first = parse(file, Path::new("d.toml")).unwrap();
-        let resolved = Settings::resolve(again.unwrap(), first.clone());
-        assert_eq!(
-            resolved.classes,
-            Settings::resolve(first, super::super::Layer::default()).classes
-        );
+        let resolved = Settings::resolve(again.unwrap(), super::super::Layer::default());
+        let expected = Settings::resolve(first, super::super::Layer::default());
+        assert_eq!(resolved.classes, expected.classes);
+        assert_eq!(resolved.protocols, expected.protocols);
         assert_eq!(*resolved.max_requests, 7);
         assert!(resolved.kubernetes_events && resolved.processes);
     }

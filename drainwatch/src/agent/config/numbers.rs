@@ -33,6 +33,35 @@ impl Deref for MaxRequests {
     }
 }
 
+/// How long something is kept: longer than no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age(Duration);
+
+impl Text for Age {
+    const VALUES: &str = "a number above 0 with `ms`, `s`, `m`, `h` or `d`";
+}
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match duration(text)? {
+            Duration::ZERO => Err(format!(
+                "`{text}` would keep nothing; write for example 30d, or leave state-dir out"
+            )),
+            age => Ok(Self(age)),
+        }
+    }
+}
+
+impl Deref for Age {
+    type Target = Duration;
+
+    fn deref(&self) -> &Duration {
+        &self.0
+    }
+}
+
 /// A whole number with its unit: `500ms`, `5s`, `15m`, `12h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeSpan(Duration);

@@ -85,5 +85,5 @@ paths! {
     /// A file to read.
     File = "a file";
     /// A file to write, which is never overwritten.
-    NewFile = "a file that does not exist yet";
+    NewFile = "a file; a recording that is there is renamed";
 }

@@ -33,6 +33,10 @@ impl Deref for StopSignals {
     }
 }
 
+const SIGKILL: u32 = 9;
+const SIGCHLD: u32 = 17;
+const SIGSTOP: u32 = 19;
+
 /// A signal that the kernel side can be told to watch for: it has one word of bits, and 64 is beyond it.
 struct StopSignal(u32);
 
@@ -41,6 +45,10 @@ impl FromStr for StopSignal {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match signal(text)? {
+            number @ (SIGKILL | SIGCHLD | SIGSTOP) => Err(format!(
+                "`{text}` ({number}) asks nobody to stop: SIGKILL and SIGSTOP reach no handler, and SIGCHLD comes with every \
+                 child that ends; SIGKILL is reported anyway"
+            )),
             64 => Err(format!(
                 "`{text}` is SIGRTMAX (64), the one signal that cannot be watched for; stop the workload with \
                  another, or omit it: its end is still reported, but not as a stop"

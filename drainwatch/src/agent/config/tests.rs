@@ -1,7 +1,11 @@
 use std::path::Path;
 
 use clap::{Args as _, FromArgMatches as _};
-use drainwatch_core::class::Rule;
+use drainwatch_core::{
+    class::Rule,
+    exchange::Protocol,
+    reading::{Pin, Pins},
+};
 
 use super::{file::parse, *};
 
@@ -17,13 +21,14 @@ fn parsed(text: &str) -> Result<Layer, String> {
 fn given_every_key_when_read_then_each_value_arrives() {
     let layer = parsed(
         "state-dir = \"/s\"\npin-dir = \"/sys/fs/bpf/x\"\ncapture = \"none\"\nrecord = \"/r\"\nprocesses = true\n[web]\nlisten-address = \":1\"\n\
-         telemetry-path = \"/m\"\nmax-requests = 7\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
+         telemetry-path = \"/m\"\nmax-requests = 7\nallowed-hosts = \"a.example, *.b.example\"\nconfig.file = \"/w\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
          [otlp]\nendpoint = \"http://c:4318\"\nheaders = \"a=b\"\n\
          [history]\nmax-reports = 5\nmax-age = \"2d\"\nmemory-reports = 9\n\
          [shutdown]\nlinger = \"250ms\"\nstop-signals = [\"USR1\", \"SIGRTMIN+3\", 12]\n\
          [kubernetes]\nkubeconfig = \"/k\"\nnode-name = \"n1\"\nevents = true\n\
          [docker]\nsocket = \"/d.sock\"\n[podman]\nsocket = \"off\"\n[systemd]\nbus = \"auto\"\n\
-         [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n",
+         [[class]]\nname = \"pay\"\npath = \"/pay\"\nport = [1, 2]\n\
+         [[protocol]]\nname = \"redis\"\nport = 6380\n",
     )
     .unwrap();
     let settings = Settings::resolve(Layer::default(), layer);
@@ -31,6 +36,8 @@ fn given_every_key_when_read_then_each_value_arrives() {
         listen: read_as("[::]:1"),
         telemetry_path: read_as("/m"),
         max_requests: read_as("7"),
+        allowed_hosts: read_as("a.example,*.b.example"),
+        web_config: Some(File("/w".into())),
         log_level: LogLevel::Debug,
         log_format: LogFormat::Json,
         state_dir: Some(Directory("/s".into())),
@@ -58,6 +65,13 @@ fn given_every_key_when_read_then_each_value_arrives() {
             port: vec![1, 2],
             ..Rule::default()
         }])),
+        protocols: Arc::new(
+            Pins::new(&[Pin {
+                name: Protocol::Redis,
+                port: vec![6380],
+            }])
+            .unwrap(),
+        ),
     };
     assert_eq!(settings, expected);
 }
@@ -134,6 +148,26 @@ fn given_a_bad_value_when_read_then_one_line_says_where_and_what_to_write() {
         ("[class]\nname = \"x\"", 1, "expected a sequence"),
         ("\n[[class]]\nname = \"X\"\nport = 1", 2, "not a class name"),
         (
+            "[[protocol]]\nname = \"postgres\"\nport = 1",
+            1,
+            "no protocol that can be pinned; use one of: http/1.1, http/2, postgresql",
+        ),
+        (
+            "[[protocol]]\nname = \"redis\"\nport = []",
+            1,
+            "at least one port",
+        ),
+        (
+            "[[protocol]]\nname = \"redis\"\nport = \"6379\"",
+            3,
+            "expected one port",
+        ),
+        (
+            "[[protocol]]\nname = \"redis\"\nport = 1\n[[protocol]]\nname = \"kafka\"\nport = 1",
+            1,
+            "port 1 is pinned twice, to redis and to kafka",
+        ),
+        (
             &"[[class]]\nname = \"x\"\nport = 1\n".repeat(17),
             1,
             "limit of 16",
@@ -180,6 +214,27 @@ fn given_every_flag_that_has_no_default_when_read_then_its_value_arrives() {
     assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/k")));
     assert_eq!(settings.node_name, Some(read_as("n1")));
     assert!(settings.kubernetes_events);
+}
+
+#[test]
+fn given_a_value_that_makes_no_sense_then_it_is_refused_and_says_why() {
+    let refusal = |file: &str| parse(file, Path::new("f.toml")).unwrap_err().to_string();
+    for (file, says) in [
+        ("[history]\nmax-age = \"0s\"\n", "would keep nothing"),
+        ("[shutdown]\nstop-signals = [9]\n", "asks nobody to stop"),
+        (
+            "[shutdown]\nstop-signals = [\"SIGCHLD\"]\n",
+            "asks nobody to stop",
+        ),
+        (
+            "[web]\nallowed-hosts = \"a.example:80\"\n",
+            "not the name of a host",
+        ),
+    ] {
+        assert!(refusal(file).contains(says), "{file}: {}", refusal(file));
+    }
+    let endless = text(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(endless.contains("longer than 1 MiB"), "{endless}");
 }
 
 #[test]

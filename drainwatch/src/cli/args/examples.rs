@@ -21,7 +21,7 @@ Exits with 0 if nobody lost anything, 1 if requests were severed or clients turn
 
 Examples:
   sudo drainwatch check -- node server.js
-  sudo drainwatch check --request 'GET /' --request 'GET /slow' --like docker -- ./server --port 8080
+  sudo drainwatch check --request / --request /slow --like docker -- ./server
   sudo drainwatch check --prestop 5s --grace 30s --format github -- gunicorn app:app
   sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server";
 pub const SHUTDOWNS_EXAMPLES: &str = "\

@@ -25,8 +25,10 @@ use crate::cli::{args::StopSignal, demo::cgroup::Cgroup, failure::Failure};
 /// Between two looks at it.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// Enters the cgroup before anything else, and becomes the command.
-const ENTER: &str = r#"echo 0 > "$0" && exec "$@""#;
+/// Enters the cgroup before anything else, and becomes the command. What a shell says of one that it cannot become begins
+/// with its own name, [`SHELL`].
+const ENTER: &str = r#"echo 0 > "$1" && shift && exec "$@""#;
+const SHELL: &str = "drainwatch check";
 
 /// A command and what it starts. Killed, reaped and its cgroup removed when dropped.
 pub struct Service {
@@ -58,7 +60,7 @@ impl Service {
             .try_clone_to_owned()
             .map_or_else(|_| Stdio::null(), Stdio::from);
         let child = Command::new("sh")
-            .args(["-c", ENTER])
+            .args(["-c", ENTER, SHELL])
             .arg(cgroup.dir().join("cgroup.procs"))
             .args(command)
             .stdin(Stdio::null())

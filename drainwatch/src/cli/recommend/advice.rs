@@ -95,6 +95,14 @@ fn advice(stops: &[(&Report, Measured)]) -> Option<Advice> {
     let configured = newest.configured.clone().unwrap_or_default();
     let more =
         |wanted: f64, now: Option<f64>| Some(wanted).filter(|wanted| now.is_none_or(|now| now < *wanted));
+    // What ends at once, with nothing to finish, says nothing of how long it may need.
+    let took_time = |measured: &Measured| {
+        let long = configured.grace_seconds.map(|grace| grace / 2.0);
+        measured.drain > 0.0
+            || measured.cut.is_some()
+            || measured.ended.zip(long).is_some_and(|(ended, long)| ended > long)
+    };
+    let took_time = stops.iter().any(|(_, measured)| took_time(measured));
     let lost = |report: &Report| report.requests.severed + report.requests.failed + report.refused.attempts;
     Some(Advice {
         workload: newest.workload.clone(),
@@ -116,7 +124,7 @@ fn advice(stops: &[(&Report, Measured)]) -> Option<Advice> {
                 .prestop
                 .filter(|seconds| *seconds > 0.0)
                 .and_then(|seconds| more(seconds, configured.prestop_seconds)),
-            grace_seconds: more(recommended.grace, configured.grace_seconds),
+            grace_seconds: more(recommended.grace, configured.grace_seconds).filter(|_| took_time),
         },
         configured,
     })

@@ -94,6 +94,13 @@ fn given_settings_that_are_enough_when_asked_then_nothing_to_change_is_the_answe
         changes::systemd(&short[0]).unwrap(),
         "# systemctl edit backup.service\n[Service]\nTimeoutStopSec=7\n"
     );
+    let mut by_hand = unit(0.0, 30.0);
+    by_hand.configured = None;
+    let idle = [unit(2.0, 30.0), by_hand].map(|stop| advice::of(&[stop]));
+    assert!(
+        idle.iter().all(|found| found[0].set.is_nothing()),
+        "what ended at once, with nothing to finish, needs nothing: {idle:?}"
+    );
     assert!(changes::compose(&short[0]).unwrap_err().contains("kind systemd"));
     assert!(changes::kubectl_patch(&short).unwrap_err().contains("systemd"));
 }

@@ -2,8 +2,11 @@
 
 use drainwatch_core::record::{self, Block, Lost, StreamState};
 use drainwatch_ebpf::{
-    ConnectionEvent, SocketRecord,
-    http2::{Http2, Http2Flow, LOG_HALF, LogEntry, Stream, stream_flag, stream_state},
+    ConnectionEvent,
+    http2::{
+        ANSWER_LOG, ASK_LOG, CUT_WITH_IT_NS, HeaderLog, Http2, Http2Flow, Http2Log, LogEntry, Stream,
+        stream_flag, stream_state,
+    },
     record_flag,
 };
 
@@ -13,7 +16,8 @@ impl Plain for Http2 {}
 impl Plain for LogEntry {}
 
 /// The streams of a connection that speaks HTTP/2; `bytes` are its whole event.
-pub fn of(bytes: &[u8], record: &SocketRecord) -> Option<Box<record::Http2>> {
+pub fn of(bytes: &[u8], event: &ConnectionEvent) -> Option<Box<record::Http2>> {
+    let record = &event.record;
     if record.flags & record_flag::HTTP2 == 0 {
         return None;
     }
@@ -23,14 +27,14 @@ pub fn of(bytes: &[u8], record: &SocketRecord) -> Option<Box<record::Http2>> {
     } else {
         Lost::Walk
     };
-    Some(Box::new(read(behind, record).unwrap_or_else(|| record::Http2 {
+    Some(Box::new(read(behind, event).unwrap_or_else(|| record::Http2 {
         lost: Some(lost),
         ..record::Http2::default()
     })))
 }
 
 /// `None` where the kernel side had no room, or does not know any more.
-fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
+fn read(behind: &[u8], event: &ConnectionEvent) -> Option<record::Http2> {
     if behind.len() < Http2::IDLE {
         return None;
     }
@@ -46,23 +50,20 @@ fn read(behind: &[u8], record: &SocketRecord) -> Option<record::Http2> {
         .streams
         .iter()
         .filter(|stream| stream.id != 0)
-        .map(stream)
+        .map(|kept| stream(kept, event))
         .collect();
     streams.sort_by_key(|stream| stream.id);
     streams.dedup_by_key(|stream| stream.id);
-    let other = http2.log_generation.wrapping_sub(1);
-    let mut blocks = Vec::new();
-    if http2.log_generation > 0 {
-        blocks.extend(log(logged, other, http2.log_used_before));
-    }
-    blocks.extend(log(logged, http2.log_generation, http2.log_used));
+    // What a living process closed comes without the second.
+    let (asked, answered) = logged.split_at(logged.len().min(Http2Log::TOLD));
     Some(record::Http2 {
         lost: None,
         told_ns: http2.told_ns,
-        ask: flow(&http2.ask, record.ask.total)?,
-        answer: flow(&http2.answer, record.answer.total)?,
+        ask: flow(&http2.ask, event.record.ask.total)?,
+        answer: flow(&http2.answer, event.record.answer.total)?,
         streams,
-        blocks,
+        blocks: log(asked, ASK_LOG, &http2.ask_log),
+        answers: log(answered, ANSWER_LOG, &http2.answer_log),
     })
 }
 
@@ -80,7 +81,10 @@ fn flow(flow: &Http2Flow, total: u64) -> Option<record::Http2Flow> {
     })
 }
 
-fn stream(stream: &Stream) -> record::Stream {
+fn stream(stream: &Stream, event: &ConnectionEvent) -> record::Stream {
+    let flag = |flag| stream.flags & flag != 0;
+    // Closed by a living process, which is ending now.
+    let left = event.remembered != 0 && event.header.at_ns.saturating_sub(stream.last_ns) < CUT_WITH_IT_NS;
     let state = |state| match state {
         stream_state::ENDED => StreamState::Ended,
         stream_state::RESET => StreamState::Reset,
@@ -93,35 +97,53 @@ fn stream(stream: &Stream) -> record::Stream {
         last_ns: stream.last_ns,
         asked: state(stream.asked),
         answered: state(stream.answered),
-        cut_while_draining: stream.flags & stream_flag::CUT_WHILE_DRAINING != 0,
+        cut: flag(stream_flag::WHILE_DRAINING) || (flag(stream_flag::CUT) && left),
         block: first(&stream.block, stream.block_len),
         block_at: stream.log_at,
         answer: first(&stream.answer, stream.answer_len),
+        answer_at: stream.answer_at,
+        before: (stream.status != 0).then_some(stream.status),
+        grpc_status: stream.grpc.checked_sub(1),
     }
 }
 
-/// The header blocks in the half of the log that this generation wrote.
-fn log(logged: &[u8], generation: u32, used: u32) -> Vec<Block> {
-    let start = (generation & 1) as usize * LOG_HALF;
-    let half = logged.get(start..start + LOG_HALF).unwrap_or_default();
-    let used = (used as usize).min(half.len());
+/// The header blocks of a log, whose halves have so many bytes.
+fn log(logged: &[u8], half: usize, log: &HeaderLog) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    if log.generation > 0 {
+        blocks.extend(written(
+            logged,
+            half,
+            log.generation.wrapping_sub(1),
+            log.used_before,
+        ));
+    }
+    blocks.extend(written(logged, half, log.generation, log.used));
+    blocks
+}
+
+/// The header blocks in the half of a log that this generation wrote.
+fn written(logged: &[u8], half: usize, generation: u32, used: u32) -> Vec<Block> {
+    let start = (generation & 1) as usize * half;
+    let bytes = logged.get(start..start + half).unwrap_or_default();
+    let used = (used as usize).min(bytes.len());
     let mut blocks = Vec::new();
     let mut at = 0;
     while at < used {
-        let Some(entry) = structure::<LogEntry>(&half[at..used]) else {
+        let Some(entry) = structure::<LogEntry>(&bytes[at..used]) else {
             break;
         };
         let from = at + size_of::<LogEntry>();
         let length = usize::from(entry.length);
-        let Some(bytes) = half[..used].get(from..from + length) else {
+        let Some(block) = bytes[..used].get(from..from + length) else {
             break;
         };
         blocks.push(Block {
             at: generation
-                .wrapping_mul(u32::try_from(LOG_HALF).unwrap_or_default())
+                .wrapping_mul(u32::try_from(half).unwrap_or_default())
                 .wrapping_add(u32::try_from(at).unwrap_or_default()),
             stream: entry.stream,
-            bytes: bytes.into(),
+            bytes: block.into(),
             cut: entry.cut != 0,
         });
         at = from + length.next_multiple_of(8);
@@ -139,7 +161,7 @@ mod tests {
         let bytes = vec![0; size_of::<ConnectionEvent>()];
         let mut event: ConnectionEvent = structure(&bytes).unwrap();
         event.record.flags = record_flag::HTTP2;
-        let lost = |bytes: &[u8]| of(bytes, &event.record).unwrap().lost;
+        let lost = |bytes: &[u8]| of(bytes, &event).unwrap().lost;
         assert_eq!(lost(&bytes), Some(Lost::Storage));
         assert_eq!(lost(&[&bytes[..], &[0; 8]].concat()), Some(Lost::Walk));
     }

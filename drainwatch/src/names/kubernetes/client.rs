@@ -10,7 +10,7 @@ use kube::{
 };
 
 use super::guard::{Guard, Heard};
-use crate::names::{self, Use, node};
+use crate::names::{self, Use, bounded, node};
 
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -91,6 +91,7 @@ impl Options {
                 clean(&path.display().to_string())
             )
         };
+        bounded::check(path).map_err(|error| bad(error.to_string()))?;
         let file = Kubeconfig::read_from(path).map_err(|error| bad(cause(&error)))?;
         Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
             .await

@@ -25,7 +25,7 @@ use super::{
     pod,
     whence::Whence,
 };
-use crate::{kernel::give_memory_back, names::Teller};
+use crate::{kernel::memory, names::Teller};
 
 /// Pods of a page of the list. Servers that answer from their cache, as asked, send all at once.
 const PAGE: u32 = 100;
@@ -95,7 +95,7 @@ async fn follow(options: &Options, connection: &Connection, pods: &mut Pods, bac
                 let listed = matches!(event, Event::InitDone);
                 pods.take(event, &mut inquiries).await;
                 if listed {
-                    give_memory_back();
+                    memory::give_back();
                     node_missing = pods.told.is_empty() && is_missing(options, connection).await;
                     if node_missing {
                         pods.teller.down(options.no_such_node()).await;

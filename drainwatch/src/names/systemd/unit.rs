@@ -106,7 +106,8 @@ impl Manager {
         Ok(units.into_iter().take(MOST).map(|unit| unit.0).collect())
     }
 
-    /// One unit; `None` where it is not loaded, or runs nothing.
+    /// One unit; `None` where it is not loaded, runs nothing, or was unloaded or started again while it was read: the end
+    /// of its job is the next time to look.
     pub(super) async fn look(&self, name: &str) -> Result<Option<Unit>, Failed> {
         let Some(interface) = interface(name) else {
             return Ok(None);
@@ -122,21 +123,28 @@ impl Manager {
             Err(error) => return Err(error),
         };
         let object = object.as_ref();
-        let cgroup: String = self.property(&object, interface, "ControlGroup").await?;
-        if cgroup.is_empty() {
+        // At the same time: a unit that lives briefly is read before it is stopped.
+        let (cgroup, signal, grace, mode, invocation) = futures_util::try_join!(
+            self.property::<String>(&object, interface, "ControlGroup"),
+            self.property::<i32>(&object, interface, "KillSignal"),
+            self.property::<u64>(&object, interface, "TimeoutStopUSec"),
+            self.property::<String>(&object, interface, "KillMode"),
+            self.property::<Vec<u8>>(&object, UNIT, "InvocationID"),
+        )?;
+        // Unloaded meanwhile, its object loads an empty one of the same name, whose settings are the defaults, and which has
+        // no run: not now, nor when it was asked for among the others, if it was unloaded in their midst.
+        let still: Vec<u8> = self.property(&object, UNIT, "InvocationID").await?;
+        let run = hexadecimal(&invocation).filter(|_| still == invocation);
+        if cgroup.is_empty() || run.is_none() {
             return Ok(None);
         }
-        let signal: i32 = self.property(&object, interface, "KillSignal").await?;
-        let grace: u64 = self.property(&object, interface, "TimeoutStopUSec").await?;
-        let mode: String = self.property(&object, interface, "KillMode").await?;
-        let invocation: Vec<u8> = self.property(&object, UNIT, "InvocationID").await?;
         Ok(Some(Unit {
             cgroup: shown_path(&format!("{}{cgroup}", self.root)),
             name: shown_name(&unescape(name)),
             stop_signal: u32::try_from(signal).ok().filter(|n| (1..=64).contains(n)),
             grace_seconds: seconds(grace),
             kill_mode: Some(shown_name(&mode)),
-            invocation: hexadecimal(&invocation),
+            invocation: run,
             restarting: false,
         }))
     }

@@ -110,6 +110,30 @@ fn given_a_store_when_closed_then_ended_and_open_reports_are_on_disk() {
 }
 
 #[test]
+fn given_a_thousand_shutdowns_at_once_then_all_are_stored_and_what_was_none_leaves_no_ghost() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = Retention {
+        reports: 10_000,
+        age: Duration::from_hours(24),
+    };
+    let store = Arc::new(Store::open(dir.path(), keep, 0).unwrap().store);
+    let mut history = History::new(10, Some(store.clone()));
+    for n in 0..1000 {
+        history.update(going_on(&format!("a{n}")), 0);
+        history.update(going_on(&format!("ghost{n}")), 0);
+    }
+    for n in 0..1000 {
+        history.finish(&ended(&format!("a{n}"), 5), 0);
+        history.discard(&format!("ghost{n}"), 0);
+    }
+    assert!(history.close(0, Duration::from_secs(30)));
+    assert_eq!((history.store_errors(), store.len().unwrap()), (0, 1000));
+    drop((history, store));
+    let store = Store::open(dir.path(), keep, 0).unwrap().store;
+    assert_eq!(store.mark_unfinished(|_| false).unwrap(), 0);
+}
+
+#[test]
 fn given_a_store_that_failed_when_it_works_again_then_what_came_meanwhile_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Retention {
@@ -132,4 +156,33 @@ fn given_a_store_that_failed_when_it_works_again_then_what_came_meanwhile_is_in_
     history.finish(&ended("b", 6), now_ms);
     assert!(history.close(now_ms, Duration::from_secs(10)));
     assert_eq!(store.ids("", 9).unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn given_a_report_when_everything_is_stored_then_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = Retention {
+        reports: 10,
+        age: Duration::MAX,
+    };
+    let store = Arc::new(Store::open(dir.path(), keep, 0).unwrap().store);
+    let mut history = History::new(10, Some(store.clone()));
+    assert!(history.is_stored(), "there is nothing to store");
+    for number in 0..20 {
+        let id = format!("r{number}");
+        history.finish(&ended(&id, number), 0);
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while !history.is_stored() {
+            assert!(std::time::Instant::now() < until);
+            thread::yield_now();
+        }
+        assert!(store.get(&id).unwrap().is_some(), "{id}");
+    }
+    store.fail();
+    history.finish(&ended("late", 59), 0);
+    assert_eq!(
+        history.is_stored(),
+        store.get("late").is_ok_and(|found| found.is_some()),
+        "no sooner than it is there"
+    );
 }

@@ -9,7 +9,7 @@ fn now() -> jiff::Timestamp {
 #[test]
 fn given_a_query_when_read_then_every_parameter_counts() {
     let read = query(
-        "since=15m&until=5m&workload=%2Fsvc%2Fa&namespace=shop&verdict=severed&class=webhook&finding=no_handler&cause=late&limit=7",
+        "since=15m&until=5m&workload=%2Fsvc%2Fa&namespace=shop&kind=docker&verdict=severed&class=webhook&finding=no_handler&cause=late&q=Late%20web&limit=7",
         now(),
     )
     .unwrap();
@@ -19,6 +19,8 @@ fn given_a_query_when_read_then_every_parameter_counts() {
         until_ms: at("2026-01-01T00:55:00Z"),
         workload: Some("/svc/a".into()),
         namespace: Some("shop".into()),
+        kind: Some("docker".into()),
+        search: vec!["late".into(), "web".into()],
         verdict: Some(Verdict::Severed),
         class: Some("webhook".into()),
         finding: Some(FindingCode::NoHandler),
@@ -39,7 +41,7 @@ fn given_a_bad_query_when_read_then_the_error_says_what_to_send_instead() {
         ("verdict=bad", "clean, severed, refused, unknown"),
         ("limit=0", "from 1 to 1000"),
         ("limit=1001", "from 1 to 1000"),
-        ("limt=3", "finding, cause or limit"),
+        ("limt=3", "finding, cause, q or limit"),
         ("cause=x", "unanswered, truncated"),
         ("finding=x", "no_handler"),
         ("until=later", "until: `later`"),

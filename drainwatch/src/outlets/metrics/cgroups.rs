@@ -76,6 +76,11 @@ impl Cgroups {
         self.labels.retain(|_, of| has_series(of));
     }
 
+    /// It is there, or was until a moment ago.
+    pub fn knows(&self, cgroup: u64) -> bool {
+        self.paths.contains_key(&cgroup)
+    }
+
     pub fn belongs(&mut self, workload: &Workload) {
         // A process workload shares its cgroup with strangers: their resets are not its own.
         // A pod that is described may have no cgroup yet.

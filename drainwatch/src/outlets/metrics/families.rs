@@ -1,6 +1,6 @@
 //! From numbers to metric families: names, help texts, labels.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use drainwatch_core::{
     description::Origin,
@@ -10,21 +10,27 @@ use drainwatch_core::{
 use prometheus::{
     Gauge, GaugeVec, IntGauge, Opts, Registry,
     process_collector::ProcessCollector,
-    proto::{Bucket, Counter, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Counter, LabelPair, Metric, MetricFamily, MetricType},
 };
 
 use super::{
-    Known, Labels, Scrape,
-    series::{BUCKETS, Histogram, RESETS, Series},
+    Labels, OfWorkload, Scrape,
+    series::{BUCKETS, Histogram, RESETS, Series, cut_starts_at_zero, starts_at_zero},
+    text::Family,
 };
 use crate::outlets::sinks::Count;
 
-/// A family that every workload has series of.
+/// Bounds that are exposed of how long a stop took: about the grace periods that there are.
+const OF_STOPS: [f64; 8] = [0.25, 1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0];
+/// Those of how long traffic went on: about the preStop times that there are.
+const OF_LAG: [f64; 8] = [0.25, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+
+/// A family that workloads have series of.
 pub struct WorkloadFamily {
     name: &'static str,
     help: &'static str,
-    kind: MetricType,
-    add: fn(&mut Adder<'_>, &Series),
+    kind: &'static str,
+    add: fn(&mut Adder<'_, '_>, &Series),
 }
 
 /// Every one of them.
@@ -32,14 +38,16 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     WorkloadFamily {
         name: "drainwatch_shutdowns_total",
         help: "Ended shutdowns, by trigger and verdict.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| {
             for (trigger, verdicts) in Trigger::ALL.iter().zip(&series.shutdowns) {
                 for (verdict, count) in Verdict::ALL.iter().zip(verdicts) {
-                    out.counter(
-                        &[("trigger", trigger.as_str()), ("verdict", verdict.as_str())],
-                        *count,
-                    );
+                    if *count > 0 || starts_at_zero(*trigger) {
+                        out.counter(
+                            &[("trigger", trigger.as_str()), ("verdict", verdict.as_str())],
+                            *count,
+                        );
+                    }
                 }
             }
         },
@@ -47,81 +55,89 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     WorkloadFamily {
         name: "drainwatch_severed_requests_total",
         help: "Requests that a shutdown cut, by cause and class of traffic.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| {
             for (class, causes) in &series.severed {
                 for (cause, count) in Cause::ALL.iter().zip(causes) {
-                    out.counter(&[("cause", cause.as_str()), ("class", class)], *count);
+                    if *count > 0 || cut_starts_at_zero(class, *cause) {
+                        out.counter(&[("cause", cause.as_str()), ("class", class)], *count);
+                    }
                 }
             }
         },
     },
     WorkloadFamily {
+        name: "drainwatch_requests_total",
+        help: "Requests served: answered to their end, at any time, in HTTP/1 or HTTP/2 in clear, as the server, health checks among them. The latest answer of a connection counts once the next request follows or the connection ends. Absent of who serves nothing else.",
+        kind: "counter",
+        add: |out, series| out.born(&[], series.served),
+    },
+    WorkloadFamily {
         name: "drainwatch_drained_requests_total",
         help: "Requests that were outstanding or arrived during a shutdown and finished.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| out.counter(&[], series.drained),
     },
     WorkloadFamily {
         name: "drainwatch_failed_requests_total",
         help: "Requests that were answered with 5xx after the stop signal.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| out.counter(&[], series.failed),
     },
     WorkloadFamily {
         name: "drainwatch_refused_connections_total",
         help: "Connection attempts that met a port which a shutdown had closed.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| out.counter(&[], series.refused),
     },
     WorkloadFamily {
         name: "drainwatch_probe_requests_total",
         help: "Health checks and scrapes during a shutdown, whatever became of them: in no other number.",
-        kind: MetricType::COUNTER,
-        add: |out, series| out.counter(&[], series.probes),
+        kind: "counter",
+        add: |out, series| out.born(&[], series.probes),
     },
     WorkloadFamily {
         name: "drainwatch_shutdown_findings_total",
         help: "Shutdowns with this finding.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| {
             for (code, count) in FindingCode::ALL.iter().zip(&series.findings) {
-                out.counter(&[("finding", code.as_str())], *count);
+                out.born(&[("finding", code.as_str())], *count);
             }
         },
     },
     WorkloadFamily {
         name: "drainwatch_shutdown_seconds",
         help: "From the first stop signal until the workload was gone.",
-        kind: MetricType::HISTOGRAM,
-        add: |out, series| out.histogram(&series.shutdown_seconds),
+        kind: "histogram",
+        add: |out, series| out.histogram(&series.shutdown_seconds, OF_STOPS),
     },
     WorkloadFamily {
         name: "drainwatch_drain_seconds",
         help: "From the first stop signal until the last outstanding request ended.",
-        kind: MetricType::HISTOGRAM,
-        add: |out, series| out.histogram(&series.drain_seconds),
+        kind: "histogram",
+        add: |out, series| out.histogram(&series.drain_seconds, OF_STOPS),
     },
     WorkloadFamily {
         name: "drainwatch_endpoint_lag_seconds",
         help: "From the first stop signal until the last new connection or request arrived.",
-        kind: MetricType::HISTOGRAM,
-        add: |out, series| out.histogram(&series.lag_seconds),
+        kind: "histogram",
+        add: |out, series| out.histogram(&series.lag_seconds, OF_LAG),
     },
     WorkloadFamily {
         name: "drainwatch_tcp_resets_total",
         help: "TCP resets, by direction and whether the workload was serving or shutting down.",
-        kind: MetricType::COUNTER,
+        kind: "counter",
         add: |out, series| {
             for ((direction, phase), count) in RESETS.iter().zip(series.resets) {
-                out.counter(&[("direction", direction), ("phase", phase)], count);
+                out.born(&[("direction", direction), ("phase", phase)], count);
             }
         },
     },
     WorkloadFamily {
         name: "drainwatch_workload_info",
         help: "1, with the revision that runs (pod-template-hash, controller-revision-hash, Compose's config hash) and its image, as told last. Absent where neither is known, and of units.",
-        kind: MetricType::GAUGE,
+        kind: "gauge",
         add: |out, series| {
             if let Some(Revision { id, image }) = &series.running {
                 let (revision, image) = (id.as_deref(), image.as_deref());
@@ -135,48 +151,40 @@ pub const WORKLOAD_FAMILIES: &[WorkloadFamily] = &[
     WorkloadFamily {
         name: "drainwatch_recommended_prestop_seconds",
         help: "preStop time that the last 20 stops call for: the longest lag of new requests, rounded up, plus 1 s; 0 if none came late; no more than the configured one where nothing was lost with it. Absent if no traffic was measured, and of anything but pods of a controller.",
-        kind: MetricType::GAUGE,
+        kind: "gauge",
         add: |out, series| out.gauge(series.recommended.and_then(|recommended| recommended.prestop)),
     },
     WorkloadFamily {
         name: "drainwatch_recommended_grace_seconds",
         help: "Grace period that the last 20 stops call for: preStop (recommended, or configured if longer) plus the longest of 1.5 times the longest drain, the longest time to an exit of its own plus 5 s, and twice the time after which SIGKILL cut requests. Absent before the first stop.",
-        kind: MetricType::GAUGE,
+        kind: "gauge",
         add: |out, series| out.gauge(series.recommended.map(|recommended| recommended.grace)),
     },
     WorkloadFamily {
         name: "drainwatch_configured_prestop_seconds",
         help: "Time that the configured preStop hook takes, 0 without one. Absent if it is not known, or cannot be told in advance.",
-        kind: MetricType::GAUGE,
+        kind: "gauge",
         add: |out, series| out.gauge(series.configured_prestop),
     },
     WorkloadFamily {
         name: "drainwatch_configured_grace_seconds",
         help: "Configured time from the start of the stop (for a pod: its deletion) to SIGKILL. Absent if it is not known, or unlimited.",
-        kind: MetricType::GAUGE,
+        kind: "gauge",
         add: |out, series| out.gauge(series.configured_grace),
     },
 ];
 
 impl WorkloadFamily {
-    /// The family with the series of every workload.
-    pub fn collect(&self, workloads: &BTreeMap<Labels, Known>) -> MetricFamily {
-        let mut metrics = Vec::new();
-        for (labels, known) in workloads {
-            (self.add)(
-                &mut Adder {
-                    metrics: &mut metrics,
-                    labels,
-                },
-                &known.series,
-            );
+    /// Writes the series of every workload.
+    pub fn write(&self, workloads: &[OfWorkload], out: &mut String) {
+        let mut family = Family::new(out, self.name, self.help, self.kind);
+        for (labels, series) in workloads {
+            let mut adder = Adder {
+                family: &mut family,
+                labels,
+            };
+            (self.add)(&mut adder, series);
         }
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.into());
-        family.set_help(self.help.into());
-        family.set_field_type(self.kind);
-        family.set_metric(metrics);
-        family
     }
 }
 
@@ -192,77 +200,72 @@ pub struct OriginSeries {
 }
 
 /// Adds series of one workload.
-pub struct Adder<'a> {
-    metrics: &'a mut Vec<Metric>,
+pub struct Adder<'a, 'b> {
+    family: &'a mut Family<'b>,
     labels: &'a Labels,
 }
 
-impl Adder<'_> {
-    fn metric(&self, more: &[(&str, &str)]) -> Metric {
+impl Adder<'_, '_> {
+    /// `more` are in the order of their names.
+    fn line(&mut self, suffix: &str, more: &[(&str, &str)], value: impl Display) {
         let Labels {
             namespace,
             workload,
             kind,
             container,
         } = self.labels;
-        let own: [(&str, &str); 4] = [
+        let own = [
+            ("container", container.as_str()),
             ("namespace", namespace),
             ("workload", workload),
             ("workload_kind", kind),
-            ("container", container),
         ];
-        let mut pairs: Vec<_> = own
-            .iter()
-            .chain(more)
-            .map(|(name, value)| pair(name, value))
-            .collect();
-        pairs.sort_by(|a, b| a.name().cmp(b.name()));
-        Metric::from_label(pairs)
+        let mut own = own.into_iter().peekable();
+        let mut more = more.iter().copied().peekable();
+        let sorted = std::iter::from_fn(|| match (own.peek(), more.peek()) {
+            (Some((one, _)), Some((other, _))) if other < one => more.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => more.next(),
+        });
+        self.family.line(suffix, sorted, value);
     }
 
-    // Counts and counters are far below the 2^53 that f64, the format's number, holds exactly.
-    #[expect(clippy::cast_precision_loss, reason = "the exposition format has only f64")]
+    /// There from the start.
     fn counter(&mut self, more: &[(&str, &str)], count: u64) {
-        let mut metric = self.metric(more);
-        let mut counter = Counter::default();
-        counter.set_value(count as f64);
-        metric.set_counter(counter);
-        self.metrics.push(metric);
+        self.line("", more, count);
+    }
+
+    /// There once something is counted.
+    fn born(&mut self, more: &[(&str, &str)], count: u64) {
+        if count > 0 {
+            self.line("", more, count);
+        }
     }
 
     fn info(&mut self, labels: &[(&str, &str)]) {
-        self.labelled_gauge(labels, 1.0);
+        self.line("", labels, 1);
     }
 
     fn gauge(&mut self, value: Option<f64>) {
         if let Some(value) = value {
-            self.labelled_gauge(&[], value);
+            self.line("", &[], value);
         }
     }
 
-    fn labelled_gauge(&mut self, labels: &[(&str, &str)], value: f64) {
-        let mut metric = self.metric(labels);
-        let mut gauge = prometheus::proto::Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-        self.metrics.push(metric);
-    }
-
-    fn histogram(&mut self, histogram: &Histogram) {
+    /// There once something was measured, with these of the [`BUCKETS`].
+    fn histogram<const N: usize>(&mut self, histogram: &Histogram, exposed: [f64; N]) {
+        if histogram.is_empty() {
+            return;
+        }
         let (cumulative, count, sum) = histogram.snapshot();
-        let buckets = BUCKETS.iter().zip(cumulative).map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        let mut proto = prometheus::proto::Histogram::default();
-        proto.set_bucket(buckets.collect());
-        proto.set_sample_count(count);
-        proto.set_sample_sum(sum);
-        let mut metric = self.metric(&[]);
-        metric.set_histogram(proto);
-        self.metrics.push(metric);
+        for (bound, below) in BUCKETS.iter().zip(cumulative) {
+            if exposed.contains(bound) {
+                self.line("_bucket", &[("le", &bound.to_string())], below);
+            }
+        }
+        self.line("_bucket", &[("le", "+Inf")], count);
+        self.line("_sum", &[], sum);
+        self.line("_count", &[], count);
     }
 }
 
@@ -310,7 +313,12 @@ impl Agent {
         })
     }
 
-    /// Their families.
+    /// What gathers those that are kept here, and what is read of the process.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// The families that something else keeps.
     pub fn collect(&self, scrape: &Scrape<'_>, workloads: usize, overflowed: u64) -> Vec<MetricFamily> {
         for probe in scrape.probes {
             self.probes
@@ -329,12 +337,11 @@ impl Agent {
             ("skipped_run", losses.skipped()),
             ("undecodable", losses.undecodable),
         ];
-        let mut families = self.registry.gather();
-        families.push(counters(
+        let mut families = vec![counters(
             "drainwatch_kernel_events_total",
             "Events that the kernel side put into the ring.",
             &[(&[], losses.events)],
-        ));
+        )];
         let lost = lost.map(|(reason, count)| ([("reason", reason)], count));
         let lost: Vec<(&[(&str, &str)], u64)> =
             lost.iter().map(|(labels, count)| (&labels[..], *count)).collect();
@@ -361,6 +368,21 @@ impl Agent {
                 &skipped,
             ));
         }
+        families.push(counters(
+            "drainwatch_signals_left_out_total",
+            "Stop signals that were not told one by one: `no_effect` changed nothing (to oneself, or the same again and \
+             again), `flood` were more than one process may send, or one cgroup get, in a second; the shutdowns of their \
+             targets are `unknown`.",
+            &[
+                (&[("reason", "no_effect")], losses.signals_left_out),
+                (&[("reason", "flood")], losses.signals_untold),
+            ],
+        ));
+        families.push(counters(
+            "drainwatch_requests_uncounted_total",
+            "Requests that were served and are in no `drainwatch_requests_total`: more cgroups served than there is room for.",
+            &[(&[], losses.served_uncounted)],
+        ));
         families.push(counters(
             "drainwatch_store_errors_total",
             "Reports that could not be stored.",

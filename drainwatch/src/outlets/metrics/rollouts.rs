@@ -1,15 +1,17 @@
 //! What rollouts cut, by revision: a family of its own, for it is counted over all containers of a pod.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use drainwatch_core::{
     class::{REQUEST, WEBHOOK},
     report::{Report, Revision, Workload},
     rollout,
 };
-use prometheus::proto::MetricFamily;
 
-use super::{families::counters, series::MOST_CLASSES, series::OTHER_CLASS};
+use super::{series::MOST_CLASSES, series::OTHER_CLASS, text};
 
 /// Revisions of a workload that have series: what runs, what it replaced, and the one before.
 const REVISIONS: usize = 3;
@@ -20,9 +22,9 @@ type Name = (String, String);
 /// Severed requests by class.
 type Classes = BTreeMap<String, u64>;
 
-/// The last revisions of each workload.
-#[derive(Debug, Default)]
-pub struct Rollouts(BTreeMap<Name, VecDeque<(String, Classes)>>);
+/// The last revisions of each workload. A copy is cheap; the original goes on without waiting for it.
+#[derive(Debug, Clone, Default)]
+pub struct Rollouts(Arc<BTreeMap<Name, VecDeque<(String, Classes)>>>);
 
 impl Rollouts {
     /// This revision of a workload runs, or is being stopped: it has series from now on.
@@ -50,7 +52,7 @@ impl Rollouts {
         if name.is_empty() {
             return None;
         }
-        let revisions = self.0.entry(key(workload)).or_default();
+        let revisions = Arc::make_mut(&mut self.0).entry(key(workload)).or_default();
         if let Some(at) = revisions.iter().position(|(known, _)| known == name) {
             let last = revisions.remove(at)?;
             revisions.push_back(last);
@@ -67,14 +69,23 @@ impl Rollouts {
 
     /// Forgets the workloads that are not among these.
     pub fn keep(&mut self, names: &BTreeSet<(&str, &str)>) {
-        self.0
-            .retain(|(namespace, name), _| names.contains(&(namespace.as_str(), name.as_str())));
+        let stays = |(namespace, name): &Name| names.contains(&(namespace.as_str(), name.as_str()));
+        if !self.0.keys().all(stays) {
+            Arc::make_mut(&mut self.0).retain(|name, _| stays(name));
+        }
     }
 
-    /// The family; nothing without a series.
-    pub fn collect(&self) -> Option<MetricFamily> {
-        let mut series = Vec::new();
-        for ((namespace, workload), revisions) in &self.0 {
+    /// Writes the family; nothing without a series.
+    pub fn write(&self, out: &mut String) {
+        let mut family = text::Family::new(
+            out,
+            "drainwatch_rollout_severed_requests_total",
+            "Requests that the shutdowns of a revision cut when it was replaced or restarted, by class, counted as each \
+             shutdown ends; of the last three revisions of a workload (pod-template-hash, controller-revision-hash, \
+             Compose's config hash, of a unit the id of the run; the image where there is none of these).",
+            "counter",
+        );
+        for ((namespace, workload), revisions) in self.0.iter() {
             for (revision, classes) in revisions {
                 for (class, count) in classes {
                     let labels = [
@@ -83,23 +94,10 @@ impl Rollouts {
                         ("revision", revision),
                         ("workload", workload),
                     ];
-                    series.push((labels, *count));
+                    family.line("", labels, *count);
                 }
             }
         }
-        let series: Vec<(&[(&str, &str)], u64)> = series
-            .iter()
-            .map(|(labels, count)| (&labels[..], *count))
-            .collect();
-        (!series.is_empty()).then(|| {
-            counters(
-                "drainwatch_rollout_severed_requests_total",
-                "Requests that the shutdowns of a revision cut when it was replaced or restarted, by class, counted as each \
-                 shutdown ends; of the last three revisions of a workload (pod-template-hash, controller-revision-hash, \
-                 Compose's config hash, of a unit the id of the run; the image where there is none of these).",
-                &series,
-            )
-        })
     }
 }
 
@@ -129,26 +127,22 @@ mod tests {
 
     /// `revision class count` of each series.
     fn series(rollouts: &Rollouts) -> Vec<String> {
-        let Some(family) = rollouts.collect() else {
-            return vec![];
-        };
-        let one = |metric: &prometheus::proto::Metric| {
+        let mut text = String::new();
+        rollouts.write(&mut text);
+        let one = |line: &str| {
             let label = |name: &str| {
-                let pair = metric.get_label().iter().find(|pair| pair.name() == name);
-                pair.map_or("", |pair| pair.value()).to_owned()
+                let (_, value) = line.split_once(&format!("{name}=\""))?;
+                value.split_once('"').map(|(value, _)| value)
             };
             assert_eq!(
                 (label("namespace"), label("workload")),
-                ("shop".into(), "web".into())
+                (Some("shop"), Some("web"))
             );
-            format!(
-                "{} {} {}",
-                label("revision"),
-                label("class"),
-                metric.get_counter().get_value()
-            )
+            let value = line.rsplit(' ').next()?;
+            Some(format!("{} {} {value}", label("revision")?, label("class")?))
         };
-        family.get_metric().iter().map(one).collect()
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(one).collect()
     }
 
     #[test]

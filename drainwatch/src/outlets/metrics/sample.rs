@@ -16,8 +16,8 @@ use crate::{
     outlets::sinks::Count,
 };
 
-/// What an agent exposes that knows its first workload, and how to stop it: every metric with every label and
-/// every value of the closed lists, from the registry itself. Documentation and dashboards are
+/// What an agent exposes that has seen everything happen to one workload, and knows how to stop it: every metric with
+/// every label and every value of the closed lists, from the registry itself. Documentation and dashboards are
 /// checked against it.
 pub fn sample() -> Result<String, prometheus::Error> {
     let mut metrics = Metrics::new(&Classes::default())?;
@@ -56,6 +56,9 @@ pub fn sample() -> Result<String, prometheus::Error> {
             ..Measured::default()
         },
     );
+    if let Some(known) = metrics.workloads.get_mut(&labels) {
+        known.series_mut().all_happened();
+    }
     for origin in Origin::ALL {
         metrics.observe(&Event {
             at_ns: 0,
@@ -76,11 +79,12 @@ pub fn sample() -> Result<String, prometheus::Error> {
             ..Losses::default()
         },
         resets: &[],
+        served: None,
         probes: &[probe],
         store_errors: 0,
         under_way: 0,
         origins: &States::default(),
         sinks: &[("kubernetes", Count::default()), ("otlp", Count::default())],
     };
-    metrics.expose(&scrape)
+    metrics.snapshot(&scrape).text()
 }

@@ -22,6 +22,9 @@ pub struct Saved {
     unresolved: BTreeMap<Origin, u64>,
     /// What the kernel had counted of resets by then: cgroup, sent, shutdown, count.
     resets: Vec<(u64, bool, bool, u64)>,
+    /// And of requests served, as far as workloads have it: cgroup, count.
+    #[serde(default)]
+    served: Vec<(u64, u64)>,
 }
 
 /// Of one workload, what is not 0.
@@ -31,6 +34,8 @@ struct SavedSeries {
     shutdowns: Vec<(Trigger, Verdict, u64)>,
     severed: Vec<(String, Cause, u64)>,
     findings: Vec<(FindingCode, u64)>,
+    #[serde(default)]
+    served: u64,
     drained: u64,
     failed: u64,
     refused: u64,
@@ -42,8 +47,9 @@ struct SavedSeries {
 }
 
 impl Metrics {
-    /// What was counted so far.
-    pub fn save(&self) -> Saved {
+    /// What was counted so far, at this time.
+    pub fn save(&mut self, now_ns: u64) -> Saved {
+        self.count_told(now_ns);
         Saved {
             workloads: self
                 .workloads
@@ -55,6 +61,7 @@ impl Metrics {
             doubts: self.doubts.clone(),
             unresolved: self.unresolved.clone(),
             resets: self.cgroups.counted(),
+            served: self.served.taken(),
         }
     }
 
@@ -63,7 +70,7 @@ impl Metrics {
     pub fn restore(&mut self, saved: Saved, same_kernel_counters: bool, now_ns: u64) {
         for of_workload in saved.workloads {
             let mut known = Known::new(&self.classes);
-            let series = &mut known.series;
+            let series = known.series_mut();
             for (trigger, verdict, count) in of_workload.shutdowns {
                 (0..count).for_each(|_| series.shut_down(trigger, verdict));
             }
@@ -73,6 +80,7 @@ impl Metrics {
             for (code, count) in of_workload.findings {
                 (0..count).for_each(|_| series.find(code));
             }
+            series.served = of_workload.served;
             (series.drained, series.failed) = (of_workload.drained, of_workload.failed);
             (series.refused, series.probes) = (of_workload.refused, of_workload.probes);
             series.shutdown_seconds = of_workload.shutdown_seconds;
@@ -84,13 +92,14 @@ impl Metrics {
                 .get(&of_workload.labels)
                 .and_then(|shutdowns| shutdowns.history.recommended());
             known.gone_ns = Some(now_ns);
-            self.workloads.insert(of_workload.labels, known);
+            self.workloads.insert(of_workload.labels.into(), known);
         }
         self.overflowed = saved.overflowed;
         self.doubts = saved.doubts;
         self.unresolved = saved.unresolved;
         if same_kernel_counters {
             self.cgroups.counted_before(saved.resets);
+            self.served.taken_before(saved.served);
         }
     }
 }
@@ -117,6 +126,7 @@ fn saved(labels: &Labels, known: &Known) -> SavedSeries {
         shutdowns,
         severed,
         findings: findings.filter(|(_, count)| *count > 0).collect(),
+        served: series.served,
         drained: series.drained,
         failed: series.failed,
         refused: series.refused,

@@ -1,11 +1,13 @@
-//! The numbers of one workload, compactly: every series exists from the start, at 0.
+//! The numbers of one workload, compactly, and which of them are exposed while they are 0.
 //!
-//! A node has hundreds of workloads with over a hundred series each. As children of the prometheus
-//! crate's vectors they would take about 1 kB each; as plain numbers, 8 bytes.
+//! A node has hundreds of workloads. As children of the prometheus crate's vectors their numbers would take about 1 kB
+//! each; as plain numbers, 8 bytes. Most are 0 for good, and no series: what is exposed of a workload that never shut
+//! down badly is what a rule cannot do without ([`starts_at_zero`], [`cut_starts_at_zero`]).
 
 use std::sync::Arc;
 
 use drainwatch_core::{
+    class::{REQUEST, WEBHOOK},
     recommend::Recommended,
     report::{Cause, FindingCode, Revision, Trigger, Verdict},
 };
@@ -16,7 +18,7 @@ pub const MOST_CLASSES: usize = 32;
 /// Where the classes beyond [`MOST_CLASSES`] go.
 pub const OTHER_CLASS: &str = "_other";
 
-/// Upper bounds in seconds, dense around the usual grace periods.
+/// Upper bounds in seconds, dense around the usual grace periods: what is counted and saved. Fewer are exposed.
 pub const BUCKETS: [f64; 16] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 120.0, 300.0,
 ];
@@ -42,6 +44,11 @@ impl Histogram {
         self.sum += seconds;
     }
 
+    /// Nothing was taken in yet.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Cumulative counts per bound, count, sum.
     pub fn snapshot(&self) -> ([u64; BUCKETS.len()], u64, f64) {
         let mut total = 0;
@@ -61,6 +68,17 @@ pub const RESETS: [(&str, &str); 4] = [
     ("received", "shutdown"),
 ];
 
+/// A stop is what every workload is meant to get. Whether one was clean is asked for over a whole day, of agents that may
+/// be younger than that: a series that is born at 1 would be missed, and a clean shutdown with it.
+pub fn starts_at_zero(trigger: Trigger) -> bool {
+    trigger == Trigger::Stop
+}
+
+/// What is cut most: whoever asks with a plain `increase()` sees the first one. The rules do not need it.
+pub fn cut_starts_at_zero(class: &str, cause: Cause) -> bool {
+    [REQUEST, WEBHOOK].contains(&class) && [Cause::Unanswered, Cause::Truncated].contains(&cause)
+}
+
 /// Every number of one workload.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -68,6 +86,8 @@ pub struct Series {
     pub shutdowns: [[u64; Verdict::ALL.len()]; Trigger::ALL.len()],
     /// Severed requests by class and cause.
     pub severed: Vec<(Arc<str>, [u64; Cause::ALL.len()])>,
+    /// Requests that were answered, whenever.
+    pub served: u64,
     /// Requests that finished during a shutdown.
     pub drained: u64,
     /// Requests that were answered with 5xx after the stop signal.
@@ -105,6 +125,7 @@ impl Series {
                 .iter()
                 .map(|class| (Arc::clone(class), Default::default()))
                 .collect(),
+            served: 0,
             drained: 0,
             failed: 0,
             refused: 0,
@@ -126,7 +147,7 @@ impl Series {
         let shutdowns = self.shutdowns.iter().flatten();
         let severed = self.severed.iter().flat_map(|(_, causes)| causes);
         let counts = shutdowns.chain(severed).chain(&self.findings).chain(&self.resets);
-        self.drained + self.failed + self.refused + self.probes == 0
+        self.served + self.drained + self.failed + self.refused + self.probes == 0
             && counts.copied().all(|count| count == 0)
     }
 
@@ -158,6 +179,31 @@ impl Series {
     /// Counts one finding.
     pub fn find(&mut self, code: FindingCode) {
         self.findings[index(FindingCode::ALL, &code)] += 1;
+    }
+}
+
+impl Series {
+    /// One of each, for who wants to see every series that there can be.
+    pub fn all_happened(&mut self) {
+        for trigger in Trigger::ALL {
+            for verdict in Verdict::ALL {
+                self.shut_down(*trigger, *verdict);
+            }
+        }
+        for (_, causes) in &mut self.severed {
+            causes.fill(1);
+        }
+        self.findings.fill(1);
+        self.resets.fill(1);
+        self.probes = 1;
+        self.served = 1;
+        for histogram in [
+            &mut self.shutdown_seconds,
+            &mut self.drain_seconds,
+            &mut self.lag_seconds,
+        ] {
+            histogram.observe(1.0);
+        }
     }
 }
 

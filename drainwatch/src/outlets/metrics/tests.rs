@@ -6,6 +6,9 @@ use drainwatch_core::{
 
 use super::*;
 
+mod served;
+mod size;
+
 fn workload(name: &str) -> Workload {
     report("x", name, Verdict::Clean).workload
 }
@@ -16,17 +19,22 @@ fn expose(metrics: &mut Metrics, now_ns: u64, resets: &[Resets]) -> String {
         ring_full: 2,
         ..Losses::default()
     };
-    let scrape = Scrape {
+    snapshot(metrics, now_ns, losses, resets).text().unwrap()
+}
+
+/// With nothing to tell but this.
+fn snapshot(metrics: &mut Metrics, now_ns: u64, losses: Losses, resets: &[Resets]) -> Snapshot {
+    metrics.snapshot(&Scrape {
         now_ns,
         losses,
         resets,
+        served: None,
         probes: &[],
         store_errors: 0,
         under_way: 0,
         origins: &States::default(),
         sinks: &[],
-    };
-    metrics.expose(&scrape).unwrap()
+    })
 }
 
 fn value(text: &str, start: &str, label: &str) -> Option<f64> {
@@ -36,33 +44,44 @@ fn value(text: &str, start: &str, label: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// Lines of a workload's series.
+fn of<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let label = format!(r#"workload="{name}""#);
+    text.lines().filter(|line| line.contains(&label)).collect()
+}
+
 #[test]
-fn given_a_workload_just_seen_when_scraped_then_every_series_of_it_is_there_at_zero() {
+fn given_a_workload_just_seen_when_scraped_then_what_rules_need_of_it_is_there_at_zero() {
     let mut metrics = Metrics::new(&Classes::default()).unwrap();
     metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
     let text = expose(&mut metrics, 1, &[]);
-    let count = |name: &str| {
-        text.lines()
-            .filter(|line| line.starts_with(&format!("{name}{{")))
-            .count()
-    };
+    let names: BTreeSet<&str> = of(&text, "/a")
+        .iter()
+        .filter_map(|line| line.split_once('{'))
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(
-        count("drainwatch_shutdowns_total"),
-        Trigger::ALL.len() * Verdict::ALL.len()
+        Vec::from_iter(names),
+        [
+            "drainwatch_drained_requests_total",
+            "drainwatch_failed_requests_total",
+            "drainwatch_refused_connections_total",
+            "drainwatch_severed_requests_total",
+            "drainwatch_shutdowns_total",
+        ]
     );
-    assert_eq!(count("drainwatch_severed_requests_total"), Cause::ALL.len() * 3);
-    assert_eq!(
-        count("drainwatch_shutdown_findings_total"),
-        FindingCode::ALL.len()
-    );
-    assert_eq!(count("drainwatch_drained_requests_total"), 1);
-    assert_eq!(count("drainwatch_tcp_resets_total"), 4);
-    for histogram in ["shutdown", "drain", "endpoint_lag"] {
-        assert_eq!(count(&format!("drainwatch_{histogram}_seconds_bucket")), 17);
+    for verdict in ["clean", "refused", "severed", "unknown"] {
+        let label = format!(r#"trigger="stop",verdict="{verdict}""#);
+        assert_eq!(value(&text, "drainwatch_shutdowns_total", &label), Some(0.0));
     }
-    let of_it = text.lines().filter(|line| line.contains(r#"workload="/a""#));
-    assert!(of_it.clone().count() > 100);
-    assert!(of_it.clone().all(|line| line.ends_with(" 0")), "{text}");
+    for class in ["request", "webhook"] {
+        let label = format!(r#"cause="unanswered",class="{class}""#);
+        assert_eq!(
+            value(&text, "drainwatch_severed_requests_total", &label),
+            Some(0.0)
+        );
+    }
+    assert!(of(&text, "/a").iter().all(|line| line.ends_with(" 0")), "{text}");
     assert_eq!(value(&text, "drainwatch_kernel_events_total", ""), Some(9.0));
     assert_eq!(
         value(&text, "drainwatch_kernel_events_lost_total", "ring_full"),
@@ -312,13 +331,14 @@ fn given_an_expected_origin_when_scraped_then_its_series_are_there_at_zero_and_c
         now_ns: 2,
         losses: Losses::default(),
         resets: &[],
+        served: None,
         probes: &[],
         store_errors: 0,
         under_way: 0,
         origins: &states,
         sinks: &[],
     };
-    let text = metrics.expose(&scrape).unwrap();
+    let text = metrics.snapshot(&scrape).text().unwrap();
     for name in ["up", "failures_total", "unresolved_total"] {
         assert_eq!(of(&text, name), Some(1.0), "{name}");
     }
@@ -339,6 +359,32 @@ fn given_workloads_that_left_untouched_when_there_is_no_room_then_they_make_it()
     assert_eq!(
         value(&text, "drainwatch_workloads_overflowed_total", ""),
         Some(0.0)
+    );
+}
+
+#[test]
+fn given_a_user_with_processes_without_end_then_they_take_a_tenth_of_the_room_and_others_keep_theirs() {
+    let mut metrics = Metrics::new(&Classes::default()).unwrap();
+    for n in 0..5000 {
+        let of = Workload {
+            kind: "process".into(),
+            cgroup: "/user.slice/user-1000.slice/session-3.scope".into(),
+            ..workload(&format!("evil{n}"))
+        };
+        metrics.apply(&Effect::WorkloadSeen(of), n);
+    }
+    metrics.apply(&Effect::WorkloadSeen(workload("/stays")), 5000);
+    let text = expose(&mut metrics, 5000, &[]);
+    assert!(text.contains("workload=\"/stays\""));
+    assert_eq!(
+        metrics.workloads.len(),
+        MOST_WORKLOADS / 10 + 2,
+        "with `_overflow`"
+    );
+    expose(&mut metrics, 5000 + 2 * RETIRE_NS, &[]);
+    assert_eq!(
+        metrics.crowds.values().sum::<usize>(),
+        metrics.workloads.len() - 1
     );
 }
 
@@ -376,4 +422,38 @@ fn given_runs_of_one_workload_without_end_when_nobody_scrapes_then_their_cgroups
         (0, 1),
         "the last one's path was never told of"
     );
+}
+
+#[test]
+fn given_an_agent_that_goes_on_when_scraped_then_every_series_that_was_born_is_there_again_with_its_value() {
+    let mut metrics = Metrics::new(&Classes::default()).unwrap();
+    metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
+    metrics
+        .workloads
+        .get_mut(&Labels::from(&workload("/a")))
+        .unwrap()
+        .series_mut()
+        .all_happened();
+    let before = expose(&mut metrics, 1, &[]);
+    let mut next = Metrics::new(&Classes::default()).unwrap();
+    next.restore(metrics.save(0), true, 1);
+    next.apply(&Effect::WorkloadSeen(workload("/a")), 1);
+    let after = expose(&mut next, 2, &[]);
+    assert_eq!(of(&before, "/a"), of(&after, "/a"));
+    assert!(of(&after, "/a").len() > 100, "{after}");
+}
+
+#[test]
+fn given_a_snapshot_when_something_is_counted_meanwhile_then_it_keeps_the_numbers_of_its_moment() {
+    let mut metrics = Metrics::new(&Classes::default()).unwrap();
+    metrics.apply(&Effect::WorkloadSeen(workload("/a")), 0);
+    let drained = Effect::Drained {
+        workload: workload("/a"),
+    };
+    let snapshot = snapshot(&mut metrics, 1, Losses::default(), &[]);
+    metrics.apply(&drained, 0);
+    let text = snapshot.text().unwrap();
+    let count = |text: &str| value(text, "drainwatch_drained_requests_total", "/a");
+    assert_eq!(count(&text), Some(0.0));
+    assert_eq!(count(&expose(&mut metrics, 2, &[])), Some(1.0));
 }

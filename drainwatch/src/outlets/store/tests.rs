@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use drainwatch_core::testing::report;
 
 use super::*;
@@ -17,6 +19,7 @@ fn entry(id: &str, ended_ms: i64, open: bool) -> Entry {
         ended_ms,
         open,
         json,
+        workload: 7,
     }
 }
 
@@ -94,9 +97,92 @@ fn given_more_or_older_reports_than_kept_when_written_then_the_oldest_go() {
         )
         .unwrap();
     assert_eq!(listed(&store, &Filter::default()), ["c", "b"]);
+    store.write(&[], &[], 40 * DAY_MS).unwrap();
+    assert_eq!(
+        listed(&store, &Filter::default()),
+        ["c", "b"],
+        "the clock was set"
+    );
+    let write = store.begin_write().unwrap();
+    retention::set_aged(&write, DAY_MS + 3);
+    write.commit().unwrap();
     store.write(&[], &[], DAY_MS + 3).unwrap();
     assert_eq!(listed(&store, &Filter::default()), ["c"]);
     assert_eq!(store.len().unwrap(), 1);
+}
+
+#[test]
+fn given_a_workload_with_most_of_the_reports_when_there_are_too_many_then_its_own_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let four = Retention { reports: 4, ..KEEP };
+    let store = Store::open(dir.path(), four, 0).unwrap().store;
+    let of = |workload, id: &str, ended_ms| Entry {
+        workload,
+        ..entry(id, ended_ms, false)
+    };
+    store.write(&[of(1, "quiet", 1), of(2, "q2", 2)], &[], 2).unwrap();
+    for n in 3..50 {
+        store.write(&[of(9, &format!("noisy{n}"), n)], &[], n).unwrap();
+    }
+    assert_eq!(
+        listed(&store, &Filter::default()),
+        ["noisy49", "noisy48", "q2", "quiet"]
+    );
+}
+
+#[test]
+fn given_any_page_that_is_wiped_when_opened_and_used_then_nothing_panics_and_what_is_written_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    drop({
+        let store = Store::open(dir.path(), KEEP, 0).unwrap().store;
+        for n in 0..60 {
+            store
+                .write(&[entry(&format!("r{n:02}"), n, n % 7 == 0)], &[], n)
+                .unwrap();
+        }
+        store
+    });
+    let good = std::fs::read(&path).unwrap();
+    for page in 0..good.len() / 4096 {
+        for fill in [0u8, 0xff] {
+            let mut bytes = good.clone();
+            bytes[page * 4096..(page + 1) * 4096].fill(fill);
+            std::fs::write(&path, &bytes).unwrap();
+            let store = Store::open(dir.path(), KEEP, 7000).unwrap().store;
+            let mut matches = Matches::new(100);
+            // It may be damaged; then that is said.
+            let _ = store.list(&Filter::default(), &HashSet::new(), &mut matches);
+            for id in store.ids("", 100).unwrap_or_default() {
+                let _ = store.get(&id);
+            }
+            let written = store.write(&[entry("new", 100, false)], &["r03".into()], 100);
+            if let Err(error) = written {
+                assert!(error.is_damage(), "page {page}: {error}");
+                store.begin_anew(8000).unwrap();
+                store.write(&[entry("new", 100, false)], &[], 100).unwrap();
+            }
+            assert!(store.get("new").unwrap().is_some(), "page {page}");
+            let _ = guarded(|| {
+                drop(store);
+                Ok(())
+            });
+            for aside in std::fs::read_dir(dir.path()).unwrap().flatten() {
+                std::fs::remove_file(aside.path()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn given_a_store_then_it_and_the_directory_made_for_it_are_the_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("a/state");
+    drop(Store::open(&state, KEEP, 0).unwrap());
+    std::fs::set_permissions(state.join(FILE), Permissions::from_mode(0o644)).unwrap();
+    drop(Store::open(&state, KEEP, 0).unwrap());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join(FILE))), (0o700, 0o600));
 }
 
 #[test]
@@ -119,6 +205,7 @@ fn given_a_report_left_open_when_opened_again_then_it_is_marked_and_not_called_c
                     ended_ms: stored_ms,
                     open: true,
                     json,
+                    workload: 7,
                 }],
                 &[],
                 stored_ms,

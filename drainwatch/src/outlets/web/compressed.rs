@@ -9,6 +9,8 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 
+use super::answer::whole;
+
 /// Below it a packet is saved at best.
 const SMALL: usize = 1400;
 
@@ -16,17 +18,17 @@ const SMALL: usize = 1400;
 pub async fn answer(asked: &HeaderMap, kind: &'static str, text: String) -> Response {
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
     let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
-    if text.len() < SMALL || !accepts_gzip(asked) {
-        return ([kind, vary], text).into_response();
-    }
     let text = Bytes::from(text);
+    if text.len() < SMALL || !accepts_gzip(asked) {
+        return ([kind, vary], whole(text)).into_response();
+    }
     let plain = text.clone();
     match tokio::task::spawn_blocking(move || compress(&text)).await {
         Ok(Some(packed)) => {
             let encoding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            ([kind, vary, encoding], packed).into_response()
+            ([kind, vary, encoding], whole(packed.into())).into_response()
         }
-        _ => ([kind, vary], plain).into_response(),
+        _ => ([kind, vary], whole(plain)).into_response(),
     }
 }
 

@@ -37,7 +37,7 @@ const FOLDER: &str = "/page/";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name below [`FOLDER`], type, text.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     (
         "style.css",
         "text/css; charset=utf-8",
@@ -53,6 +53,7 @@ const FILES: [(&str, &str, &str); 11] = [
     ("dom.js", SCRIPT, include_str!("../../../page/dom.js")),
     ("words.js", SCRIPT, include_str!("../../../page/words.js")),
     ("feed.js", SCRIPT, include_str!("../../../page/feed.js")),
+    ("counts.js", SCRIPT, include_str!("../../../page/counts.js")),
     ("list.js", SCRIPT, include_str!("../../../page/list.js")),
     ("rollouts.js", SCRIPT, include_str!("../../../page/rollouts.js")),
     ("shutdown.js", SCRIPT, include_str!("../../../page/shutdown.js")),

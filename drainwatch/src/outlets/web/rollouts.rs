@@ -2,32 +2,36 @@
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{RawQuery, State},
     http::StatusCode,
     response::Response,
     routing::get,
 };
 
-use crate::outlets::{questions::Handle, rollouts};
+use super::App;
+use crate::outlets::rollouts;
 
 /// The route.
-pub fn router(handle: Handle) -> Router {
-    Router::new()
-        .route("/api/v1/rollouts", get(list))
-        .with_state(handle)
+pub(super) fn router(app: App) -> Router {
+    Router::new().route("/api/v1/rollouts", get(list)).with_state(app)
 }
 
-async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Response {
+async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
     let wanted = match rollouts::query(query.as_deref().unwrap_or_default(), jiff::Timestamp::now()) {
         Ok(wanted) => wanted,
         Err(what) => return super::error(StatusCode::BAD_REQUEST, &what),
     };
-    let found = match rollouts::find(&handle, wanted).await {
+    // Never closed.
+    let Ok(_made) = app.made.acquire().await else {
+        return super::no_room();
+    };
+    let found = match rollouts::find(&app.handle, wanted).await {
         Ok(found) => found,
         Err(unanswered) => return super::failed(&unanswered),
     };
     match serde_json::to_string(&found) {
-        Ok(body) => super::json(StatusCode::OK, body),
+        Ok(body) => app.listing([Bytes::from(body)].into()),
         Err(why) => super::error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
 }

@@ -155,3 +155,21 @@ fn given_a_long_lived_stream_when_judged_then_it_is_a_stream_until_its_goodbye()
         Some("db.example:443")
     );
 }
+
+#[test]
+fn given_a_question_that_waits_for_a_change_when_its_client_ends_then_nothing_was_lost_of_it() {
+    let asks = |target: &str| given().read(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+    let polls = "/v1/health/service/db?index=7&wait=300s";
+    let watch = "/api/v1/pods?watch=true";
+    for (what, recorder, as_client, as_server) in [
+        ("a poll", asks(polls), Stream, Unanswered),
+        ("a watch", asks(watch).write(CHUNKED), Stream, ResponseIncomplete),
+        ("an answered poll", asks(polls).write(OK5), Complete, Complete),
+        ("another question", asks("/a?index=7"), Unanswered, Unanswered),
+    ] {
+        for (role, expected) in [(Role::Client, as_client), (Role::Server, as_server)] {
+            let states: Vec<_> = recorder.judged_as(role).iter().map(|one| one.state).collect();
+            assert_eq!(states, [expected], "{what} as {role:?}");
+        }
+    }
+}

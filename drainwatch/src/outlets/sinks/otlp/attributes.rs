@@ -104,13 +104,19 @@ impl Attributes {
             system,
             service,
             method,
+            status_code,
         }) = rpc
         else {
             return self;
         };
-        self.text("rpc.system", system)
+        let call = self
+            .text("rpc.system", system)
             .text("rpc.service", service)
-            .text("rpc.method", method)
+            .text("rpc.method", method);
+        match status_code {
+            Some(status) => call.int("rpc.grpc.status_code", u32::from(*status)),
+            None => call,
+        }
     }
 
     /// Method of a request. What is no method of HTTP's is `_OTHER`, so that nobody can make names.

@@ -192,10 +192,16 @@ fn postgres_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Resul
 fn mariadb_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result<Command> {
     let at = data.display().to_string();
     owned_by("mysql", data)?;
+    // One that starts removes the temporary tables of all others in the same directory, as left over from a crash.
+    let temporary = data.with_file_name("temporary");
+    fs::create_dir(&temporary)?;
+    owned_by("mysql", &temporary)?;
+    let temporary = format!("--tmpdir={}", temporary.display());
     run(as_user("mysql", "mariadb-install-db").args([
         "--no-defaults",
         "--skip-test-db",
         "--auth-root-authentication-method=normal",
+        &temporary,
         &format!("--datadir={at}"),
     ]))?;
     let begin = data.join("begin.sql");
@@ -210,6 +216,7 @@ fn mariadb_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result
     ]);
     let file = |option: &str, name: &str| format!("--{option}={at}/{name}");
     command.args([
+        temporary,
         format!("--datadir={at}"),
         format!("--port={number}"),
         file("socket", "socket"),
@@ -254,8 +261,9 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     ensure!(
         output.status.success(),
         "{command:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        // What went wrong comes first: long messages are cut at their end.
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
     );
     Ok(())
 }

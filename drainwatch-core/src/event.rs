@@ -104,7 +104,8 @@ pub enum EventKind {
     TurnEnded(Connection),
     /// Our side or the peer ended a connection.
     ConnectionEnded(Connection),
-    /// A segment met no listener, or a connection that we had closed, and the kernel sent RST.
+    /// A segment met no listener, or a connection that we had closed, and the kernel sent RST; or a process read what
+    /// begins a request behind its own FIN.
     ResetSent {
         /// cgroup that the local port's listener belongs, or belonged, to.
         cgroup: u64,
@@ -123,6 +124,9 @@ pub enum EventKind {
         /// Whoever sent it, from the address that it went to, is in that cgroup too.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         same_cgroup: bool,
+        /// What the payload asks for.
+        #[serde(default, skip_serializing_if = "Asked::is_unseen")]
+        asked: Asked,
     },
     /// Descriptions of the workloads that this origin knows are to be expected: what it has not told of
     /// waits for it, for a moment.
@@ -142,6 +146,27 @@ pub enum EventKind {
         #[serde(default)]
         until_ns: u64,
     },
+}
+
+/// What data that came too late asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// None of it was seen, or not enough.
+    #[default]
+    Unseen,
+    /// It begins no request.
+    Nothing,
+    /// No reader knows it.
+    Unreadable,
+    /// These requests begin in it, oldest first.
+    Requests(Vec<Exchange>),
+}
+
+impl Asked {
+    fn is_unseen(&self) -> bool {
+        *self == Self::Unseen
+    }
 }
 
 /// A process at the moment of an event.

@@ -13,6 +13,7 @@ mod headers;
 mod http1;
 mod http2;
 mod kafka;
+mod late;
 mod memcached;
 mod mongodb;
 mod mqtt;
@@ -142,6 +143,7 @@ pub fn event(fact: Fact, rules: &Rules) -> Event {
         turn,
     } = match fact {
         Fact::Event(event) => return event,
+        Fact::Late { event, bytes } => return late::read(event, bytes, rules),
         Fact::Connection(recorded) => *recorded,
     };
     let turn = preface::without(turn.joined());

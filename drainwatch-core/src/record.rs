@@ -18,6 +18,23 @@ pub enum Fact {
     Event(Event),
     /// A connection with payload, which is still to be read.
     Connection(Box<Recorded>),
+    /// A [`crate::event::EventKind::ResetSent`] with the first bytes of what came too late, which are still to be read.
+    Late {
+        /// All but what was asked.
+        event: Event,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Fact {
+    /// Monotonic time of the event that it is.
+    pub fn at_ns(&self) -> u64 {
+        match self {
+            Self::Event(event) | Self::Late { event, .. } => event.at_ns,
+            Self::Connection(recorded) => recorded.at_ns,
+        }
+    }
 }
 
 /// A connection whose turn ended, or that ended itself, and what was recorded of its current turn.

@@ -74,6 +74,7 @@ use self::{
     probes::Sieve,
     process_events::QuietExit,
     processes::{Listeners, Processes},
+    tally::Late,
 };
 use crate::{
     class::Classes,
@@ -220,6 +221,7 @@ impl Tracker {
                 peer,
                 netns,
                 same_cgroup,
+                asked,
             } => {
                 // A workload that calls itself is nobody's client.
                 let own = *same_cgroup && !self.names.is_shared(*cgroup);
@@ -232,7 +234,16 @@ impl Tracker {
                             let open = self.listeners.has_port(*netns, local.port());
                             episode.attempted(at_ns, pair, open, &self.kubelets);
                         }
-                        (false, 1..) => episode.came_late(at_ns, *pid, pair, *payload, &self.kubelets),
+                        (false, &payload @ 1..) => {
+                            let late = Late {
+                                at_ns,
+                                pid: *pid,
+                                pair,
+                                payload,
+                                asked,
+                            };
+                            episode.came_late(late, &self.kubelets);
+                        }
                         (false, 0) => {} // a bare ACK or FIN asks nothing
                     }
                 }

@@ -5,7 +5,8 @@
 //! while it serves: the last closes are kept here, per process, and told when it exits or has replaced its program.
 //!
 //! Closes that follow an answer at once are what every server does that answers one request per connection. They have
-//! places of their own, with those of connections on which nothing was said, so that they do not push out the others.
+//! places of their own, with those of connections on which nothing was said, so that they do not push out the others; and
+//! so have closes of idle connections. What pushes out a close that cut a request shows in the exit.
 
 use aya_ebpf::{
     btf_maps::{LruHashMap, PerCpuArray},
@@ -23,8 +24,24 @@ use crate::{
     late, maps,
 };
 
-/// Kept of each kind, per process; a power of two.
-const KEPT: u32 = 16;
+/// What a close did, and how many of it are kept per process: a power of two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It followed an answer at once, or nothing at all.
+    AtOnce,
+    /// An answer had been given a while ago.
+    Idle,
+    /// No answer had begun: it cut a request.
+    Open,
+}
+
+impl Kind {
+    const KEPT: u32 = 16;
+    const OPEN_KEPT: u32 = 64;
+    /// Places of a process.
+    const PLACES: u32 = 2 * Self::KEPT + Self::OPEN_KEPT;
+}
+
 /// A close this soon after the last byte of an answer ends a request, as far as can be told here.
 const AT_ONCE_NS: u64 = 2_000_000;
 /// What was closed longer ago than this has nothing to do with the end.
@@ -43,7 +60,11 @@ struct Place {
 #[derive(Clone, Copy)]
 struct Closes {
     at_once: u32,
-    others: u32,
+    idle: u32,
+    open: u32,
+    reserved: u32,
+    /// When the latest one that cut a request was pushed out.
+    pushed_out_ns: u64,
 }
 
 /// The last closes of living processes. Newer ones push out the oldest, which is worthless by then: so many servers
@@ -93,7 +114,14 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
     let answered = record.answer.total != record.answer.turn_pos
         && record.flags & (record_flag::INTERIM | record_flag::SWITCHED | record_flag::HTTP2) == 0;
     let at_once = answered && now().wrapping_sub(record.answer.last_ns) < AT_ONCE_NS;
-    let Some(slot) = next(tgid, at_once || silent) else {
+    let kind = if at_once || silent {
+        Kind::AtOnce
+    } else if answered {
+        Kind::Idle
+    } else {
+        Kind::Open
+    };
+    let Some(slot) = next(tgid, kind) else {
         maps::count(counter::LOST_MAP_FULL);
         return;
     };
@@ -108,7 +136,7 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
     }
     if let Some(kept) = CUTS.get_ptr_mut(&place) {
         emit::fill::<{ size_of::<ConnectionEvent>() }>(kept, sk, tcp, record, change);
-        // SAFETY: a value of the map lives until the program ends; two threads in one place are 16 closes apart.
+        // SAFETY: a value of the map lives until the program ends; two threads in one place are at least 16 closes apart.
         unsafe { (*kept).remembered = 1 };
         if record.flags & record_flag::LONG_HEAD != 0 {
             keep_head(sk, &place);
@@ -158,27 +186,46 @@ fn keep_head(sk: Ptr, place: &Place) {
 
 /// The place of this process's next close of this kind.
 #[inline(always)]
-fn next(tgid: u32, at_once: bool) -> Option<u32> {
-    let Some(closes) = CLOSES.get_ptr_mut(&tgid) else {
-        let first = Closes {
-            at_once: u32::from(at_once),
-            others: u32::from(!at_once),
+fn next(tgid: u32, kind: Kind) -> Option<u32> {
+    if CLOSES.get_ptr(&tgid).is_none() {
+        let none = Closes {
+            at_once: 0,
+            idle: 0,
+            open: 0,
+            reserved: 0,
+            pushed_out_ns: 0,
         };
-        CLOSES.insert(&tgid, &first, 0).ok()?;
-        return Some(if at_once { 0 } else { KEPT });
-    };
+        CLOSES.insert(&tgid, &none, 0).ok()?;
+    }
+    let closes = CLOSES.get_ptr_mut(&tgid)?;
     // SAFETY: a value of the map lives until the program ends. Threads that count at the same time may share a
     // place: then the later close is kept.
     unsafe {
-        let (count, first) = if at_once {
-            (&raw mut (*closes).at_once, 0)
-        } else {
-            (&raw mut (*closes).others, KEPT)
+        let (count, first, kept) = match kind {
+            Kind::AtOnce => (&raw mut (*closes).at_once, 0, Kind::KEPT),
+            Kind::Idle => (&raw mut (*closes).idle, Kind::KEPT, Kind::KEPT),
+            Kind::Open => (&raw mut (*closes).open, 2 * Kind::KEPT, Kind::OPEN_KEPT),
         };
         let number = count.read_volatile();
         count.write_volatile(number.wrapping_add(1));
-        Some(first + (number & (KEPT - 1)))
+        let slot = first + (number & (kept - 1));
+        if kind == Kind::Open
+            && let Some(pushed_out) = CUTS.get_ptr(&Place { tgid, slot })
+        {
+            (*closes).pushed_out_ns = (*pushed_out).header.at_ns;
+        }
+        Some(slot)
     }
+}
+
+/// Whether this process cut more a moment ago than is kept.
+#[inline(always)]
+pub fn has_pushed_out(tgid: u32) -> bool {
+    // SAFETY: a value of the map lives until the program ends.
+    let latest = CLOSES
+        .get_ptr(&tgid)
+        .map(|closes| unsafe { (*closes).pushed_out_ns });
+    latest.is_some_and(|latest| now().wrapping_sub(latest) < RECENT_NS)
 }
 
 /// Tells what this process closed a moment ago, and forgets all of it.
@@ -189,7 +236,7 @@ pub fn tell(tgid: u32) {
     }
     let now = now();
     let mut slot = 0;
-    while slot < 2 * KEPT {
+    while slot < Kind::PLACES {
         tell_place(tgid, slot, now);
         slot += 1;
     }

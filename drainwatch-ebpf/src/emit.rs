@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, Current, EventHeader, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
+    ConnectionEvent, Current, EventHeader, LATE_HEAD, LONG_HEAD_CHUNK, LongHead, ResetEvent, SocketRecord,
+    counter, event_kind,
     http2::{Http2, Http2Answers, Http2Log},
     offset, process_flag, record_flag,
 };
@@ -406,6 +407,31 @@ pub fn again<T>(event: &T) {
     } else {
         counter::LOST_RING_FULL
     });
+}
+
+/// Sends what came too late, with its first bytes, which stand here; without them where they cannot be read.
+#[inline(never)]
+pub fn late(event: &ResetEvent, bytes: Ptr) {
+    const EVENT: usize = size_of::<ResetEvent>();
+    if event.length == 0 {
+        again(event);
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve_bytes(EVENT + LATE_HEAD, 0) else {
+        count(counter::LOST_RING_FULL);
+        return;
+    };
+    // SAFETY: there is room for both.
+    unsafe {
+        let into = entry.as_mut_ptr().cast::<ResetEvent>();
+        bpf_probe_read_kernel(into.cast(), EVENT as u32, core::ptr::from_ref(event).cast());
+        let length = u32::from(event.length).min(LATE_HEAD as u32);
+        if bpf_probe_read_kernel(into.add(1).cast(), length, bytes.cast()) != 0 {
+            (*into).length = 0;
+        }
+    }
+    entry.submit(0);
+    count(counter::EVENTS);
 }
 
 /// The same with the streams of a connection that spoke HTTP/2, and without the header blocks of its responses: of what

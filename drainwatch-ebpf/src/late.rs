@@ -4,13 +4,25 @@
 //! connections and exits, and a request that was on its way to one of them is answered with RST, before or after that
 //! exit. Nothing is told while servers merely serve: what came too late is kept here until the process's exit tells
 //! which connections it had closed, and those are kept until something comes too late.
+//!
+//! A server that lingers (Apache, lighttpd, nginx) closes its sending side first, and reads and throws away what still
+//! comes: what begins a request there has come too late as well.
 
-use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
-use drainwatch_ebpf::{ConnectionEvent, ResetEvent, counter, event_kind, reset_flag};
+use aya_ebpf::{
+    btf_maps::{LruHashMap, PerCpuArray},
+    helpers::generated::bpf_probe_read_kernel,
+    macros::btf_map,
+};
+use drainwatch_ebpf::{
+    ConnectionEvent, LATE_HEAD, ResetEvent, SocketRecord, counter, event_kind, other_end, record_flag,
+    reset_flag,
+};
 
 use crate::{
+    both_ends,
     cuts::RECENT_NS,
     emit::{self, now},
+    kernel::Ptr,
     maps,
 };
 
@@ -24,47 +36,86 @@ struct Pair {
     peer_port: u16,
 }
 
-/// What came too late (without an owner, with the cgroup that sent it), and the connections of ended processes (without payload). Older ones are
-/// worthless by the time that they are pushed out.
-#[btf_map]
-static LATE: LruHashMap<Pair, ResetEvent, 2048> = LruHashMap::new();
+impl Pair {
+    #[inline(always)]
+    fn of(event: &ResetEvent) -> Self {
+        Self {
+            peer: event.peer,
+            netns: event.netns,
+            local_port: event.local_port,
+            peer_port: event.peer_port,
+        }
+    }
+}
 
-/// Tells of a segment that one in `sender` (a cgroup, or 0) sent to this process.
+/// What came too late (without an owner, with the cgroup that sent it), or a connection of an ended process (without
+/// payload).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Kept {
+    event: ResetEvent,
+    bytes: [u8; LATE_HEAD],
+}
+
+/// Older ones are worthless by the time that they are pushed out.
+#[btf_map]
+static LATE: LruHashMap<Pair, Kept, 2048> = LruHashMap::new();
+
+/// An empty one: what a place begins as.
+#[btf_map]
+static NOTHING_LATE: PerCpuArray<Kept, 1> = PerCpuArray::new();
+
+/// Tells of data that one in `sender` (a cgroup, or 0) sent to this process; its first bytes stand at `bytes`.
 #[inline(always)]
-pub fn tell(event: &mut ResetEvent, cgroup: u64, tgid: u32, sender: u64) {
+pub fn tell(event: &mut ResetEvent, bytes: Ptr, cgroup: u64, tgid: u32, sender: u64) {
     (event.cgroup, event.tgid) = (cgroup, tgid);
     event.flags &= !reset_flag::SAME_CGROUP;
     if sender == cgroup {
         event.flags |= reset_flag::SAME_CGROUP;
     }
     if emit::has_room() {
-        emit::again(event);
+        emit::late(event, bytes);
     }
 }
 
 /// Data has met a closed connection. Tells it where the process that closed it has ended since, and keeps it otherwise.
 #[inline(never)]
-pub fn came(event: &mut ResetEvent, sender: u64) {
-    let pair = Pair {
-        peer: event.peer,
-        netns: event.netns,
-        local_port: event.local_port,
-        peer_port: event.peer_port,
-    };
+pub fn came(event: &mut ResetEvent, bytes: Ptr, sender: u64) {
+    let pair = Pair::of(event);
     if let Some(kept) = LATE.get_ptr(&pair) {
         // SAFETY: a value of the map lives until the program ends.
-        let kept = unsafe { &*kept };
+        let kept = unsafe { &(*kept).event };
         if event.header.at_ns.wrapping_sub(kept.header.at_ns) < RECENT_NS {
             let (cgroup, tgid) = (kept.cgroup, kept.tgid);
             if tgid != 0 {
                 let _ = LATE.remove(&pair);
-                tell(event, cgroup, tgid, sender);
+                tell(event, bytes, cgroup, tgid, sender);
             }
             return;
         }
     }
     (event.cgroup, event.tgid) = (sender, 0);
-    keep(&pair, event);
+    keep(&pair, event, bytes);
+}
+
+/// A process has read a request behind its own FIN: whatever it does with it, it cannot answer.
+#[inline(never)]
+pub fn was_read(record: &SocketRecord, payload: u32) {
+    // Of TLS other things stand there.
+    let readable = record.flags & record_flag::TLS == 0;
+    let length = if readable { record.ask.head_len } else { 0 };
+    let mut event = of_record(record, record.cgroup, record.tgid);
+    (event.payload, event.length) = (payload, length.min(LATE_HEAD as u32) as u16);
+    let bytes = record.ask_head.as_ptr();
+    let sender = if both_ends::other_end(record) == other_end::ELSEWHERE {
+        0
+    } else {
+        record.cgroup
+    };
+    if maps::drains(record.cgroup, record.tgid) {
+        tell(&mut event, bytes, record.cgroup, record.tgid, sender);
+    }
+    came(&mut event, bytes, sender);
 }
 
 /// The process that closed this connection has ended: tells what has come on it since, and keeps who is to be told of
@@ -78,13 +129,27 @@ pub fn owner_ended(closed: &ConnectionEvent) {
     } else {
         (record.cgroup, record.tgid)
     };
-    let pair = Pair {
-        peer: record.peer,
-        netns: record.netns,
-        local_port: record.local_port,
-        peer_port: record.peer_port,
-    };
-    let mut event = ResetEvent {
+    let mut event = of_record(record, cgroup, tgid);
+    let pair = Pair::of(&event);
+    if let Some(kept) = LATE.get_ptr(&pair) {
+        // SAFETY: a value of the map lives until the program ends.
+        let (kept, bytes) = unsafe { (&(*kept).event, (*kept).bytes.as_ptr()) };
+        if kept.tgid == 0 && event.header.at_ns.wrapping_sub(kept.header.at_ns) < RECENT_NS {
+            event.header.at_ns = kept.header.at_ns;
+            (event.flags, event.payload, event.length) = (kept.flags, kept.payload, kept.length);
+            let sender = kept.cgroup;
+            tell(&mut event, bytes, cgroup, tgid, sender);
+            let _ = LATE.remove(&pair);
+            return;
+        }
+    }
+    keep(&pair, &event, core::ptr::null());
+}
+
+/// Of a connection of this process, from now.
+#[inline(always)]
+fn of_record(record: &SocketRecord, cgroup: u64, tgid: u32) -> ResetEvent {
+    ResetEvent {
         header: emit::header(event_kind::RESET_SENT, now()),
         cgroup,
         tgid,
@@ -94,28 +159,31 @@ pub fn owner_ended(closed: &ConnectionEvent) {
         family: record.family,
         local_port: record.local_port,
         peer_port: record.peer_port,
-        reserved: 0,
+        length: 0,
         local: record.local,
         peer: record.peer,
-    };
-    if let Some(kept) = LATE.get_ptr(&pair) {
-        // SAFETY: a value of the map lives until the program ends.
-        let kept = unsafe { &*kept };
-        if kept.tgid == 0 && event.header.at_ns.wrapping_sub(kept.header.at_ns) < RECENT_NS {
-            event.header.at_ns = kept.header.at_ns;
-            (event.flags, event.payload) = (kept.flags, kept.payload);
-            let sender = kept.cgroup;
-            let _ = LATE.remove(&pair);
-            tell(&mut event, cgroup, tgid, sender);
-            return;
-        }
     }
-    keep(&pair, &event);
 }
 
 #[inline(always)]
-fn keep(pair: &Pair, event: &ResetEvent) {
-    if LATE.insert(pair, event, 0).is_err() {
+fn keep(pair: &Pair, event: &ResetEvent, bytes: Ptr) {
+    let Some(none) = NOTHING_LATE.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own, which nobody writes.
+    if LATE.insert(pair, unsafe { &*none }, 0).is_err() {
         maps::count(counter::LOST_MAP_FULL);
+        return;
+    }
+    let Some(kept) = LATE.get_ptr_mut(pair) else {
+        return;
+    };
+    // SAFETY: a value of the map lives until the program ends, and has so much room.
+    unsafe {
+        (*kept).event = *event;
+        let length = u32::from(event.length).min(LATE_HEAD as u32);
+        if length > 0 && bpf_probe_read_kernel((&raw mut (*kept).bytes).cast(), length, bytes.cast()) != 0 {
+            (*kept).event.length = 0;
+        }
     }
 }

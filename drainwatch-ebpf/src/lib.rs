@@ -490,8 +490,11 @@ pub mod reset_flag {
     pub const RECORD: u32 = 1 << 2;
 }
 
-/// A segment that met no listener, or a connection that we had closed, and was answered with RST.
+/// A segment that met no listener, or a connection that we had closed, and was answered with RST; or what a process read
+/// behind its own FIN, where that begins a request.
 /// Sent only when its local port belongs, or belonged, to a listener of a workload that is ending.
+///
+/// Where [`ResetEvent::length`] is not 0, [`LATE_HEAD`] bytes stand behind it, of which so many are the payload's first.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ResetEvent {
@@ -513,14 +516,18 @@ pub struct ResetEvent {
     pub local_port: u16,
     /// Peer's port, host byte order.
     pub peer_port: u16,
-    /// Explicit padding.
-    pub reserved: u16,
+    /// How many of the payload's bytes stand behind the event, no more than [`LATE_HEAD`].
+    pub length: u16,
     /// Local address.
     pub local: [u8; 16],
     /// Peer's address.
     pub peer: [u8; 16],
 }
 const _: () = assert!(size_of::<ResetEvent>() == 80);
+
+/// Room for what came too late, behind its [`ResetEvent`].
+pub const LATE_HEAD: usize = 512;
+const _: () = assert!(LATE_HEAD <= ASK_HEAD);
 
 /// First bytes of what waits unread on a connection whose record holds others: told just before its end.
 #[repr(C)]

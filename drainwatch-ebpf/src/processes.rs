@@ -39,8 +39,9 @@ fn exited(task: Ptr) {
     // SAFETY: `describe` writes every field.
     let process = unsafe {
         kernel::describe(task, &mut *process.as_mut_ptr());
-        process.assume_init_ref()
+        process.assume_init_mut()
     };
+    mark_what_was_cut(process);
     if u64::from(process.tgid) == maps::holding(activity::AGENT_TGID) {
         maps::agent_exited();
     }
@@ -60,6 +61,14 @@ fn exited(task: Ptr) {
     // After the exit, which they are judged by.
     cuts::tell(process.tgid);
     maps::forget_process(process.tgid);
+}
+
+/// Says of a process that nobody asked to end whether it cut more while it lived than can be told.
+#[inline(always)]
+fn mark_what_was_cut(process: &mut ProcessInfo) {
+    if cuts::has_pushed_out(process.tgid) && !maps::drains(process.cgroup, process.tgid) {
+        process.flags |= process_flag::UNRECORDED;
+    }
 }
 
 /// What one of its children is called. They have not been given another parent yet.
@@ -100,6 +109,7 @@ fn replaced(task: Ptr) {
     unsafe {
         (*event).header = emit::header(event_kind::PROCESS_EXEC, now());
         kernel::describe(task, &mut (*event).process);
+        mark_what_was_cut(&mut (*event).process);
         (*event).status = 0;
         (*event).unix_listener = 0;
         (*event).child = [0; COMM];

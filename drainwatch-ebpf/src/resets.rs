@@ -1,12 +1,12 @@
 //! TCP resets: counted per workload, and, for ports of ending workloads, told one by one.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use drainwatch_ebpf::{PortKey, ResetEvent, event_kind, offset, record_flag, reset_flag};
+use drainwatch_ebpf::{LATE_HEAD, PortKey, ResetEvent, event_kind, offset, record_flag, reset_flag};
 
 use crate::{
     emit::{self, now},
     kernel::{self, Ptr, read, read_at},
-    late, maps, preemption,
+    late, maps, preemption, waiting,
 };
 
 const SENT: u32 = 0;
@@ -130,15 +130,19 @@ fn answered(sk: Ptr, skb: Ptr, flags: u32) {
         family,
         local_port: destination,
         peer_port: source,
-        reserved: 0,
+        length: 0,
         local,
         peer,
     };
+    let mut bytes: Ptr = core::ptr::null();
+    if maybe_late && let Some((at, length)) = waiting::of_segment(skb, header) {
+        (bytes, event.length) = (at, length.min(LATE_HEAD as u32) as u16);
+    }
     if leaving {
-        late::tell(&mut event, cgroup, tgid, sender);
+        late::tell(&mut event, bytes, cgroup, tgid, sender);
     }
     // The process that closed this connection need not be the one that opened the port.
     if maybe_late {
-        late::came(&mut event, sender);
+        late::came(&mut event, bytes, sender);
     }
 }

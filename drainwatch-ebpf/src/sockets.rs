@@ -13,7 +13,7 @@ use crate::{
     emit::{self, Change, now},
     frames,
     kernel::{self, Ptr, load},
-    long_head, maps, mptcp,
+    late, long_head, maps, mptcp,
     payload::{self, Moved},
     record,
     stand_ins::{self, Event, Hook},
@@ -256,7 +256,9 @@ impl<const ANY: bool> Call<ANY> {
                 catch_up_answers(record, self.tcp, self.sending, now);
             }
             let begins_turn = record::record_begins_turn(record, &raw const moved);
-            if begins_turn != 0 && record.turns > 0 && maps::drains(record.cgroup, record.tgid) {
+            // Its own FIN has left.
+            let late = begins_turn != 0 && record.flags & record_flag::ENDED != 0 && !self.is_multipath();
+            if begins_turn != 0 && record.turns > 0 && !late && maps::drains(record.cgroup, record.tgid) {
                 let state = states::state(self.sk);
                 let change = Change {
                     kind: event_kind::TURN_ENDED,
@@ -276,6 +278,9 @@ impl<const ANY: bool> Call<ANY> {
                 } else {
                     frames::first(self.sk, record, &framed);
                 }
+            }
+            if late {
+                late::was_read(record, self.returned as u32);
             }
         } else if record::record_answered(record, &raw const moved) != 0
             && let Some(long) = maps::long_head_or_create(self.sk)

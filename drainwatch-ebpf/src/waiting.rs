@@ -56,19 +56,34 @@ fn closes(sk: Ptr, tcp: Ptr) {
     }
 }
 
+/// What leads from a page's descriptor to the page, where that was found and payload may be looked at.
+#[inline(always)]
+fn offset_of_pages() -> Option<u64> {
+    let offset = *DIRECT_MAP.get(direct_map::OFFSET)?;
+    (offset != 0 && maps::holding(activity::CAPTURE) != 0).then_some(offset)
+}
+
+/// Where the payload of a segment is that stands behind so many bytes of header, and how much of it in one piece.
+#[inline(always)]
+pub fn of_segment(skb: Ptr, header: u32) -> Option<(Ptr, u32)> {
+    let offset = offset_of_pages()?;
+    let len = read(skb, offset::SKB_LEN);
+    Buffer { skb, len }.bytes_behind(header, offset)
+}
+
 /// Tells what waits, where it is the beginning of something: with the connection's end, where nobody has read from it.
 #[inline(never)]
 pub fn tell(sk: Ptr, tcp: Ptr, record: &mut SocketRecord) {
-    let Some(&offset) = DIRECT_MAP.get(direct_map::OFFSET) else {
+    let Some(offset) = offset_of_pages() else {
         return;
     };
-    if offset == 0 || maps::holding(activity::CAPTURE) == 0 || record.role != role::SERVER {
+    if record.role != role::SERVER {
         return;
     }
     if record.flags & (record_flag::HTTP2 | record_flag::MPTCP) != 0 {
         return;
     }
-    let Some(first) = First::of(sk) else { return };
+    let Some(first) = Buffer::first(sk) else { return };
     let Some((at, length)) = first.bytes(load(tcp, offset::TCP_COPIED_SEQ), offset) else {
         return;
     };
@@ -106,16 +121,17 @@ pub fn tell(sk: Ptr, tcp: Ptr, record: &mut SocketRecord) {
     }
 }
 
-/// The first buffer of a receive queue.
+/// What the kernel keeps a segment in, or several in a row.
 #[derive(Clone, Copy)]
-struct First {
+struct Buffer {
     skb: Ptr,
     len: u32,
 }
 
-impl First {
+impl Buffer {
+    /// The first one of a receive queue.
     #[inline(always)]
-    fn of(sk: Ptr) -> Option<Self> {
+    fn first(sk: Ptr) -> Option<Self> {
         let skb: Ptr = read(sk, offset::SOCK_RECEIVE_QUEUE);
         // The queue's own head: it is empty.
         if skb.is_null() || skb as usize == sk as usize + offset_of(offset::SOCK_RECEIVE_QUEUE) {
@@ -128,14 +144,19 @@ impl First {
     /// The queue is not locked: a segment that arrives may have put the first two together.
     #[inline(always)]
     fn still_is(self, sk: Ptr) -> bool {
-        Self::of(sk).is_some_and(|now| now.skb == self.skb && now.len == self.len)
+        Self::first(sk).is_some_and(|now| now.skb == self.skb && now.len == self.len)
     }
 
     /// Where the bytes from this position on are, and how many of them in one piece.
     #[inline(always)]
     fn bytes(self, position: u32, offset: u64) -> Option<(Ptr, u32)> {
         // `tcp_skb_cb` begins with the buffer's first position.
-        let behind = position.wrapping_sub(read(self.skb, offset::SKB_CB));
+        self.bytes_behind(position.wrapping_sub(read(self.skb, offset::SKB_CB)), offset)
+    }
+
+    /// The same for the bytes behind so many.
+    #[inline(always)]
+    fn bytes_behind(self, behind: u32, offset: u64) -> Option<(Ptr, u32)> {
         if behind >= self.len {
             return None;
         }
@@ -192,7 +213,7 @@ pub fn find_direct_map(sk: Ptr) {
     if u64::from(states::port_key(sk).port) != value(direct_map::PORT) || states::state(sk) != ESTABLISHED {
         return;
     }
-    let Some(first) = First::of(sk) else { return };
+    let Some(first) = Buffer::first(sk) else { return };
     let Some(fragment) = first.fragment() else { return };
     let nearest = (first.skb as u64 & !(ALIGNED - 1)).wrapping_sub((fragment.page & !(ALIGNED - 1)) << SHIFT);
     let tried = value(direct_map::TRIED);

@@ -390,10 +390,6 @@ impl Kernel {
 
     /// What was found at the start was there before what the ring has kept since: it comes first, in time too.
     fn seeds_are_older(facts: &mut [Fact]) {
-        let time = |fact: &Fact| match fact {
-            Fact::Event(event) => event.at_ns,
-            Fact::Connection(recorded) => recorded.at_ns,
-        };
         let is_seed = |fact: &Fact| {
             matches!(
                 fact,
@@ -403,7 +399,7 @@ impl Kernel {
                 })
             )
         };
-        let Some(first_ns) = facts.iter().filter(|fact| !is_seed(fact)).map(time).min() else {
+        let Some(first_ns) = facts.iter().filter(|fact| !is_seed(fact)).map(Fact::at_ns).min() else {
             return;
         };
         for fact in facts.iter_mut().take_while(|fact| is_seed(fact)) {

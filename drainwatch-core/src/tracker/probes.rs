@@ -70,6 +70,16 @@ impl Sieve<'_> {
         self.asked(ends, None, room)
     }
 
+    /// Whether this request, which a server was sent, is a probe.
+    pub fn read(&self, local: SocketAddr, peer: SocketAddr, request: &Exchange) -> bool {
+        let ends = Ends {
+            role: Role::Server,
+            local,
+            peer,
+        };
+        self.asked(ends, Some(request), u64::MAX)
+    }
+
     /// How often the kubelet can have asked at this port in that time: once at either end of each period, and
     /// once more that was late.
     fn most(&self, port: u16, during_ns: Option<u64>) -> u64 {

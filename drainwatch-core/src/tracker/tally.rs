@@ -1,6 +1,7 @@
 //! What happened to the requests of one shutdown: exact counts, bounded lists.
 
 mod arrivals;
+mod late;
 mod listed;
 mod opaque;
 mod refused;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use self::listed::Cut;
 pub(super) use self::{
     arrivals::{Arrivals, Since, arrival},
+    late::Late,
     listed::{Drained, Severed},
     opaque::OpaqueKinds,
     refused::{Pair, Refused},
@@ -29,10 +31,6 @@ use crate::{
 
 /// Most connections remembered per shutdown, so that nothing is counted twice.
 const CONNECTIONS: usize = 16_384;
-
-/// What comes late on a connection that nobody reads, and is no longer, may be an acknowledgement, the answer to a PING, or
-/// a goodbye.
-const ACKNOWLEDGEMENT: u32 = 32;
 
 /// Addresses are shared: one probe says nothing of who comes next from there.
 const PROBES: u64 = 2;
@@ -427,72 +425,6 @@ impl Tally {
     /// Whether a connection ended here.
     pub fn knows(&self, pair: &Pair) -> bool {
         self.by_pair.contains(pair)
-    }
-
-    /// Data reached a connection that we had closed. Says whether that was a new request; nothing of a connection that is
-    /// not known.
-    pub fn late(
-        &mut self,
-        at_ns: u64,
-        pid: u32,
-        pair: Pair,
-        payload: u32,
-        sieve: &Sieve<'_>,
-    ) -> Option<bool> {
-        let id = self.by_pair.get(&pair).copied()?;
-        let seen = self.connections.entry_if_known(&id)?;
-        // Once per connection: what follows are retransmissions.
-        if !std::mem::take(&mut seen.may_be_late) {
-            return Some(false);
-        }
-        // What was asked before tells; the kubelet opens a connection for each probe.
-        let probe = seen
-            .only_probes
-            .unwrap_or_else(|| sieve.silent(pair.0, pair.1, 0, None));
-        if probe {
-            self.probed();
-        } else if let Some((protocol, longest)) = seen.goodbye {
-            if payload <= longest {
-                return Some(false);
-            }
-            self.unread(at_ns, Cause::Late, protocol, pid, pair);
-        } else if payload <= ACKNOWLEDGEMENT || seen.counted_opaque {
-            return Some(false);
-        } else {
-            self.outcomes.opaque += 1;
-            self.opaque.add(Role::Server, None);
-        }
-        Some(true)
-    }
-
-    /// Data came on a connection whose handshake had not come to its end, as far as the server's side knew, when its
-    /// listener was closed.
-    pub fn cut_handshake(&mut self, at_ns: u64, pid: u32, pair: Pair, sieve: &Sieve<'_>) {
-        self.handshakes.insert(&pair, ());
-        if sieve.silent(pair.0, pair.1, 0, None) {
-            self.probed();
-        } else {
-            self.unread(at_ns, Cause::Unaccepted, Protocol::Tcp, pid, pair);
-        }
-    }
-
-    /// Whether data on this connection counts as a handshake that was cut, already.
-    pub fn has_cut_handshake(&self, pair: &Pair) -> bool {
-        self.handshakes.contains(pair)
-    }
-
-    /// A request of which the kernel has thrown away every byte.
-    fn unread(&mut self, at_ns: u64, cause: Cause, protocol: Protocol, pid: u32, (local, peer, _): Pair) {
-        self.record(&Cut {
-            at_ns,
-            cause,
-            role: Role::Server,
-            exchange: None,
-            protocol,
-            pid,
-            local,
-            peer,
-        });
     }
 
     /// Takes over what another shutdown, which turned out to be part of this one, had counted.

@@ -9,7 +9,8 @@ use std::{
 
 use drainwatch_core::{
     event::{
-        Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
+        Asked, Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender,
+        Signal,
     },
     record::{self, Fact, Hellos, Recorded, Turn},
 };
@@ -68,7 +69,21 @@ pub fn fact(bytes: &[u8]) -> Option<Fact> {
                 },
             })));
         }
-        event_kind::RESET_SENT => reset(&structure(bytes)?),
+        event_kind::RESET_SENT => {
+            let event: ResetEvent = structure(bytes)?;
+            let kind = reset(&event);
+            if event.length > 0 {
+                let bytes = bytes.get(size_of::<ResetEvent>()..)?;
+                return Some(Fact::Late {
+                    event: Event {
+                        at_ns: header.at_ns,
+                        kind,
+                    },
+                    bytes: bytes.get(..event.length.into())?.to_vec(),
+                });
+            }
+            kind
+        }
         event_kind::CGROUP_CREATED => {
             let event: CgroupEvent = structure(bytes)?;
             EventKind::CgroupCreated {
@@ -295,6 +310,7 @@ fn reset(event: &ResetEvent) -> EventKind {
         peer: SocketAddr::new(address(event.family, &event.peer), event.peer_port),
         netns: event.netns,
         same_cgroup: event.flags & reset_flag::SAME_CGROUP != 0,
+        asked: Asked::Unseen,
     }
 }
 

@@ -31,10 +31,6 @@ pub const WAYS: &[(&str, Way)] = &[
         a_client_that_closes_its_sending_side_still_waits,
     ),
     (
-        "a request that comes too late is lost though nobody asked for the end",
-        a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end,
-    ),
-    (
         "a connection that somebody else destroys was cut by neither side",
         a_connection_that_somebody_else_destroys_was_cut_by_neither_side,
     ),
@@ -45,10 +41,6 @@ pub const WAYS: &[(&str, Way)] = &[
     (
         "requests over MPTCP are judged like any",
         requests_over_mptcp_are_judged_like_any,
-    ),
-    (
-        "a first request that comes too late is lost, whoever asked for the end",
-        a_first_request_that_comes_too_late_is_lost_whoever_asked_for_the_end,
     ),
     (
         "a client that is turned away twice at one port has tried twice",
@@ -114,29 +106,6 @@ fn a_client_that_closes_its_sending_side_still_waits(agent: &Agent) -> anyhow::R
         &report,
     )?;
     is("aborted", &report["requests"]["aborted"], &json!(1), &report)
-}
-
-fn a_request_that_comes_too_late_is_lost_though_nobody_asked_for_the_end(
-    agent: &Agent,
-) -> anyhow::Result<()> {
-    let server = Scene::server(agent, "leaves")?;
-    let mut early = server.send("/1")?;
-    let mut late = server.send("/1")?;
-    answered(&mut early)?;
-    answered(&mut late)?;
-    server.signal(Signal::SIGUSR1)?;
-    server.process.line("closed")?;
-    let again = b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n";
-    early.write_all(again)?;
-    server.process.wait()?;
-    late.write_all(again)?;
-    lost(early)?;
-    lost(late)?;
-    let report = server.report()?;
-    is("trigger", &report["trigger"], &json!("exit"), &report)?;
-    is("severed", &report["severed"], &json!({"late": 2}), &report)?;
-    is("Unix sockets", &report["unix_sockets"], &json!(false), &report)?;
-    is("findings", codes(&report), vec!["keepalive_race"], &report)
 }
 
 fn a_connection_that_somebody_else_destroys_was_cut_by_neither_side(agent: &Agent) -> anyhow::Result<()> {
@@ -232,29 +201,6 @@ fn requests_over_mptcp_are_judged_like_any(agent: &Agent) -> anyhow::Result<()> 
     }
     let others = ["aborted", "unknown", "opaque"].map(|outcome| &report["requests"][outcome]);
     is("others", others, [&json!(1), &json!(0), &json!(0)], &report)
-}
-
-fn a_first_request_that_comes_too_late_is_lost_whoever_asked_for_the_end(
-    agent: &Agent,
-) -> anyhow::Result<()> {
-    for (signal, trigger) in [(Signal::SIGTERM, "stop"), (Signal::SIGUSR1, "exit")] {
-        let server = Scene::server(agent, "leaves")?;
-        let mut client = server.connect("says nothing yet")?;
-        let says_nothing = server.connect("never says anything")?;
-        testkit::within("the server to give up on both", || {
-            (server.process.lines("silent").len() == 2).then_some(())
-        });
-        server.signal(signal)?;
-        server.process.line("closed")?;
-        client.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")?;
-        lost(client)?;
-        drop(says_nothing);
-        let report = server.report()?;
-        is("trigger", &report["trigger"], &json!(trigger), &report)?;
-        is("severed", &report["severed"], &json!({"late": 1}), &report)?;
-        is("findings", codes(&report), vec!["keepalive_race"], &report)?;
-    }
-    Ok(())
 }
 
 fn a_client_that_is_turned_away_twice_at_one_port_has_tried_twice(agent: &Agent) -> anyhow::Result<()> {

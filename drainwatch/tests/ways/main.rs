@@ -3,6 +3,7 @@
 
 mod connections;
 mod jobs;
+mod late;
 mod processes;
 
 use std::{
@@ -188,7 +189,7 @@ fn given_a_way_to_be_stopped_when_it_is_taken_then_the_report_says_what_clients_
     let agent = Agent::start(run).context("no agent").unwrap();
     let failed: Vec<String> = thread::scope(|scope| {
         let agent = &agent;
-        let ways: Vec<_> = [jobs::WAYS, processes::WAYS, connections::WAYS]
+        let ways: Vec<_> = [jobs::WAYS, processes::WAYS, connections::WAYS, late::WAYS]
             .concat()
             .into_iter()
             .map(|(name, way)| (name, scope.spawn(move || way(agent))))

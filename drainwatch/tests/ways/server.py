@@ -8,6 +8,8 @@
 - `slow`: one thread takes a request every 0.3 s; exits after the last of them when told to stop;
 - `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
 - `leaves`: keeps its connections, read or not; told by SIGUSR1 or SIGTERM, closes them, says `closed`, and exits 0.3 s later;
+- `lingers`: told by either, shuts their sending sides down, says `closed`, reads what comes for 0.5 s, and exits;
+- `drops`: answers nothing; told by SIGUSR1, closes all connections, and exits 0.3 s later;
 - `closes`: told to stop, closes its listener, says `closed`, and exits 6 s later;
 - `helper`: has a child that serves nobody and that SIGUSR1 makes it end; says `helped` then; exits at once when told to stop;
 - `deferred`: asks the kernel for connections with a request alone (TCP_DEFER_ACCEPT), exits at once when told to stop;
@@ -19,6 +21,7 @@
 import ctypes
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -88,13 +91,21 @@ if WAY == "slow":
         taken += 1
     sys.exit(0)
 
-if WAY == "leaves":
+if WAY in ("leaves", "lingers", "drops"):
     kept = []
 
     def leave(*_):
         for connection in kept:
-            connection.close()
+            if WAY == "lingers":
+                connection.shutdown(socket.SHUT_WR)
+            else:
+                connection.close()
         say("closed")
+        until = time.monotonic() + 0.5
+        while WAY == "lingers" and (left := until - time.monotonic()) > 0:
+            for connection in select.select(kept, [], [], left)[0]:
+                if not connection.recv(65536):
+                    kept.remove(connection)
         time.sleep(0.3)
         os._exit(0)
 
@@ -106,8 +117,11 @@ if WAY == "leaves":
         kept.append(connection)
         connection.settimeout(0.5)
         try:
-            connection.recv(65536)
-            connection.sendall(OK)
+            data = connection.recv(65536)
+            if WAY == "drops":
+                say("got", data.split(b" ")[1].decode())
+            else:
+                connection.sendall(OK)
         except TimeoutError:
             say("silent")
 

@@ -7,7 +7,7 @@ use crate::{
     event::{Connection, End},
     tracker::{
         probes::Sieve,
-        tally::{Context, Pair, Since},
+        tally::{Context, Late, Pair, Since},
     },
 };
 
@@ -106,7 +106,8 @@ impl Episode {
     }
 
     /// Data met a connection that it had closed.
-    pub fn came_late(&mut self, at_ns: u64, pid: u32, pair: Pair, payload: u32, kubelets: &BTreeSet<IpAddr>) {
+    pub fn came_late(&mut self, late: Late<'_>, kubelets: &BTreeSet<IpAddr>) {
+        let Late { at_ns, pair, .. } = late;
         let classes = self.tally.classes();
         let sieve = &Sieve {
             classes: &classes,
@@ -116,16 +117,15 @@ impl Episode {
         // One that nobody has told to end may have closed it: what its main process tells it by a pipe nobody sees.
         let closed_by_other = (!self.tally.knows(&pair)).then(|| self.others.knowing(&pair));
         let tally = closed_by_other.flatten().unwrap_or(&mut self.tally);
-        let known = tally.late(at_ns, pid, pair, payload, sieve);
+        let known = tally.late(late, sieve);
         // What is sent again is not another one.
         let handshake = known.is_none()
             && !self.tally.has_cut_handshake(&pair)
             && self.listeners.cut_handshake(pair.0, pair.2);
         if handshake {
-            self.tally.cut_handshake(at_ns, pid, pair, sieve);
+            self.tally.cut_handshake(late, sieve);
         }
-        let late = handshake || known == Some(true);
-        if late {
+        if handshake || known == Some(true) {
             // It may have come before an end that nobody had asked for.
             self.started_ns = self.started_ns.min(at_ns);
             self.touch(at_ns, Urgency::Soon);

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     description::{Container, Description, Origin, Pod, PodContainer, PreStop, Subject, Unit},
     event::{
-        Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
+        Asked, Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender,
+        Signal,
     },
     exchange::{Exchange, ExchangeState, Operation},
     report::{Cause, Reason, Report, SEVERED_LISTED, TIMELINE_LISTED, Verdict, Workload},
@@ -184,6 +185,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
                 peer: local(1000 + peer),
                 netns: 1,
                 same_cgroup: peer % 5 == 0,
+                asked: Asked::Unseen,
             }
         });
     prop_oneof![

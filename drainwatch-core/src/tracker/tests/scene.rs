@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use crate::{
     description::{Description, Origin, Subject},
     event::{
-        Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender, Signal,
+        Asked, Connection, Disposition, End, Event, EventKind, Listener, OtherEnd, Process, Role, Sender,
+        Signal,
     },
     exchange::{Evidence, Exchange, ExchangeId, ExchangeState, Http, Operation, Protocol},
     report::{Cause, FindingCode, Report},
@@ -407,6 +408,7 @@ impl Scene {
                 peer,
                 netns: 1,
                 same_cgroup: false,
+                asked: Asked::Unseen,
             },
         );
     }

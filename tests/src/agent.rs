@@ -168,7 +168,7 @@ pub struct Agent {
 pub struct Sees {
     /// Resets without a socket: refused and late requests.
     pub resets: bool,
-    /// What waits in an accept queue.
+    /// What waits in an accept queue, and what meets a closed connection.
     pub accept_queues: bool,
     /// What waits on an accepted connection.
     pub receive_queues: bool,

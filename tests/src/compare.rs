@@ -56,7 +56,7 @@ pub fn clients(entries: &[Entry]) -> Vec<String> {
 pub fn as_seen(entries: &[Entry], known: &Known, report: &Report) -> Vec<Entry> {
     let unseen = |entry: &Entry| match entry.fate {
         Fate::Refused => true,
-        Fate::Pathless("late") => !report
+        Fate::Waiting("late") => !report
             .severed_requests
             .iter()
             .any(|s| s.cause == "late" && same_peer(entry, &s.peer)),
@@ -68,7 +68,7 @@ pub fn as_seen(entries: &[Entry], known: &Known, report: &Report) -> Vec<Entry> 
             entry.fate = Fate::Unstopped;
         }
         if let Fate::Waiting(cause) = entry.fate {
-            let seen = if cause == "unaccepted" {
+            let seen = if matches!(cause, "unaccepted" | "late") {
                 known.sees.accept_queues
             } else {
                 known.sees.receive_queues

@@ -418,9 +418,10 @@ pub enum Fate {
     Drained,
     /// Severed, with path.
     Severed(&'static str),
-    /// Severed, without path: no byte of it had come, or it met a connection that was closed.
+    /// Severed, without path: no byte of it had come.
     Pathless(&'static str),
-    /// Severed while it waited in a queue of the kernel's: with path, where the programs can look into that queue.
+    /// Severed while it waited in a queue of the kernel's, or when it met a connection that was closed: with path, where the
+    /// programs can look into the queue, or the segment.
     Waiting(&'static str),
     /// Lost, and this kernel does not show it.
     Unstopped,

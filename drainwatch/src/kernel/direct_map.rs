@@ -27,7 +27,7 @@ pub fn find(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> ProbeStatus {
     ProbeStatus {
         probe: "waiting_head",
         ok: error.is_none(),
-        gives: "path, class and sender of requests that no process had taken from its queue",
+        gives: "path, class and sender of requests that no process had taken from its queue, or that came too late",
         error,
         required: false,
     }

@@ -297,6 +297,9 @@ pub fn query(query: &str, now: jiff::Timestamp) -> Result<Filter, String> {
             _ => return Err(format!("unknown parameter `{name}`; send {PARAMETERS}")),
         }
     }
+    if filter.ended_ms().is_empty() {
+        return Err("since is later than until, and nothing lies between; exchange the two".to_owned());
+    }
     Ok(filter)
 }
 

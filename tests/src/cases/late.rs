@@ -6,7 +6,7 @@ use super::{DRAIN, KILL, PYTHON, TERM, drained, killed, runtime_default, unhandl
 use crate::table::{
     Act::{Hang, Quick},
     Case,
-    Fate::{self, Drained, Pathless, Severed},
+    Fate::{self, Drained, Severed, Waiting},
     Net,
     Saw::{Complete, Eof, Refused, Reset},
     Server::{Go, Hyper, Node},
@@ -27,7 +27,7 @@ const HOLD: &[Step] = &[
 /// Late traffic.
 pub fn cases() -> Vec<Case> {
     let refused = |case: Case| case.row(Knock, Quick, Refused, Fate::Refused);
-    let late = |case: Case| case.row(Late, Quick, Reset, Pathless("late"));
+    let late = |case: Case| case.row(Late, Quick, Reset, Waiting("late"));
     vec![
         refused(case(
             "hyper/refused-during-drain",

@@ -6,7 +6,7 @@ use super::{DRAIN, KILL, OVERRUN, TERM, drained, ignored, killed, lost, unhandle
 use crate::table::{
     Act::{Hang, Quick},
     Around, Case, Expect,
-    Fate::{self, Drained, Early, Pathless},
+    Fate::{self, Drained, Early, Waiting},
     Saw::{Complete, Refused, Reset},
     Server::{Go, Hyper, Node},
     Step,
@@ -149,7 +149,7 @@ fn netns() -> Vec<Case> {
             .row(Ask, Hang, Complete(200), Drained)
             .row(Knock, Quick, Refused, Fate::Refused)
             .times(2)
-            .row(Late, Quick, Reset, Pathless("late")),
+            .row(Late, Quick, Reset, Waiting("late")),
     ]
 }
 

@@ -45,6 +45,7 @@ fn given_a_bad_query_when_read_then_the_error_says_what_to_send_instead() {
         ("cause=x", "unanswered, truncated"),
         ("finding=x", "no_handler"),
         ("until=later", "until: `later`"),
+        ("since=1h&until=2h", "exchange the two"),
     ] {
         let error = query(text, now()).unwrap_err();
         assert!(error.contains(says), "{text}: {error}");

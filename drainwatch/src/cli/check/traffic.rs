@@ -16,7 +16,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior},
+};
 
 use crate::cli::args::CheckArgs;
 
@@ -54,7 +59,8 @@ pub struct Account {
 pub struct Plan {
     requests: Vec<(Method, String)>,
     clients: u16,
-    pause: Duration,
+    /// From one request of a client to its next; nothing where it asks as fast as it is answered.
+    every: Option<Duration>,
     /// A command of the user's own instead.
     command: Option<String>,
 }
@@ -67,9 +73,9 @@ impl Plan {
         Ok(Self {
             requests: requests?,
             clients,
-            pause: args.rate.map_or(Duration::ZERO, |rate| {
-                Duration::from_secs_f64(f64::from(clients) / f64::from(rate.max(1)))
-            }),
+            every: args
+                .rate
+                .map(|rate| Duration::from_secs_f64(f64::from(clients) / f64::from(rate.max(1)))),
             command: args.traffic.clone(),
         })
     }
@@ -81,6 +87,16 @@ impl Plan {
             None => format!("requests of {} clients", self.clients),
         }
     }
+}
+
+/// When this one of so many clients asks: evenly spread over the time from one of its requests to the next. Who waits for
+/// an answer when its turn comes takes it afterwards.
+fn turns(every: Duration, client: u16, clients: u16) -> Interval {
+    let every = every.max(Duration::from_micros(1));
+    let first = Instant::now() + every * client.into() / clients.max(1).into();
+    let mut turns = tokio::time::interval_at(first, every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    turns
 }
 
 /// `GET /slow`, or `/slow` alone.
@@ -121,7 +137,7 @@ impl Clients {
                 requests: plan.requests.clone(),
                 first: n.into(),
                 keeps: n % 2 == 0,
-                pause: plan.pause,
+                turns: plan.every.map(|every| turns(every, n, plan.clients)),
                 phase: phase.clone(),
                 seen: Arc::clone(&seen),
             };
@@ -166,7 +182,7 @@ struct Client {
     requests: Vec<(Method, String)>,
     first: usize,
     keeps: bool,
-    pause: Duration,
+    turns: Option<Interval>,
     phase: watch::Receiver<Phase>,
     seen: Arc<Mutex<Account>>,
 }
@@ -184,9 +200,15 @@ enum Answer {
 }
 
 impl Client {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut connection: Option<Sender> = None;
         for n in self.first.. {
+            if let Some(turns) = &mut self.turns {
+                tokio::select! {
+                    _ = turns.tick() => {}
+                    _ = self.phase.wait_for(|phase| *phase == Phase::Quiet) => return,
+                }
+            }
             if *self.phase.borrow() == Phase::Quiet {
                 return;
             }
@@ -211,9 +233,6 @@ impl Client {
                 }
                 Answer::NotSent => self.count(|seen| seen.sent -= 1),
                 Answer::Cut => self.count(|seen| seen.cut += 1),
-            }
-            if !self.pause.is_zero() {
-                tokio::time::sleep(self.pause).await;
             }
         }
     }
@@ -275,6 +294,20 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn given_a_rate_when_clients_take_turns_then_their_requests_are_evenly_spread() {
+        let (begun, every) = (Instant::now(), Duration::from_secs(2));
+        let mut clients: Vec<_> = (0..4).map(|client| turns(every, client, 4)).collect();
+        let mut at = Vec::new();
+        for _ in 0..2 {
+            for client in &mut clients {
+                client.tick().await;
+                at.push(begun.elapsed().as_millis());
+            }
+        }
+        assert_eq!(at, [0, 500, 1000, 1500, 2000, 2500, 3000, 3500]);
+    }
 
     #[test]
     fn given_a_request_when_read_then_get_is_meant_where_no_method_is_said() {

@@ -358,7 +358,7 @@ fn given_something_else_at_the_url_then_65() {
 #[test]
 fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
     let agent = Canned::serve("127.0.0.1:0", |path| match path {
-        _ if path.contains("workload=..%2Fb") => (200, listing(&[])),
+        _ if path.contains("workload=..%2Fb") || path.contains("shpo") => (200, listing(&[])),
         _ if path.starts_with("/api/v1/shutdowns?") => (200, listing(&["a1"])),
         "/api/v1/shutdowns/a1" => (200, report("a1")),
         _ => (404, r#"{"error":"no shutdown has that id"}"#.into()),
@@ -401,6 +401,12 @@ fn given_an_agent_when_asked_then_tables_and_json_say_the_same() {
         64,
     );
     assert!(line.contains("neither the id nor the workload"), "{line}");
+    assert!(!line.contains("did you mean"), "{line}");
+    let line = refused(
+        drainwatch(&["show", "/svc/shpo"]).env("DRAINWATCH_URL", agent.url()),
+        64,
+    );
+    assert!(line.contains("did you mean `/svc/shop`?"), "{line}");
 }
 
 #[test]

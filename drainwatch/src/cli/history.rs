@@ -1,7 +1,7 @@
 //! `shutdowns`, `show`, `watch`: what an agent knows.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     io, thread,
     time::Duration,
 };
@@ -26,6 +26,8 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How far back each question of `watch` reaches: what ended while a question was on its way, or
 /// while the agent was restarting, is in it; what was printed already is remembered.
 const BACK: &str = "10m";
+/// Among how many a name is looked for that is like another.
+const LOOKED_AT: usize = 1000;
 /// Of how many the last one is looked for.
 const LAST_OF: usize = 20;
 /// Ids remembered as printed.
@@ -66,14 +68,33 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         })?,
         Some(which) => match client.show(which)? {
             Some(report) => report,
-            None => last(&client, Some(which))?.ok_or_else(|| {
-                Failure::usage(format!(
-                    "`{which}` is neither the id nor the workload of a shutdown; `drainwatch shutdowns` lists them"
-                ))
-            })?,
+            None => match last(&client, Some(which))? {
+                Some(report) => report,
+                None => return Err(unknown(&client, which)?),
+            },
         },
     };
     print_report(&report, args.client.format.format)
+}
+
+/// Nothing is called so; perhaps a workload whose name looks like it was meant.
+fn unknown(client: &Client, which: &str) -> Result<Failure, Failure> {
+    /// A typing error or two; less is chance.
+    const ALIKE: f64 = 0.8;
+    let listing = client.list(&[("limit", LOOKED_AT.to_string())])?;
+    let names: BTreeSet<String> = listing
+        .shutdowns
+        .into_iter()
+        .map(|report| report.workload.name)
+        .collect();
+    let likeness = |name: &String| strsim::jaro_winkler(name, which);
+    let nearest = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = nearest
+        .filter(|name| likeness(name) >= ALIKE)
+        .map_or_else(String::new, |name| format!("did you mean `{}`? ", clean(name)));
+    Ok(Failure::usage(format!(
+        "`{which}` is neither the id nor the workload of a shutdown; {meant}`drainwatch shutdowns` lists them"
+    )))
 }
 
 /// The shutdown that began last, of this workload or of all.

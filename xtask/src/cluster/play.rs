@@ -169,7 +169,7 @@ impl Stage {
         let file = self.evidence.join(format!("{namespace}.json"));
         fs::write(&file, serde_json::to_string_pretty(&reports)?)
             .with_context(|| format!("writing {}", file.display()))?;
-        let comparison = compare(&entries, &reports);
+        let comparison = compare(&entries, &reports, row.traffic == Traffic::Outside);
         let reported: BTreeSet<&str> = reports
             .iter()
             .filter_map(|report| report["workload"]["pod"].as_str())

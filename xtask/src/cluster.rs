@@ -270,8 +270,8 @@ request.
   reports have, never fewer. Clients *from outside* bear the node's address, as the kubelet does: as many of them as the
   kubelet could have asked count as probes.
 - A request that waited unread on an accepted connection has no path where the probe `socket_close` is refused, as on
-  this machine: where clients come *from outside*, so that their ports are not known, it counts as *missed* and as
-  *invented*.
+  this machine: where clients come *from outside*, so that their ports are not known, it is taken for one that was cut
+  and that no report names.
 - *probes apart*: health checks that met a shutdown; they are in no other number.
 - *reasons*: why reports say that they were stopped. Kubernetes 1.20 marks neither evictions nor preemptions.
 - Pods of services that nobody asks (*probes only*) must end without an alarm, whatever they do with their signal.

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, counter, event_kind,
+    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, TAIL, counter, event_kind,
     http2::{CUT_WITH_IT_NS, Http2, Http2Log},
     offset, record_flag, role,
 };
@@ -29,17 +29,17 @@ use crate::{
 enum Kind {
     /// It followed an answer at once, or nothing at all.
     AtOnce,
-    /// An answer had been given a while ago.
+    /// An answer had been given, or begun, a while ago; or goodbye was said.
     Idle,
-    /// No answer had begun: it cut a request.
+    /// An answer was due: it cut a request.
     Open,
 }
 
 impl Kind {
-    const KEPT: u32 = 16;
-    const OPEN_KEPT: u32 = 64;
+    const AT_ONCE_KEPT: u32 = 16;
+    const KEPT: u32 = 64;
     /// Places of a process.
-    const PLACES: u32 = 2 * Self::KEPT + Self::OPEN_KEPT;
+    const PLACES: u32 = 2 * Self::KEPT + Self::AT_ONCE_KEPT;
 }
 
 /// A close this soon after the last byte of an answer ends a request, as far as can be told here.
@@ -116,7 +116,7 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
     let at_once = answered && now().wrapping_sub(record.answer.last_ns) < AT_ONCE_NS;
     let kind = if at_once || silent {
         Kind::AtOnce
-    } else if answered {
+    } else if answered || record.flags & record_flag::SWITCHED != 0 && says_goodbye(record) {
         Kind::Idle
     } else {
         Kind::Open
@@ -145,6 +145,15 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
             keep_streams(sk, &place);
         }
     }
+}
+
+/// Whether a server's last words were a `WebSocket`'s close, with a code or without one (RFC 6455 section 5.5.1).
+#[inline(always)]
+fn says_goodbye(record: &SocketRecord) -> bool {
+    const CLOSE: u8 = 0x88;
+    let last = |back: usize| record.tail[TAIL - back];
+    let valid = record.flags & record_flag::TAIL_VALID != 0;
+    valid && (last(2) == CLOSE && last(1) == 0 || last(4) == CLOSE && last(3) == 2)
 }
 
 /// Whether anything may be open on a connection that speaks HTTP/2, or was cut with it, and is known.
@@ -202,9 +211,9 @@ fn next(tgid: u32, kind: Kind) -> Option<u32> {
     // place: then the later close is kept.
     unsafe {
         let (count, first, kept) = match kind {
-            Kind::AtOnce => (&raw mut (*closes).at_once, 0, Kind::KEPT),
-            Kind::Idle => (&raw mut (*closes).idle, Kind::KEPT, Kind::KEPT),
-            Kind::Open => (&raw mut (*closes).open, 2 * Kind::KEPT, Kind::OPEN_KEPT),
+            Kind::Idle => (&raw mut (*closes).idle, 0, Kind::KEPT),
+            Kind::Open => (&raw mut (*closes).open, Kind::KEPT, Kind::KEPT),
+            Kind::AtOnce => (&raw mut (*closes).at_once, 2 * Kind::KEPT, Kind::AT_ONCE_KEPT),
         };
         let number = count.read_volatile();
         count.write_volatile(number.wrapping_add(1));

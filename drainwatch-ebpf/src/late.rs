@@ -14,8 +14,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, LATE_HEAD, ResetEvent, SocketRecord, counter, event_kind, other_end, record_flag,
-    reset_flag,
+    ConnectionEvent, LATE_HEAD, PortKey, ResetEvent, SocketRecord, counter, event_kind, other_end,
+    record_flag, reset_flag, role,
 };
 
 use crate::{
@@ -116,6 +116,23 @@ pub fn was_read(record: &SocketRecord, payload: u32) {
         tell(&mut event, bytes, record.cgroup, record.tgid, sender);
     }
     came(&mut event, bytes, sender);
+}
+
+/// A process that is ending, or leaving, has closed this connection: keeps who is to be told of what comes, where the
+/// port does not say that. It may be that of a master, or of whoever hands over sockets, which go on.
+#[inline(never)]
+pub fn closed(record: &SocketRecord, cgroup: u64, tgid: u32) {
+    let port = maps::port(&PortKey {
+        netns: record.netns,
+        port: u32::from(record.local_port),
+    });
+    let says = port.is_some_and(|port| {
+        port.tgid == tgid && (port.closed_ns != 0 || maps::drains(port.cgroup, port.tgid))
+    });
+    if !says && record.role == role::SERVER && record.flags & record_flag::PEER_FIN == 0 {
+        let event = of_record(record, cgroup, tgid);
+        keep(&Pair::of(&event), &event, core::ptr::null());
+    }
 }
 
 /// The process that closed this connection has ended: tells what has come on it since, and keeps who is to be told of

@@ -22,6 +22,8 @@ use crate::{
 
 /// `MSG_PEEK`.
 const MSG_PEEK: u32 = 2;
+/// `MSG_TRUNC`: what is read from a stream is thrown away, and the buffer left as it is (tcp(7)).
+const MSG_TRUNC: u32 = 0x20;
 /// Stands for the position of a call that moved nothing of a TCP connection: no position is as large.
 const NOTHING_MOVED: u64 = u64::MAX;
 
@@ -108,12 +110,17 @@ struct Call<const ANY: bool> {
     /// How many bytes it moved.
     returned: u64,
     sending: bool,
+    /// It has thrown away what it read: no buffer has it.
+    discards: bool,
 }
 
 impl<const ANY: bool> Call<ANY> {
     #[inline(always)]
     fn received(sk: Ptr, returned: i32, flags: u32) -> Self {
-        Self::of(sk, if flags & MSG_PEEK == 0 { returned } else { 0 }, false)
+        Self {
+            discards: flags & MSG_TRUNC != 0,
+            ..Self::of(sk, if flags & MSG_PEEK == 0 { returned } else { 0 }, false)
+        }
     }
 
     #[inline(always)]
@@ -132,6 +139,7 @@ impl<const ANY: bool> Call<ANY> {
             },
             returned: returned as u64,
             sending,
+            discards: false,
         }
     }
 
@@ -231,8 +239,8 @@ impl<const ANY: bool> Call<ANY> {
         flow.seq = position;
         // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
         let gap = progress.saturating_sub(self.returned);
-        // A FIN that was read with the data counts one.
-        let fin = !self.sending && record.flags & record_flag::PEER_FIN != 0;
+        // A FIN that was read with the data counts one; behind our own it is not noted.
+        let fin = !self.sending && record.flags & (record_flag::PEER_FIN | record_flag::ENDED) != 0;
         let gap = if fin && gap == 1 { 0 } else { gap };
         let framed = frames::Moved {
             asks,
@@ -250,14 +258,22 @@ impl<const ANY: bool> Call<ANY> {
             return;
         }
         let mut moved = Moved::new(self.returned, gap, now);
-        payload::find(&mut moved, self.sending);
+        if !self.discards {
+            payload::find(&mut moved, self.sending);
+        }
         if asks {
             if !self.is_multipath() {
                 catch_up_answers(record, self.tcp, self.sending, now);
             }
-            let begins_turn = record::record_begins_turn(record, &raw const moved);
+            let ended = record.flags & record_flag::ENDED != 0;
+            // Who throws away what it could still answer, throws away the rest of something.
+            let begins_turn = if self.discards && !ended {
+                0
+            } else {
+                record::record_begins_turn(record, &raw const moved)
+            };
             // Its own FIN has left.
-            let late = begins_turn != 0 && record.flags & record_flag::ENDED != 0 && !self.is_multipath();
+            let late = begins_turn != 0 && ended && !self.is_multipath();
             if begins_turn != 0 && record.turns > 0 && !late && maps::drains(record.cgroup, record.tgid) {
                 let state = states::state(self.sk);
                 let change = Change {

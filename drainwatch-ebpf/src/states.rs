@@ -11,7 +11,7 @@ use crate::{
     emit::{self, Change, now},
     globals::has,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
-    maps, mptcp, served,
+    late, maps, mptcp, served,
     stand_ins::{self, Event, Hook},
     waiting,
 };
@@ -292,6 +292,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
             waiting::tell(sk, tcp, record);
         }
         emit::connection(sk, tcp, record, &change);
+        late::closed(record, cgroup, tgid);
     }
     // A parent that ends, or replaces its program, does not mean that its children do.
     if !asked && !left && tgid == current {

@@ -5,6 +5,7 @@
 use super::{Context, Ending, Rules, http1, preface};
 use crate::{
     event::{Asked, Event, EventKind, Role},
+    exchange::{Doubt, Exchange, ExchangeState},
     record::Turn,
 };
 
@@ -62,13 +63,15 @@ fn asks(bytes: Vec<u8>, payload: u32, context: &Context<'_>) -> Asked {
     if let Some(frames) = bytes.strip_prefix(HTTP2) {
         return open_a_stream(frames, turn.ask_bytes > bytes.len() as u64);
     }
-    let read = http1::read(&turn, context).map_or_else(Vec::new, |reading| reading.exchanges);
-    let requests: Vec<_> = read
-        .into_iter()
-        .filter(|exchange| exchange.operation.method().is_some())
-        .collect();
-    if !requests.is_empty() {
-        return Asked::Requests(requests);
+    let mut read = http1::read(&turn, context).map_or_else(Vec::new, |reading| reading.exchanges);
+    let has_name = |exchange: &Exchange| exchange.operation.method().is_some();
+    if read.iter().any(has_name) {
+        // One or more, behind what was seen.
+        for more in read.iter_mut().filter(|exchange| !has_name(exchange)) {
+            more.state = ExchangeState::Unknown;
+            more.doubt = more.doubt.or(Some(Doubt::Pipelined));
+        }
+        return Asked::Requests(read);
     }
     let begins_method = bytes.len() <= METHOD && bytes.iter().all(u8::is_ascii_uppercase);
     if begins_method || bytes.starts_with(TLS_HANDSHAKE) {
@@ -160,6 +163,21 @@ mod tests {
         };
         let paths: Vec<_> = requests.iter().map(|request| request.operation.path()).collect();
         assert_eq!(paths, [Some("/a"), Some("/webhooks/7")]);
+    }
+
+    #[test]
+    fn given_more_requests_than_were_seen_when_they_came_late_then_that_is_said() {
+        // Thirty-two bytes each.
+        let many = "GET /a-req HTTP/1.1\r\nHost: x\r\n\r\n".repeat(30);
+        let Asked::Requests(requests) = came_late(&many.as_bytes()[..512], many.len()) else {
+            panic!("requests");
+        };
+        assert_eq!(requests.len(), 17);
+        let last = requests.last().expect("requests");
+        assert_eq!(
+            (last.state, last.doubt),
+            (ExchangeState::Unknown, Some(Doubt::Pipelined))
+        );
     }
 
     #[test]

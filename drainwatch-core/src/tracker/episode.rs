@@ -425,6 +425,7 @@ impl Episode {
             ..process.clone()
         };
         self.members.join(&process, false);
+        self.misses(&process);
         self.progress.confirmed = true;
         self.progress.replaced = true;
         self.moment(

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     class::Classes,
     event::{Connection, End, Role},
-    exchange::{Doubt, Protocol},
+    exchange::{Doubt, Exchange, Protocol},
     report::{Cause, DRAINED_LISTED, Outcomes, SEVERED_LISTED},
 };
 
@@ -346,11 +346,7 @@ impl Tally {
                 Judged::Severed(cause, exchange) => self.severed(connection, cause, exchange, context),
                 Judged::Aborted(_) => self.outcomes.aborted += 1,
                 Judged::Destroyed(_) => self.outcomes.destroyed += 1,
-                Judged::Unknown(exchange) => {
-                    self.outcomes.unknown += 1;
-                    let doubt = exchange.doubt.unwrap_or(Doubt::End);
-                    *self.doubts.entry(doubt).or_default() += 1;
-                }
+                Judged::Unknown(exchange) => self.unknown(exchange),
                 Judged::Opaque(exchange) => {
                     self.outcomes.opaque += 1;
                     self.opaque.add(connection.role, Some(exchange));
@@ -358,6 +354,12 @@ impl Tally {
             }
         }
         silent || transaction || !judged.is_empty()
+    }
+
+    fn unknown(&mut self, exchange: &Exchange) {
+        self.outcomes.unknown += 1;
+        let doubt = exchange.doubt.unwrap_or(Doubt::End);
+        *self.doubts.entry(doubt).or_default() += 1;
     }
 
     /// Takes in a connection that its process had closed before anybody asked it to end: what was cut on it. Says

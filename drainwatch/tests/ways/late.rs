@@ -2,7 +2,10 @@
 
 use std::io::Write as _;
 
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 use testkit::Agent;
 
@@ -21,6 +24,14 @@ pub const WAYS: &[(&str, Way)] = &[
     (
         "a request that a server reads behind its own FIN is lost, whoever asked for the end",
         a_request_that_a_server_reads_behind_its_own_fin_is_lost_whoever_asked_for_the_end,
+    ),
+    (
+        "a request that a server reads behind its own FIN and throws away is lost, whatever its buffer holds",
+        a_request_that_a_server_reads_behind_its_own_fin_and_throws_away_is_lost_whatever_its_buffer_holds,
+    ),
+    (
+        "a request that comes late at a worker is lost, whoever opened its port",
+        a_request_that_comes_late_at_a_worker_is_lost_whoever_opened_its_port,
     ),
     (
         "requests that a process cut before an end of its own are all told, or it is said that some are not",
@@ -133,6 +144,43 @@ fn a_request_that_a_server_reads_behind_its_own_fin_is_lost_whoever_asked_for_th
         is("findings", codes(&report), vec!["keepalive_race"], &report)?;
     }
     Ok(())
+}
+
+fn a_request_that_a_server_reads_behind_its_own_fin_and_throws_away_is_lost_whatever_its_buffer_holds(
+    agent: &Agent,
+) -> anyhow::Result<()> {
+    let server = Scene::server(agent, "discards")?;
+    let mut client = server.send("/served")?;
+    let mut idle = server.send("/served")?;
+    answered(&mut client)?;
+    answered(&mut idle)?;
+    server.signal(Signal::SIGTERM)?;
+    server.process.line("closed")?;
+    client.write_all(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    server.process.wait()?;
+    lost(client)?;
+    lost(idle)?;
+    let report = server.report()?;
+    is("severed", &report["severed"], &json!({"late": 1}), &report)?;
+    is("paths", asked(&report), vec!["? ?".to_owned()], &report)
+}
+
+fn a_request_that_comes_late_at_a_worker_is_lost_whoever_opened_its_port(
+    agent: &Agent,
+) -> anyhow::Result<()> {
+    let server = Scene::server(agent, "worker")?;
+    let told = server.process.line("worker")?;
+    let worker = told.rsplit(' ').next().unwrap_or_default().parse()?;
+    let mut client = server.send("/served")?;
+    answered(&mut client)?;
+    kill(Pid::from_raw(worker), Signal::SIGTERM)?;
+    server.process.line("closed")?;
+    client.write_all(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    lost(client)?;
+    let report = server.report()?;
+    is("severed", &report["severed"], &json!({"late": 1}), &report)?;
+    is("paths", asked(&report), vec!["GET /late".to_owned()], &report)?;
+    server.kill()
 }
 
 fn requests_that_a_process_cut_before_an_end_of_its_own_are_all_told_or_it_is_said_that_some_are_not(

@@ -9,6 +9,8 @@
 - `reuse`: shares its port (SO_REUSEPORT), exits at once when told to stop;
 - `leaves`: keeps its connections, read or not; told by SIGUSR1 or SIGTERM, closes them, says `closed`, and exits 0.3 s later;
 - `lingers`: told by either, shuts their sending sides down, says `closed`, reads what comes for 0.5 s, and exits;
+- `discards`: the same, but throws away what it reads before it is copied (MSG_TRUNC), as lighttpd does;
+- `worker`: as `leaves`, in a child whose parent has opened the listener; says `worker PID`;
 - `drops`: answers nothing; told by SIGUSR1, closes all connections, and exits 0.3 s later;
 - `closes`: told to stop, closes its listener, says `closed`, and exits 6 s later;
 - `helper`: has a child that serves nobody and that SIGUSR1 makes it end; says `helped` then; exits at once when told to stop;
@@ -91,20 +93,25 @@ if WAY == "slow":
         taken += 1
     sys.exit(0)
 
-if WAY in ("leaves", "lingers", "drops"):
+if WAY in ("leaves", "lingers", "discards", "worker", "drops"):
+    if WAY == "worker" and (worker := os.fork()):
+        say("worker", str(worker))
+        os.waitpid(worker, 0)
+        time.sleep(1000)
     kept = []
+    lingers = WAY in ("lingers", "discards")
 
     def leave(*_):
         for connection in kept:
-            if WAY == "lingers":
+            if lingers:
                 connection.shutdown(socket.SHUT_WR)
             else:
                 connection.close()
         say("closed")
         until = time.monotonic() + 0.5
-        while WAY == "lingers" and (left := until - time.monotonic()) > 0:
+        while lingers and (left := until - time.monotonic()) > 0:
             for connection in select.select(kept, [], [], left)[0]:
-                if not connection.recv(65536):
+                if not connection.recv(65536, socket.MSG_TRUNC if WAY == "discards" else 0):
                     kept.remove(connection)
         time.sleep(0.3)
         os._exit(0)

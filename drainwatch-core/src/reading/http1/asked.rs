@@ -101,10 +101,10 @@ impl Asked {
                     break;
                 }
             };
-            let connect = head.is_connect;
+            let last = head.is_connect || head.closes;
             requests.push(Request { head, arrival, end });
             match end {
-                Some(end) if !connect => at = end,
+                Some(end) if !last => at = end,
                 _ => break,
             }
         }
@@ -130,11 +130,11 @@ impl Request {
     /// Counts the unread bytes to this request as far as it lacks some. Whether any are left over.
     fn take_unread(&mut self, unread: u64) -> bool {
         match self.arrival {
-            Arrival::Complete => unread > 0 && !self.head.is_connect,
+            Arrival::Complete => unread > 0 && !self.head.is_connect && !self.head.closes,
             Arrival::Missing { least, .. } if unread < least => false,
             Arrival::Missing { least, exact: true } => {
                 self.arrival = Arrival::Complete;
-                unread > least
+                unread > least && !self.head.closes
             }
             Arrival::Missing { exact: false, .. } => {
                 self.arrival = Arrival::Unknown;

@@ -66,6 +66,8 @@ pub(super) struct Request {
     pub is_connect: bool,
     /// It asks to be answered when something changes.
     pub waits: bool,
+    /// Its client asks for nothing behind it, and is owed no answer to what it sends all the same (RFC 9112 section 9.6).
+    pub closes: bool,
     /// Enough was seen to be sure that this is HTTP.
     pub certain: bool,
     /// Where it ends; only of a whole head.
@@ -141,6 +143,7 @@ pub(super) fn request(bytes: &[u8], rules: &HeaderRules) -> Seen<Request> {
     let prober = probes::of(method, path, protocol, parsed.headers, whole);
     http.prober = prober.map(str::to_owned);
     http.header_rules = rules.held(parsed.headers);
+    request.closes = closes(parsed.headers);
     match outcome {
         Ok(httparse::Status::Complete(length)) => {
             request.framing = match (coding(parsed.headers), content_length(parsed.headers)) {
@@ -197,6 +200,7 @@ fn unnamed() -> Request {
         is_head: false,
         is_connect: false,
         waits: false,
+        closes: false,
         certain: false,
         framing: Framing::Malformed,
     }
@@ -216,6 +220,7 @@ fn with_target(method: &[u8], target: &[u8], whole: bool) -> Request {
         is_head: method == b"HEAD",
         is_connect,
         waits: whole && polls::waits(method, target),
+        closes: false,
         ..unnamed()
     }
 }
@@ -324,6 +329,14 @@ fn value<'b>(headers: &[Header<'b>], name: &str) -> Option<&'b [u8]> {
         .iter()
         .find(|header| header.name.eq_ignore_ascii_case(name))
         .map(|header| header.value.trim_ascii())
+}
+
+/// Whether the connection ends with the answer.
+fn closes(headers: &[Header<'_>]) -> bool {
+    let options = value(headers, "connection").unwrap_or_default();
+    options
+        .split(|&byte| byte == b',')
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 fn is_event_stream(value: &[u8]) -> bool {

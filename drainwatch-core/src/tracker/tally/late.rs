@@ -84,6 +84,8 @@ impl Tally {
         for request in requests {
             if sieve.read(late.pair.0, late.pair.1, request) {
                 self.probed();
+            } else if request.operation.method().is_none() {
+                self.unknown(request);
             } else {
                 self.lost(cause, Some(request), request.protocol, late);
             }

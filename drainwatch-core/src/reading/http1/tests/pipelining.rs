@@ -1,6 +1,29 @@
 use super::*;
 
 #[test]
+fn given_a_request_that_closes_its_connection_when_others_follow_then_nobody_owes_them_an_answer() {
+    const LAST: &str = "GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    check(vec![
+        (
+            "answered",
+            given().read(&format!("{LAST}{GET}")).write(OK5),
+            vec![Complete],
+        ),
+        (
+            "unanswered",
+            given().read(&format!("{LAST}{GET}")),
+            vec![Unanswered],
+        ),
+        ("unread", given().read(LAST).write(OK5).unread(40), vec![Complete]),
+        (
+            "before it",
+            given().read(&format!("{GET}{LAST}")).write(OK5),
+            vec![Complete, Unanswered],
+        ),
+    ]);
+}
+
+#[test]
 fn given_pipelined_requests_when_judged_then_responses_pair_with_them_in_order() {
     let three = format!("{GET}{HEAD}{GET}");
     let big = format!(

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use drainwatch_ebpf::{
-    ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, TAIL, counter, event_kind,
+    ANSWER_HEAD, ConnectionEvent, LONG_HEAD_CHUNK, LongHead, SocketRecord, TAIL, counter, event_kind,
     http2::{CUT_WITH_IT_NS, Http2, Http2Log},
     offset, record_flag, role,
 };
@@ -151,9 +151,18 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
 #[inline(always)]
 fn says_goodbye(record: &SocketRecord) -> bool {
     const CLOSE: u8 = 0x88;
-    let last = |back: usize| record.tail[TAIL - back];
-    let valid = record.flags & record_flag::TAIL_VALID != 0;
-    valid && (last(2) == CLOSE && last(1) == 0 || last(4) == CLOSE && last(3) == 2)
+    // What is short has no tail: all of it stands in the head.
+    let length = record.answer.head_len as usize;
+    let whole = record.answer.total.wrapping_sub(record.answer.message_pos) == length as u64;
+    let last = |back: usize| {
+        if whole {
+            record.answer_head[length.wrapping_sub(back) & (ANSWER_HEAD - 1)]
+        } else {
+            record.tail[TAIL - back]
+        }
+    };
+    let known = whole || record.flags & record_flag::TAIL_VALID != 0;
+    known && (last(2) == CLOSE && last(1) == 0 || last(4) == CLOSE && last(3) == 2)
 }
 
 /// Whether anything may be open on a connection that speaks HTTP/2, or was cut with it, and is known.

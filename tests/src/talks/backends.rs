@@ -102,6 +102,7 @@ impl Backend {
         // Ports beside the one it is asked at: nobody else's until it listens.
         let mut ports = vec![];
         let mut behind = None;
+        let mut names = None;
         let command = match self {
             Self::Postgres => postgres_command(cgroup, &number, &data)?,
             Self::MariaDb => mariadb_command(cgroup, &number, &data)?,
@@ -116,32 +117,18 @@ impl Backend {
                     &at,
                     "--save",
                     "",
+                    // A script that runs on has it answer nobody, ever.
+                    "--lua-time-limit",
+                    "0",
                 ]);
                 command
             }
             Self::RabbitMq => {
-                // Its nodes find each other by a daemon, which each case has to itself.
-                let mut command = cgroup.command(&self.program());
                 ports.extend([Port::find()?, Port::find()?]);
-                let [names, nodes] = [0, 1].map(|at| ports.get(at).map_or(0, |port| port.number).to_string());
-                for (name, value) in [
-                    ("HOME", at.as_str()),
-                    ("ERL_EPMD_PORT", &names),
-                    ("RABBITMQ_DIST_PORT", &nodes),
-                    ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
-                    ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
-                    ("RABBITMQ_NODE_PORT", &number),
-                    ("RABBITMQ_MNESIA_BASE", &at),
-                    ("RABBITMQ_LOG_BASE", &at),
-                    ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
-                    ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
-                    ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
-                    // Where it fails to start, what it says of that is in its log.
-                    ("ERL_CRASH_DUMP", "/dev/null"),
-                ] {
-                    command.env(name, value);
-                }
-                command
+                let [names_at, nodes_at] =
+                    [0, 1].map(|at| ports.get(at).map_or(0, |port| port.number).to_string());
+                names = Some(node_names(&names_at, directory, clock)?);
+                rabbitmq_command(cgroup, &number, &data, &names_at, &nodes_at)
             }
             Self::Tls(server) => server.command(cgroup, &number, &data)?,
             Self::Grpc => rpc::command(cgroup, &number),
@@ -167,6 +154,7 @@ impl Backend {
         })?;
         Ok(Started {
             _behind: behind,
+            _names: names,
             ..Started::new(process, cgroup)?
         })
     }
@@ -187,6 +175,37 @@ fn postgres_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Resul
     }
     command.args(["-c", &format!("unix_socket_directories={at}")]);
     Ok(command)
+}
+
+/// The daemon by which nodes of Erlang find each other: each `RabbitMQ` has one to itself, which is no part of it, as it
+/// outlives the broker.
+fn node_names(port: &str, directory: &Path, clock: Clock) -> anyhow::Result<Process> {
+    let mut command = testkit::process::command("epmd");
+    command.args(["-port", port, "-address", "127.0.0.1"]);
+    Process::start_logging(command, &directory.join("epmd.log"), clock)
+}
+
+fn rabbitmq_command(cgroup: &Cgroup, number: &str, data: &Path, names: &str, nodes: &str) -> Command {
+    let at = data.display().to_string();
+    let mut command = cgroup.command(&Backend::RabbitMq.program());
+    for (name, value) in [
+        ("HOME", at.as_str()),
+        ("ERL_EPMD_PORT", names),
+        ("RABBITMQ_DIST_PORT", nodes),
+        ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
+        ("RABBITMQ_NODE_PORT", number),
+        ("RABBITMQ_MNESIA_BASE", &at),
+        ("RABBITMQ_LOG_BASE", &at),
+        ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
+        ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
+        // Where it fails to start, what it says of that is in its log.
+        ("ERL_CRASH_DUMP", "/dev/null"),
+    ] {
+        command.env(name, value);
+    }
+    command
 }
 
 fn mariadb_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result<Command> {

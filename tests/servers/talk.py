@@ -298,6 +298,7 @@ ELSEWHERE = {
     "fastcgi": ("fastcgi", "FastCgi"),
     "amqp": ("rabbitmq", "RabbitMq"),
     "celery": ("workers", "Celery"),
+    "rq": ("workers", "Rq"),
 }
 
 

@@ -59,6 +59,7 @@ fn material() -> impl Strategy<Value = Vec<u8>> {
         b"\x07\0\0\x01\0\0\0\x03\0\0\0",
         b"\x05\0\0\x02\xfe\0\0\x02\0",
         b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        b"*4\r\n$4\r\nZADD\r\n$8\r\nrq:wip:a\r\n$1\r\n1\r\n$1\r\na\r\n",
         b"*9999999999\r\n",
         b"$1073741824\r\n",
         b"%1073741824\r\n",

@@ -26,6 +26,8 @@ pub enum Backend {
     Other(others::Server),
     /// `RabbitMQ`, whose clients are workers of Celery.
     Celery,
+    /// Redis, whose clients are workers of RQ.
+    Rq,
 }
 
 impl Backend {
@@ -40,6 +42,7 @@ impl Backend {
             Self::Grpc => "grpc",
             Self::Other(server) => server.word(),
             Self::Celery => "celery",
+            Self::Rq => "rq",
         }
     }
 
@@ -48,7 +51,7 @@ impl Backend {
         match self {
             Self::Postgres => "postgresql",
             Self::MariaDb => "mysql",
-            Self::Redis => "redis",
+            Self::Redis | Self::Rq => "redis",
             Self::RabbitMq | Self::Celery => "amqp",
             Self::Tls(_) => "tls",
             Self::Grpc => "http/2",
@@ -81,6 +84,7 @@ impl Backend {
             Self::Grpc => "python3".to_owned(),
             Self::Other(server) => server.program(),
             Self::Celery => Self::RabbitMq.program(),
+            Self::Rq => Self::Redis.program(),
         }
     }
 
@@ -92,8 +96,10 @@ impl Backend {
         directory: &Path,
         clock: Clock,
     ) -> anyhow::Result<Started> {
-        if self == Self::Celery {
-            return Self::RabbitMq.start(cgroup, port, directory, clock);
+        match self {
+            Self::Celery => return Self::RabbitMq.start(cgroup, port, directory, clock),
+            Self::Rq => return Self::Redis.start(cgroup, port, directory, clock),
+            _ => {}
         }
         let number = port.number.to_string();
         let data = data(directory);
@@ -138,7 +144,7 @@ impl Backend {
                 others::bouncer_command(cgroup, &number, &data, port)?
             }
             Self::Other(server) => server.command(cgroup, &number, &data)?,
-            Self::Celery => bail!("its server is RabbitMQ"),
+            Self::Celery | Self::Rq => bail!("its server is another's"),
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
@@ -146,7 +152,7 @@ impl Backend {
             Self::MariaDb => drop(process.line("ready for connections")?),
             Self::Redis => drop(process.line("Ready to accept connections")?),
             Self::RabbitMq => drop(process.line("completed with")?),
-            Self::Tls(_) | Self::Grpc | Self::Other(_) | Self::Celery => {}
+            Self::Tls(_) | Self::Grpc | Self::Other(_) | Self::Celery | Self::Rq => {}
         }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;

@@ -232,7 +232,7 @@ fn mariadb() -> Vec<Talk> {
 }
 
 fn redis() -> Vec<Talk> {
-    use Backend::Redis;
+    use Backend::{Redis, Rq};
     use Ended::{Clients, Server};
     const IDLE: &[Line] = &[
         idle("idle"),
@@ -267,7 +267,12 @@ fn redis() -> Vec<Talk> {
         idle("blocked"),
         idle("subscribed"),
     ];
+    const JOB: &[Line] = &[outbound("job", "process"), idle("waiting")];
+    // What a job's process says at its end is longer than what is kept.
+    const SHORT: &[Line] = &[unclear("short"), idle("waiting")];
     vec![
+        talk("rq/kill", Rq, Clients, By::CgroupKill, JOB),
+        talk("rq/stop", Rq, Clients, By::Signal(Signal::SIGTERM), SHORT),
         talk(
             "redis/clients/kill",
             Redis,

@@ -42,6 +42,8 @@ class Worker:
 
         broker = f"amqp://guest:guest@127.0.0.1:{port}//"
         app = Celery(broker=broker)
+        # A connection that is closed at once may take with it what the broker has not read yet.
+        app.conf.broker_transport_options = {"confirm_publish": True}
         # That it acknowledges at all shows when it has done so once.
         for length in (0, seconds):
             app.send_task("job", [length], queue="celery")

@@ -57,7 +57,9 @@ fn publish_to(exchange: &str, key: &str, body: &[usize]) -> Vec<u8> {
     );
     let size = body.iter().sum::<usize>() as u64;
     let header = frame(2, &[&[0, 60, 0, 0][..], &size.to_be_bytes(), &[0, 0]].concat());
-    let body = body.iter().flat_map(|size| frame(3, &vec![7; *size]));
+    // An empty body is in no frame.
+    let parts = body.iter().filter(|size| **size > 0);
+    let body = parts.flat_map(|size| frame(3, &vec![7; *size]));
     [method, header].concat().into_iter().chain(body).collect()
 }
 

@@ -79,6 +79,9 @@ pub struct Turn {
     pub tail: Option<Vec<u8>>,
     /// Last bytes of the call before the last one in the response direction, where there is a tail; else zero.
     pub before_last: [u8; 8],
+    /// First bytes of what was answered last before this turn, where nothing has been answered in it and they came with it;
+    /// else zero.
+    pub before: [u8; 16],
     /// The last thing written was an interim (1xx) response; `answer` is empty then.
     pub interim: bool,
     /// An earlier answer on this connection began with `HTTP/1.`: bytes that do not begin a request

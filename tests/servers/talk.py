@@ -170,7 +170,7 @@ class Redis:
         self.module = redis
 
     def run(self, mode):
-        version = 3 if mode == "three" else 2
+        version = 3 if mode in ("three", "half") else 2
         c = self.module.Connection(host="127.0.0.1", port=PORT, socket_timeout=PATIENCE, protocol=version)
         c.connect()
         fd = c._sock.fileno()
@@ -217,66 +217,36 @@ class Redis:
             c.read_response()
         at()
 
+    def pipeline(self, c, at):
+        """The first of three is answered; the second waits, and with it the third."""
+        c.send_packed_command(c.pack_commands([("INCR", "p"), ("BLPOP", "nothing", "0"), ("INCR", "p")]))
+        c.read_response()
+        at()
+        c.read_response()
+        return "answered"
+
+    def half(self, c, at):
+        """The server does not read it to its end; what it had said unasked before stays unread."""
+        self.ask(c, "CLIENT", "TRACKING", "ON")
+        self.ask(c, "GET", "watched")
+        other = self.module.Connection(host="127.0.0.1", port=PORT, socket_timeout=0.3)
+        other.connect()
+        self.ask(other, "SET", "watched", "1")
+        try:
+            while self.ask(other, "PING"):
+                time.sleep(0.1)
+        except self.module.TimeoutError:
+            other.disconnect()
+        at.soon()
+        c.send_packed_command(c.pack_commands([("INCR", "n"), ("SET", "half", "x" * 50_000_000)]))
+        return "answered"
+
     def script(self, c, at):
         # Whoever asks after it waits for it.
         time.sleep(1)
         at.soon()
         self.ask(c, "EVAL", "while true do end", "0")
         return "answered"
-
-
-class RabbitMq:
-    def __init__(self):
-        import pika
-
-        self.module = pika
-
-    def run(self, mode):
-        to = self.module.ConnectionParameters(host="127.0.0.1", port=PORT, heartbeat=2)
-        c = self.module.BlockingConnection(to)
-        fd = c._impl._transport._sock.fileno()
-        say("conn", mode, local(fd))
-        return c, fd, getattr(self, mode)
-
-    def consume(self, c, queue, messages, size=2000):
-        channel = c.channel()
-        channel.basic_qos(prefetch_count=1)
-        channel.queue_declare(queue)
-        for _ in range(messages):
-            channel.basic_publish("", queue, b"x" * size)
-        return channel, channel.consume(queue)
-
-    def job(self, c, at):
-        """The second of two jobs takes long; heartbeats go on meanwhile."""
-        channel, jobs = self.consume(c, "jobs", 2)
-        done, _, _ = next(jobs)
-        channel.basic_ack(done.delivery_tag)
-        next(jobs)
-        c.sleep(3)
-        at()
-        c.sleep(PATIENCE)
-
-    def first(self, c, at):
-        _, jobs = self.consume(c, "first", 1, 100)
-        next(jobs)
-        at()
-        time.sleep(PATIENCE)
-
-    def waiting(self, c, at):
-        channel, jobs = self.consume(c, "empty", 1)
-        done, _, _ = next(jobs)
-        channel.basic_ack(done.delivery_tag)
-        c.process_data_events()
-        at()
-
-    def drains(self, c, at):
-        channel, jobs = self.consume(c, "drained", 1)
-        done, _, _ = next(jobs)
-        at()
-        while not stopping.is_set():
-            c.sleep(0.05)
-        c.sleep(0.3)
-        channel.basic_ack(done.delivery_tag)
 
 
 class At:
@@ -315,7 +285,7 @@ def play(kind, mode):
     say("saw", port, what)
 
 
-HERE = {"postgresql": Postgres, "mysql": MySql, "redis": Redis, "amqp": RabbitMq}
+HERE = {"postgresql": Postgres, "mysql": MySql, "redis": Redis}
 # Module and class of the others.
 ELSEWHERE = {
     "tls": ("tls", "Tls"),
@@ -326,7 +296,9 @@ ELSEWHERE = {
     "nats": ("queues", "Nats"),
     "smtp": ("queues", "Smtp"),
     "fastcgi": ("fastcgi", "FastCgi"),
+    "amqp": ("rabbitmq", "RabbitMq"),
     "celery": ("workers", "Celery"),
+    "rq": ("workers", "Rq"),
 }
 
 

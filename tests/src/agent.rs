@@ -36,6 +36,7 @@ header = ["x-partner-signature*", "user-agent: *acme*"]
 /// A report, as the contract writes it. Only what the ledger compares.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Report {
+    pub id: String,
     pub workload: Workload,
     #[serde(default)]
     pub configured: Option<Configured>,

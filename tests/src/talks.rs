@@ -59,6 +59,8 @@ pub struct Line {
     pub mode: &'static str,
     /// Cause and what was to be done, where it is cut.
     pub cut: Option<(&'static str, Option<&'static str>)>,
+    /// And what else of it is.
+    pub also: Option<(&'static str, &'static str)>,
     /// A transaction is open on it.
     pub transaction: bool,
     /// It counts as opaque.
@@ -127,6 +129,7 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
     } else {
         asking
     };
+    let earlier = earlier(world, ending)?;
     match talk.by {
         By::CgroupKill => fs::write(ending.directory().join("cgroup.kill"), "1")?,
         By::Signal(signal) => {
@@ -148,7 +151,26 @@ fn perform(world: &World, talk: &Talk, directory: &Path) -> anyhow::Result<()> {
         return saw(talk, &seen);
     };
     saw(talk, &seen)?;
-    judge(world, agent, talk, ending, &seen, directory)
+    judge(world, agent, talk, ending, (&seen, &earlier), directory)
+}
+
+/// Reports of helpers that came and went before the end: Erlang's nodes all listen, those of a command line, too.
+fn earlier(world: &World, ending: &Cgroup) -> anyhow::Result<Vec<String>> {
+    let Some(agent) = &world.agent else {
+        return Ok(vec![]);
+    };
+    let mut reports = vec![];
+    world.clock.until("what helpers left to be told", PATIENCE, || {
+        reports = agent.reports(&format!("/{}", ending.name()))?;
+        Ok(reports.iter().all(|report| report.ended_at.is_some()))
+    })?;
+    let other = reports
+        .iter()
+        .find(|report| report.trigger != "worker" || report.verdict != "clean");
+    if let Some(other) = other {
+        bail!("told before anything ended: {:#}", other.json);
+    }
+    Ok(reports.into_iter().map(|report| report.id).collect())
 }
 
 /// Starts the clients, each connection with its mode; they are at their points then.
@@ -259,13 +281,14 @@ fn judge(
     agent: &Agent,
     talk: &Talk,
     ending: &Cgroup,
-    seen: &[Seen],
+    (seen, earlier): (&[Seen], &[String]),
     directory: &Path,
 ) -> anyhow::Result<()> {
     let path = format!("/{}", ending.name());
     let mut reports: Vec<Report> = vec![];
     world.clock.until("the report to end", PATIENCE, || {
         reports = agent.reports(&path)?;
+        reports.retain(|report| !earlier.contains(&report.id));
         Ok(!reports.is_empty() && reports.iter().all(|report| report.ended_at.is_some()))
     })?;
     let report = &reports[0];
@@ -279,7 +302,9 @@ fn judge(
     }
     let mut must = vec![];
     for one in seen {
-        if let Some((cause, method)) = line(talk, &one.mode)?.cut {
+        let line = line(talk, &one.mode)?;
+        let also = line.also.map(|(cause, method)| (cause, Some(method)));
+        for (cause, method) in line.cut.into_iter().chain(also) {
             must.push(format!(
                 "{} {} {cause} {}",
                 one.mode,
@@ -315,7 +340,8 @@ fn judge(
     }
     let opaque = lines().filter(|line| line.opaque).count() as u64;
     for (outcome, must) in [("unknown", 0), ("opaque", opaque), ("failed", failed)] {
-        let is = report.requests.get(outcome).copied().unwrap_or_default();
+        let all = report.requests.get(outcome).copied().unwrap_or_default();
+        let is = all - elsewhere(talk, report, outcome);
         if is != must {
             wrong.push(format!("{is} {outcome}, must be {must}"));
         }
@@ -345,6 +371,21 @@ fn judge(
         wrong.join("\n    ")
     );
     Ok(())
+}
+
+/// How many of these are of what a server asks others: that is none of its clients'.
+fn elsewhere(talk: &Talk, report: &Report, outcome: &str) -> u64 {
+    let listed = report.json["opaque_connections"].as_array();
+    let asked = listed
+        .into_iter()
+        .flatten()
+        .filter(|kind| kind["role"] == "client");
+    let count = asked.filter_map(|kind| kind["count"].as_u64()).sum();
+    if talk.ended == Ended::Server && outcome == "opaque" {
+        count
+    } else {
+        0
+    }
 }
 
 /// A severed request in the words of the table.
@@ -391,6 +432,8 @@ pub struct Started {
     _process: Process,
     /// What it stands in front of.
     _behind: Option<others::Behind>,
+    /// By which it is found.
+    _names: Option<Process>,
 }
 
 impl Started {
@@ -399,6 +442,7 @@ impl Started {
             main: first_process(cgroup.directory()).context("the server is gone")?,
             _process: process,
             _behind: None,
+            _names: None,
         })
     }
 }

@@ -31,6 +31,13 @@ impl Recorder {
         self
     }
 
+    /// What was answered last before this turn began with this.
+    pub(super) fn before(mut self, bytes: &[u8]) -> Self {
+        let length = bytes.len().min(self.turn.before.len());
+        self.turn.before[..length].copy_from_slice(&bytes[..length]);
+        self
+    }
+
     /// Its handshake, as far as it was kept.
     pub(super) fn hellos(mut self, client: &[u8], server: &[u8]) -> Self {
         self.turn.hellos = Some(Box::new(Hellos {
@@ -87,6 +94,7 @@ impl Recorder {
             let last = self.tail.last_chunk().copied();
             self.turn.before_last = last.unwrap_or_default();
         }
+        self.turn.before = [0; 16];
         self.tail.extend(bytes);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
         self.tail_lost = false;

@@ -3,12 +3,16 @@
 //!
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
+mod jobs;
+
+use self::jobs::Job;
 use super::{
     Context, Reading,
     calls::{self, Call, Calls},
 };
 use crate::{
-    exchange::{ExchangeState, Protocol},
+    event::Role,
+    exchange::{Exchange, ExchangeState, Message, Operation, Protocol},
     record::Turn,
 };
 
@@ -25,11 +29,36 @@ pub(super) fn read(turn: &Turn, context: &Context<'_>) -> Option<Reading> {
     }
     let asked = Asked::of(&turn.ask, turn.asked())?;
     let answered = Answered::of(turn);
-    let calls = match answered {
-        Some(answered) => judge(&asked, &answered),
+    let calls = match &answered {
+        Some(answered) => judge(&asked, answered),
         None => calls::one(ExchangeState::Unknown),
     };
-    Some(calls.reading(turn, context, Protocol::Redis, QUIT))
+    let taken =
+        answered.is_some_and(|answered| answered.all_taken()) && !calls.goodbye && !calls.outstanding();
+    let mut reading = calls.reading(turn, context, Protocol::Redis, QUIT);
+    if let Some(Job::Begun(queue)) = asked.job
+        && context.role == Role::Client
+        && taken
+    {
+        // That there was more than is kept of it is no matter any more.
+        reading
+            .exchanges
+            .retain(|exchange| exchange.state != ExchangeState::Opaque);
+        reading.exchanges.push(job(turn, reading.exchanges.len(), queue));
+    }
+    Some(reading)
+}
+
+/// A job that its worker has begun.
+fn job(turn: &Turn, index: usize, queue: Option<String>) -> Exchange {
+    let operation = Operation::Message(Message {
+        operation: Some("process".to_owned()),
+        destination: queue,
+    });
+    Exchange {
+        started_ns: turn.message_first_ns,
+        ..calls::exchange(turn, index, Protocol::Redis, operation, ExchangeState::Unanswered)
+    }
 }
 
 /// Whether the bytes begin like a command; of eight bytes only so many lines are seen.
@@ -248,6 +277,8 @@ struct Asked {
     pushing: bool,
     /// Replies were switched off.
     silent: bool,
+    /// The latest that was said of a worker's job.
+    job: Option<Job>,
     goodbye: bool,
 }
 
@@ -277,21 +308,25 @@ impl Asked {
         Some(asked)
     }
 
-    fn take(&mut self, command: &Command) {
+    fn take(&mut self, command: &Command<'_>) {
         let name = command.name;
         let is = |list: &[&str]| name.is_some_and(|name| list.contains(&name));
         let reads = matches!(name, Some("XREAD" | "XREADGROUP"));
         self.pushing |= is(PUSHING);
         self.silent |= name == Some("CLIENT") && command.switches_replies;
         self.goodbye |= name == Some("QUIT");
+        self.job = Job::of(name, command.key, command.word).or(self.job.take());
         self.commands.push((name, is(WAITING) || reads && command.blocks));
     }
 }
 
 /// One command.
 #[derive(Debug, Default)]
-struct Command {
+struct Command<'a> {
     name: Option<&'static str>,
+    /// The words behind its name.
+    key: &'a [u8],
+    word: &'a [u8],
     /// One of its words is BLOCK.
     blocks: bool,
     /// One of its words is REPLY.
@@ -300,9 +335,9 @@ struct Command {
     end: u64,
 }
 
-impl Command {
+impl<'a> Command<'a> {
     /// The command at `at`; `None` where there is no such thing.
-    fn at(bytes: &[u8], at: u64) -> Option<Found> {
+    fn at(bytes: &'a [u8], at: u64) -> Option<Found<'a>> {
         let Some(here) = usize::try_from(at).ok().filter(|at| *at < bytes.len()) else {
             return Some(Found::Part);
         };
@@ -324,8 +359,11 @@ impl Command {
                 .get(begin..(begin + length).min(bytes.len()))
                 .unwrap_or_default();
             let is = |known: &&&str| known.as_bytes().eq_ignore_ascii_case(word);
-            if index == 0 {
-                command.name = COMMANDS.iter().find(is).copied();
+            match index {
+                0 => command.name = COMMANDS.iter().find(is).copied(),
+                1 => command.key = word,
+                2 => command.word = word,
+                _ => {}
             }
             command.blocks |= word.eq_ignore_ascii_case(b"BLOCK");
             command.switches_replies |= word.eq_ignore_ascii_case(b"REPLY");
@@ -337,9 +375,9 @@ impl Command {
 }
 
 /// What stands where a command may begin.
-enum Found {
+enum Found<'a> {
     /// A command, of which the end is known.
-    Whole(Command),
+    Whole(Command<'a>),
     /// One of which it is not.
     Part,
 }
@@ -364,6 +402,11 @@ struct Answered {
 }
 
 impl Answered {
+    /// Whatever was asked has its reply, as far as replies that came show it.
+    fn all_taken(&self) -> bool {
+        self.replies > 0 && !(self.queued || self.begun || self.open_end || self.lost)
+    }
+
     /// `None` where it is no such conversation.
     fn of(turn: &Turn) -> Option<Self> {
         let (bytes, total) = (&turn.answer[..], turn.answer_bytes);

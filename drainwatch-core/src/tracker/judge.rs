@@ -80,6 +80,11 @@ pub(super) fn judge<'a>(
         .iter()
         .filter(|exchange| !told.is_settled(exchange.id))
         .collect();
+    // Written by the application, thrown away with the queue: the peer never got it.
+    let unsent = connection.role == Role::Client
+        && connection.end == End::Exit
+        && connection.aborted
+        && connection.unacked > 0;
     let last = fresh.len().saturating_sub(1);
     let last_answered = fresh
         .iter()
@@ -95,7 +100,7 @@ pub(super) fn judge<'a>(
                 };
                 server(connection, exchange, place, (since_ns, stopped_ns))
             }
-            Role::Client => client(connection.end, exchange),
+            Role::Client => client(connection, exchange, unsent),
             Role::Unknown => match exchange.state {
                 ExchangeState::Complete => None,
                 ExchangeState::Opaque => opaque(connection.end, exchange),
@@ -103,12 +108,7 @@ pub(super) fn judge<'a>(
             },
         })
         .collect();
-    // Written by the application, thrown away with the queue: the peer never got it. A call that is told
-    // of as cut has those bytes in it, where the peer answered none of it.
-    let unsent = connection.role == Role::Client
-        && connection.end == End::Exit
-        && connection.aborted
-        && connection.unacked > 0;
+    // A call that is told of as cut has what was thrown away in it, where the peer answered none of it.
     let of_a_call = judged.iter().any(|judged| {
         use ExchangeState::{RequestIncomplete, Unanswered};
         matches!(judged, Judged::Severed(_, Some(call)) if matches!(call.state, RequestIncomplete | Unanswered))
@@ -228,11 +228,12 @@ fn is_error(exchange: &Exchange) -> bool {
     exchange.operation.http().and_then(Http::server_error).is_some()
 }
 
-fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
+/// `unsent`: the end of what was written was thrown away.
+fn client<'a>(connection: &Connection, exchange: &'a Exchange, unsent: bool) -> Option<Judged<'a>> {
     use ExchangeState::{
         Complete, Opaque, RequestIncomplete, ResponseIncomplete, Stream, Transaction, Unanswered, Unknown,
     };
-    match (exchange.state, end) {
+    match (exchange.state, connection.end) {
         (Opaque, end) => opaque(end, exchange),
         // Whoever closes it alive has given it up; whoever dies with it has lost what was done in it.
         (Transaction, End::Exit) => Some(Judged::Severed(Cause::Outbound, Some(exchange))),
@@ -242,6 +243,7 @@ fn client(end: End, exchange: &Exchange) -> Option<Judged<'_>> {
         (Unknown, _) | (_, End::Unknown) => Some(Judged::Unknown(exchange)),
         (_, End::Peer) => Some(Judged::Aborted(exchange)),
         (_, End::Destroyed) => Some(Judged::Destroyed(exchange)),
+        (RequestIncomplete, End::Exit) if unsent => Some(Judged::Severed(Cause::Unsent, Some(exchange))),
         (RequestIncomplete | Unanswered | ResponseIncomplete, End::Exit | End::Close) => {
             Some(Judged::Severed(Cause::Outbound, Some(exchange)))
         }

@@ -428,6 +428,7 @@ fn turn(record: &SocketRecord) -> Turn {
     Turn {
         opening: record.opening,
         before_last: record.before_last,
+        before: before(record),
         number: record.turns,
         ask: head(
             if has(record_flag::TLS) { tls_ask } else { ask_head },
@@ -473,6 +474,15 @@ fn answer(bytes: &[u8], record: &SocketRecord) -> Vec<u8> {
         .map_or(0, |length| u32::from_ne_bytes(*length));
     let behind = behind.get(offset_of!(LongHead, bytes)..).unwrap_or_default();
     [kept, head(behind, length)].concat()
+}
+
+/// How the last answer before this turn began: it stands there until another begins, and comes with an event whose heads
+/// are all there.
+fn before(record: &SocketRecord) -> [u8; 16] {
+    let answer = &record.answer;
+    let nothing = answer.total == answer.turn_pos && answer.head_len == 0;
+    let first = record.answer_head.first_chunk().filter(|_| nothing);
+    first.copied().unwrap_or_default()
 }
 
 fn head(bytes: &[u8], length: u32) -> &[u8] {
@@ -586,6 +596,16 @@ mod tests {
         event.record.flags = record_flag::MPTCP;
         assert_eq!(connection(&event).end, End::Exit);
         assert!(turn(&event.record).mptcp);
+    }
+
+    #[test]
+    fn given_a_turn_without_an_answer_then_it_comes_with_how_the_last_one_before_it_began() {
+        let mut event = queued(1);
+        event.record.answer_head = [b'a'; 512];
+        (event.record.answer.total, event.record.answer.turn_pos) = (21, 21);
+        assert_eq!(turn(&event.record).before, [b'a'; 16]);
+        event.record.answer.total = 22;
+        assert_eq!(turn(&event.record).before, [0; 16]);
     }
 
     #[test]

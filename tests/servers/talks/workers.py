@@ -1,4 +1,4 @@
-"""A Celery worker: its job is a connection's, until it is acknowledged behind its end."""
+"""Workers of Celery and RQ: a job is a connection's, until it is acknowledged behind its end."""
 
 import os
 import signal
@@ -26,12 +26,24 @@ app.worker_main(["worker", "--pool=solo", "-c", "1", "--without-gossip", "--with
 """
 
 
+RQ = """
+import sys
+from redis import Redis
+from rq import Queue, Worker
+port, queue = int(sys.argv[1]), sys.argv[2]
+connection = Redis(port=port)
+Worker([Queue(queue, connection=connection)], connection=connection).work(logging_level="ERROR")
+"""
+
+
 class Worker:
     def __init__(self, port, seconds):
         from celery import Celery
 
         broker = f"amqp://guest:guest@127.0.0.1:{port}//"
         app = Celery(broker=broker)
+        # A connection that is closed at once may take with it what the broker has not read yet.
+        app.conf.broker_transport_options = {"confirm_publish": True}
         # That it acknowledges at all shows when it has done so once.
         for length in (0, seconds):
             app.send_task("job", [length], queue="celery")
@@ -74,3 +86,43 @@ class Celery:
 
     def short(self, c, at):
         at()
+
+
+class RqWorker(Worker):
+    """It has another process do the job, and says before that it does."""
+
+    def __init__(self, port, queue, seconds):
+        from redis import Redis
+        from rq import Queue
+        from rq.worker import Worker as Known
+
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = subprocess.Popen([sys.executable, "-c", RQ, str(port), queue], env=env)
+        with Redis(port=port) as redis:
+            jobs = Queue(queue, connection=redis)
+            if seconds:
+                job = jobs.enqueue("time.sleep", seconds)
+                self.until(lambda: job.get_status() == "started")
+            else:
+                self.until(lambda: [worker.state for worker in Known.all(queue=jobs)] == ["idle"])
+            # Long lists are opaque, and this connection is of the same workload.
+            redis.ping()
+        # The first that it opens is the one that it is told by what to do.
+        self.own_port = tcp_of(self.process.pid, port)[1]
+
+    def until(self, true):
+        ends = time.monotonic() + PATIENCE
+        while not true():
+            if time.monotonic() > ends or self.process.poll() is not None:
+                raise TimeoutError("the worker does not get there")
+            time.sleep(0.05)
+
+
+class Rq:
+    def __init__(self, port):
+        self.port = port
+
+    def run(self, mode):
+        c = RqWorker(self.port, mode, {"job": PATIENCE, "short": 3}.get(mode))
+        say("conn", mode, c.own_port)
+        return c, None, lambda _, at: at()

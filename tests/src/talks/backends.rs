@@ -26,6 +26,8 @@ pub enum Backend {
     Other(others::Server),
     /// `RabbitMQ`, whose clients are workers of Celery.
     Celery,
+    /// Redis, whose clients are workers of RQ.
+    Rq,
 }
 
 impl Backend {
@@ -40,6 +42,7 @@ impl Backend {
             Self::Grpc => "grpc",
             Self::Other(server) => server.word(),
             Self::Celery => "celery",
+            Self::Rq => "rq",
         }
     }
 
@@ -48,7 +51,7 @@ impl Backend {
         match self {
             Self::Postgres => "postgresql",
             Self::MariaDb => "mysql",
-            Self::Redis => "redis",
+            Self::Redis | Self::Rq => "redis",
             Self::RabbitMq | Self::Celery => "amqp",
             Self::Tls(_) => "tls",
             Self::Grpc => "http/2",
@@ -81,6 +84,7 @@ impl Backend {
             Self::Grpc => "python3".to_owned(),
             Self::Other(server) => server.program(),
             Self::Celery => Self::RabbitMq.program(),
+            Self::Rq => Self::Redis.program(),
         }
     }
 
@@ -92,8 +96,10 @@ impl Backend {
         directory: &Path,
         clock: Clock,
     ) -> anyhow::Result<Started> {
-        if self == Self::Celery {
-            return Self::RabbitMq.start(cgroup, port, directory, clock);
+        match self {
+            Self::Celery => return Self::RabbitMq.start(cgroup, port, directory, clock),
+            Self::Rq => return Self::Redis.start(cgroup, port, directory, clock),
+            _ => {}
         }
         let number = port.number.to_string();
         let data = data(directory);
@@ -102,6 +108,7 @@ impl Backend {
         // Ports beside the one it is asked at: nobody else's until it listens.
         let mut ports = vec![];
         let mut behind = None;
+        let mut names = None;
         let command = match self {
             Self::Postgres => postgres_command(cgroup, &number, &data)?,
             Self::MariaDb => mariadb_command(cgroup, &number, &data)?,
@@ -116,32 +123,18 @@ impl Backend {
                     &at,
                     "--save",
                     "",
+                    // A script that runs on has it answer nobody, ever.
+                    "--lua-time-limit",
+                    "0",
                 ]);
                 command
             }
             Self::RabbitMq => {
-                // Its nodes find each other by a daemon, which each case has to itself.
-                let mut command = cgroup.command(&self.program());
                 ports.extend([Port::find()?, Port::find()?]);
-                let [names, nodes] = [0, 1].map(|at| ports.get(at).map_or(0, |port| port.number).to_string());
-                for (name, value) in [
-                    ("HOME", at.as_str()),
-                    ("ERL_EPMD_PORT", &names),
-                    ("RABBITMQ_DIST_PORT", &nodes),
-                    ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
-                    ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
-                    ("RABBITMQ_NODE_PORT", &number),
-                    ("RABBITMQ_MNESIA_BASE", &at),
-                    ("RABBITMQ_LOG_BASE", &at),
-                    ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
-                    ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
-                    ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
-                    // Where it fails to start, what it says of that is in its log.
-                    ("ERL_CRASH_DUMP", "/dev/null"),
-                ] {
-                    command.env(name, value);
-                }
-                command
+                let [names_at, nodes_at] =
+                    [0, 1].map(|at| ports.get(at).map_or(0, |port| port.number).to_string());
+                names = Some(node_names(&names_at, directory, clock)?);
+                rabbitmq_command(cgroup, &number, &data, &names_at, &nodes_at)
             }
             Self::Tls(server) => server.command(cgroup, &number, &data)?,
             Self::Grpc => rpc::command(cgroup, &number),
@@ -151,7 +144,7 @@ impl Backend {
                 others::bouncer_command(cgroup, &number, &data, port)?
             }
             Self::Other(server) => server.command(cgroup, &number, &data)?,
-            Self::Celery => bail!("its server is RabbitMQ"),
+            Self::Celery | Self::Rq => bail!("its server is another's"),
         };
         let process = Process::start_logging(command, &directory.join("server.log"), clock)?;
         match self {
@@ -159,7 +152,7 @@ impl Backend {
             Self::MariaDb => drop(process.line("ready for connections")?),
             Self::Redis => drop(process.line("Ready to accept connections")?),
             Self::RabbitMq => drop(process.line("completed with")?),
-            Self::Tls(_) | Self::Grpc | Self::Other(_) | Self::Celery => {}
+            Self::Tls(_) | Self::Grpc | Self::Other(_) | Self::Celery | Self::Rq => {}
         }
         clock.until("the server to listen", PATIENCE, || {
             process.check_alive()?;
@@ -167,6 +160,7 @@ impl Backend {
         })?;
         Ok(Started {
             _behind: behind,
+            _names: names,
             ..Started::new(process, cgroup)?
         })
     }
@@ -187,6 +181,37 @@ fn postgres_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Resul
     }
     command.args(["-c", &format!("unix_socket_directories={at}")]);
     Ok(command)
+}
+
+/// The daemon by which nodes of Erlang find each other: each `RabbitMQ` has one to itself, which is no part of it, as it
+/// outlives the broker.
+fn node_names(port: &str, directory: &Path, clock: Clock) -> anyhow::Result<Process> {
+    let mut command = testkit::process::command("epmd");
+    command.args(["-port", port, "-address", "127.0.0.1"]);
+    Process::start_logging(command, &directory.join("epmd.log"), clock)
+}
+
+fn rabbitmq_command(cgroup: &Cgroup, number: &str, data: &Path, names: &str, nodes: &str) -> Command {
+    let at = data.display().to_string();
+    let mut command = cgroup.command(&Backend::RabbitMq.program());
+    for (name, value) in [
+        ("HOME", at.as_str()),
+        ("ERL_EPMD_PORT", names),
+        ("RABBITMQ_DIST_PORT", nodes),
+        ("RABBITMQ_NODENAME", &format!("ledger{number}@localhost")),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
+        ("RABBITMQ_NODE_PORT", number),
+        ("RABBITMQ_MNESIA_BASE", &at),
+        ("RABBITMQ_LOG_BASE", &at),
+        ("RABBITMQ_CONFIG_FILE", &format!("{at}/none")),
+        ("RABBITMQ_CONF_ENV_FILE", &format!("{at}/none")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{at}/plugins")),
+        // Where it fails to start, what it says of that is in its log.
+        ("ERL_CRASH_DUMP", "/dev/null"),
+    ] {
+        command.env(name, value);
+    }
+    command
 }
 
 fn mariadb_command(cgroup: &Cgroup, number: &str, data: &Path) -> anyhow::Result<Command> {

@@ -23,6 +23,7 @@ pub(super) const fn idle(mode: &'static str) -> Line {
     Line {
         mode,
         cut: None,
+        also: None,
         transaction: false,
         opaque: false,
         failed: false,
@@ -231,7 +232,7 @@ fn mariadb() -> Vec<Talk> {
 }
 
 fn redis() -> Vec<Talk> {
-    use Backend::Redis;
+    use Backend::{Redis, Rq};
     use Ended::{Clients, Server};
     const IDLE: &[Line] = &[
         idle("idle"),
@@ -243,6 +244,11 @@ fn redis() -> Vec<Talk> {
     ];
     const BUSY: &[Line] = &[
         outbound("script", "EVAL"),
+        Line {
+            also: Some(("unsent", "SET")),
+            ..outbound("half", "INCR")
+        },
+        outbound("pipeline", "INCR"),
         transaction("multi"),
         idle("idle"),
         idle("three"),
@@ -252,6 +258,7 @@ fn redis() -> Vec<Talk> {
     ];
     const LOST: &[Line] = &[
         cut("script", "unanswered", "EVAL"),
+        cut("pipeline", "unanswered", "INCR"),
         in_transaction("multi"),
         idle("idle"),
         idle("three"),
@@ -260,7 +267,12 @@ fn redis() -> Vec<Talk> {
         idle("blocked"),
         idle("subscribed"),
     ];
+    const JOB: &[Line] = &[outbound("job", "process"), idle("waiting")];
+    // What a job's process says at its end is longer than what is kept.
+    const SHORT: &[Line] = &[unclear("short"), idle("waiting")];
     vec![
+        talk("rq/kill", Rq, Clients, By::CgroupKill, JOB),
+        talk("rq/stop", Rq, Clients, By::Signal(Signal::SIGTERM), SHORT),
         talk(
             "redis/clients/kill",
             Redis,
@@ -301,13 +313,25 @@ fn redis() -> Vec<Talk> {
 
 fn rabbitmq() -> Vec<Talk> {
     use Backend::{Celery, RabbitMq};
-    use Ended::Clients;
+    use Ended::{Clients, Server};
     const BUSY: &[Line] = &[
         outbound("job", "process"),
         outbound("first", "process"),
+        outbound("confirm", "publish"),
+        idle("confirmed"),
         unclear("waiting"),
     ];
-    const DRAINS: &[Line] = &[idle("drains"), idle("waiting")];
+    const DRAINS: &[Line] = &[idle("drains"), idle("waiting"), idle("confirmed")];
+    // What a consumer had not acknowledged is delivered again.
+    const KILLED: &[Line] = &[
+        cut("confirm", "unanswered", "publish"),
+        idle("confirmed"),
+        unclear("job"),
+        unclear("first"),
+        unclear("waiting"),
+    ];
+    // Who answers the broker's last words may be gone before it: then nothing is told of it.
+    const LEFT: &[Line] = &[idle("confirmed"), unclear("first"), unclear("waiting")];
     const JOB: &[Line] = &[outbound("job", "process")];
     const SHORT: &[Line] = &[idle("short")];
     vec![
@@ -326,6 +350,14 @@ fn rabbitmq() -> Vec<Talk> {
             Clients,
             By::Signal(Signal::SIGTERM),
             DRAINS,
+        ),
+        talk("amqp/server/kill", RabbitMq, Server, By::CgroupKill, KILLED),
+        talk(
+            "amqp/server/stop",
+            RabbitMq,
+            Server,
+            By::Signal(Signal::SIGTERM),
+            LEFT,
         ),
     ]
 }

@@ -130,6 +130,75 @@ fn given_a_transaction_without_exec_then_it_is_open() {
 }
 
 #[test]
+fn given_a_worker_of_rq_whose_job_is_begun_when_it_says_nothing_else_then_the_job_is_under_way() {
+    let begins = |id: usize| {
+        [
+            command(&["MULTI"]),
+            command(&["HSET", "rq:execution:a:b", "id", &"x".repeat(id)]),
+            command(&["ZADD", "rq:wip:mails", "1700000000", "a:b"]),
+            command(&["HSET", "rq:worker:w", "state", "busy"]),
+            command(&["EXEC"]),
+        ]
+        .concat()
+    };
+    let replies = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:1\r\n:1\r\n:0\r\n";
+    let job = redis().read(begins(10)).write(replies);
+    assert_eq!(
+        told(&job, Role::Client).last().map(|last| (
+            last.state,
+            last.operation.method(),
+            last.operation.path()
+        )),
+        Some((Unanswered, Some("process"), Some("mails")))
+    );
+    let complete = [Complete; 5];
+    let states = |recorder: &Recorder, role| -> Vec<_> {
+        told(recorder, role)
+            .iter()
+            .map(|exchange| exchange.state)
+            .collect()
+    };
+    assert_eq!(
+        states(&job, Role::Client),
+        [&complete[..], &[Unanswered]].concat()
+    );
+    assert_eq!(states(&job, Role::Server), complete);
+    // What follows may be longer than what is kept, not what comes before.
+    let long = redis().read(begins(10) + &command(&["SET", "a", &"x".repeat(3000)]).repeat(2));
+    assert_eq!(states(&long.write(replies), Role::Client), [Unanswered]);
+    let beyond = redis().read(begins(3000)).write(replies);
+    assert_eq!(states(&beyond, Role::Client), [Opaque]);
+    // Until the transaction is through it is not begun; what is cut is that.
+    for length in [0, 5, 30, replies.len() - 1] {
+        let before = redis().read(begins(10)).write(&replies[..length]);
+        let told = told(&before, Role::Client);
+        assert!(told.iter().all(|one| one.operation.path().is_none()), "{length}");
+    }
+    let over = command(&["ZREM", "rq:wip:mails", "a:b"]);
+    let both = begins(10) + &over;
+    assert_eq!(
+        states(
+            &redis().read(both).write([replies, ":1\r\n"].concat()),
+            Role::Client
+        ),
+        [Complete; 6]
+    );
+    let stops = command(&["HSET", "rq:worker:w", "shutdown_requested_date", "2026-01-01"]);
+    assert_eq!(
+        states(&redis().read(stops).write(":1\r\n"), Role::Client),
+        [Complete, Unanswered]
+    );
+    for words in [
+        ["ZADD", "rq:finished:mails", "1", "a"],
+        ["ZADD", "scores", "1", "rq:wip:mails"],
+        ["HSET", "rq:worker:w", "state", "idle"],
+    ] {
+        let other = redis().read(command(&words)).write(":1\r\n");
+        assert_eq!(states(&other, Role::Client), [Complete], "{words:?}");
+    }
+}
+
+#[test]
 fn given_what_waits_or_listens_then_it_is_idle() {
     let waits: &[&[&str]] = &[
         &["BRPOP", "celery", "1"],

@@ -498,6 +498,18 @@ fn bytes_that_the_peer_never_acknowledged_are_told_beside_what_nobody_reads() {
         ..connection
     });
     assert_eq!(severed, [(Cause::Outbound, 1)], "one loss is one");
+    let (_, severed, _) = outcome_of(|connection| Connection {
+        role: Role::Client,
+        aborted: true,
+        unacked: 700,
+        exchanges: vec![unanswered(50), get(RequestIncomplete, 50, 60)],
+        ..connection
+    });
+    assert_eq!(
+        severed,
+        [(Cause::Outbound, 1), (Cause::Unsent, 1)],
+        "of a pipeline what was half written is unsent"
+    );
 }
 
 #[test]

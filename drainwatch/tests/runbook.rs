@@ -58,10 +58,10 @@ srv := &http.Server{Addr: "127.0.0.1:" + os.Args[1], Handler: http.HandlerFunc(f
 })}
 errs := make(chan error, 1)
 "#,
-    r#"
+    r"
 if err != nil { panic(err) }
 }
-"#,
+",
 ];
 const GUNICORN: &str = r#"
 import time

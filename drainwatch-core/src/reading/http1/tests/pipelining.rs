@@ -6,18 +6,18 @@ fn given_a_request_that_closes_its_connection_when_others_follow_then_nobody_owe
     check(vec![
         (
             "answered",
-            given().read(&format!("{LAST}{GET}")).write(OK5),
+            given().read(format!("{LAST}{GET}")).write(OK5),
             vec![Complete],
         ),
         (
             "unanswered",
-            given().read(&format!("{LAST}{GET}")),
+            given().read(format!("{LAST}{GET}")),
             vec![Unanswered],
         ),
         ("unread", given().read(LAST).write(OK5).unread(40), vec![Complete]),
         (
             "before it",
-            given().read(&format!("{GET}{LAST}")).write(OK5),
+            given().read(format!("{GET}{LAST}")).write(OK5),
             vec![Complete, Unanswered],
         ),
     ]);

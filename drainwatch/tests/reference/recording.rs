@@ -90,19 +90,21 @@ pub fn page() -> String {
         words(&source.words("Sender"))
     )
     .unwrap();
-    write!(
-        page,
-        "\n## Operation\n\n{} An object with one key, or the word `opaque`.\n\n{}",
-        source.about("Operation"),
-        keys(
-            &source
-                .variants("Operation")
-                .into_iter()
-                .map(|(variant, _)| variant)
-                .collect::<Vec<_>>()
-        )
-    )
-    .unwrap();
+    for (one, form) in [
+        ("Operation", "An object with one key, or the word `opaque`."),
+        (
+            "Asked",
+            "An object with the key `requests`, or a word; left out where it is `unseen`.",
+        ),
+    ] {
+        let variants: Vec<_> = source
+            .variants(one)
+            .into_iter()
+            .map(|(variant, _)| variant)
+            .collect();
+        let about = source.about(one);
+        write!(page, "\n## {one}\n\n{about} {form}\n\n{}", keys(&variants)).unwrap();
+    }
     for one in ["Description", "Subject"] {
         let variants: Vec<_> = source
             .variants(one)

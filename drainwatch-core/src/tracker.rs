@@ -71,6 +71,7 @@ use self::{
     episodes::{Episodes, Who},
     lost_ahead::LostAhead,
     marks::Released,
+    one_connection::OneConnection,
     probes::Sieve,
     process_events::QuietExit,
     processes::{Listeners, Processes},
@@ -121,7 +122,7 @@ pub struct Tracker {
     /// Stop signals that stopped nothing, by cgroup, or by process in a shared one.
     given_up: Recent<(u64, Option<u32>), (Stop, Signal)>,
     /// Processes that ended with their only connection just now, by process id.
-    one_connection: Recent<u32, Process>,
+    one_connection: Recent<u32, OneConnection>,
     /// Processes that replaced their program just now, and when.
     replaced: Recent<u32, (Process, u64)>,
     /// Processes that report because of that, and until when.
@@ -225,9 +226,11 @@ impl Tracker {
             } => {
                 // A workload that calls itself is nobody's client.
                 let own = *same_cgroup && !self.names.is_shared(*cgroup);
-                let key = self.find(Who::pid(*cgroup, *pid));
+                let pair = (*local, *peer, *netns);
+                let key = self
+                    .find(Who::pid(*cgroup, *pid))
+                    .or_else(|| self.late_at_what_was_taken(*pid, pair));
                 if let Some(episode) = key.and_then(|key| self.episodes.get_mut(key)) {
-                    let pair = (*local, *peer, *netns);
                     match (syn, payload) {
                         _ if own => {}
                         (true, _) => {
@@ -395,6 +398,7 @@ impl Tracker {
         if self.is_with_itself(cgroup, connection) {
             return;
         }
+        self.was_taken(at_ns, connection);
         if connection.remembered {
             self.remembered(at_ns, cgroup, connection);
             return;

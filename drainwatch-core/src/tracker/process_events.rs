@@ -7,6 +7,7 @@ use super::{
         signals::{SIGINT, SIGKILL, SIGQUIT},
     },
     episodes::{SAME_STOP_NS, Who},
+    one_connection::OneConnection,
 };
 use crate::event::{Process, Sender, Signal};
 
@@ -165,7 +166,8 @@ impl Tracker {
         let key = match self.find(process) {
             Some(key) => key,
             None if self.ended_with_its_connection(process, ended, main) => {
-                self.one_connection.insert(&process.pid, process.clone());
+                self.one_connection
+                    .insert(&process.pid, OneConnection::new(process, ended));
                 return;
             }
             None if process.served || process.called || process.unrecorded => {

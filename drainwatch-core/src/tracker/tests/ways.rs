@@ -1,6 +1,6 @@
 //! Ways to end that no outside stop signal begins, and those that begin nothing.
 
-use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, process, unanswered};
+use super::scene::{SESSION, Scene, WEB, answered, causes, codes, get, ns, process, unanswered};
 use crate::{
     event::{Connection, Disposition, End, EventKind, Process, Role, Sender, Signal},
     exchange::{Doubt, Evidence, ExchangeState, Protocol},
@@ -284,8 +284,10 @@ fn a_process_that_served_one_connection_and_leaves_others_serving_is_no_shutdown
     let master = process(100).serving();
     scene.listen(1, &master, 80);
     for (pid, code) in [(101, 0), (102, 1)] {
+        // Forked for its connection, which was there before.
         let child = Process {
             served_more: false,
+            started_ns: ns(10),
             ..process(pid).child_of(&master).serving()
         };
         scene.exit(100, &child, code);
@@ -302,6 +304,37 @@ fn a_process_that_served_one_connection_and_leaves_others_serving_is_no_shutdown
         )
     };
     assert_eq!(scene.count(severed), 2, "what they cut is counted all the same");
+}
+
+#[test]
+fn a_process_that_took_its_only_connection_from_the_queue_ends_like_any_other_where_that_cost_anything() {
+    let master = process(100).serving();
+    let child = |pid| Process {
+        served_more: false,
+        ..process(pid).child_of(&master).serving()
+    };
+    let listening = || {
+        let mut scene = Scene::new();
+        scene.listen(1, &master, 80);
+        scene
+    };
+    let mut scene = listening();
+    scene.exit(100, &child(101), 0);
+    scene.ended(101, &child(101), End::Exit, vec![unanswered(50)]);
+    let report = &scene.finish()[0];
+    assert_eq!((report.trigger, report.requests.severed), (Trigger::Worker, 1));
+
+    let mut scene = listening();
+    scene.exit(100, &child(101), 0);
+    let closed = scene.ended(101, &child(101), End::Close, vec![answered(50, 60)]);
+    scene.reset(110, &child(101), false, 40, closed.peer);
+    let report = &scene.finish()[0];
+    assert_eq!(report.severed, [(Cause::Late, 1)].into());
+
+    let mut scene = listening();
+    scene.exit(100, &child(101), 0);
+    scene.ended(101, &child(101), End::Close, vec![answered(50, 60)]);
+    assert_eq!(scene.finish(), [], "nothing was lost");
 }
 
 #[test]

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::{
         exchange::{Evidence, Protocol},
-        reading::{self, HeaderRules},
+        reading,
         record::Fact,
     };
 
@@ -123,11 +123,7 @@ mod tests {
             },
         };
         let bytes = bytes.to_vec();
-        let rules = Rules {
-            headers: HeaderRules::default(),
-            ..Rules::default()
-        };
-        let Event { at_ns, kind } = reading::event(Fact::Late { event, bytes }, &rules);
+        let Event { at_ns, kind } = reading::event(Fact::Late { event, bytes }, &Rules::default());
         assert_eq!(at_ns, 7);
         match kind {
             EventKind::ResetSent { asked, .. } => asked,

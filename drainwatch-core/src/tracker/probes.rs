@@ -36,6 +36,17 @@ pub(super) struct Ends {
     pub peer: SocketAddr,
 }
 
+impl Ends {
+    /// We were asked.
+    fn of_server(local: SocketAddr, peer: SocketAddr) -> Self {
+        Self {
+            role: Role::Server,
+            local,
+            peer,
+        }
+    }
+}
+
 impl Sieve<'_> {
     /// Whether an exchange of this connection is a probe; of one that nobody accepted no byte was read, nor of a first
     /// request that still waited when its process died, unless its head was seen in the queue. Without an exchange:
@@ -61,23 +72,13 @@ impl Sieve<'_> {
     /// the time `during_ns` since the stop: users whom the node forwards bear its address too (a `NodePort`,
     /// a load balancer), but the kubelet does not ask more often than it was told to.
     pub fn silent(&self, local: SocketAddr, peer: SocketAddr, before: u64, during_ns: Option<u64>) -> bool {
-        let ends = Ends {
-            role: Role::Server,
-            local,
-            peer,
-        };
         let room = self.most(local.port(), during_ns).saturating_sub(before);
-        self.asked(ends, None, room)
+        self.asked(Ends::of_server(local, peer), None, room)
     }
 
     /// Whether this request, which a server was sent, is a probe.
     pub fn read(&self, local: SocketAddr, peer: SocketAddr, request: &Exchange) -> bool {
-        let ends = Ends {
-            role: Role::Server,
-            local,
-            peer,
-        };
-        self.asked(ends, Some(request), u64::MAX)
+        self.asked(Ends::of_server(local, peer), Some(request), u64::MAX)
     }
 
     /// How often the kubelet can have asked at this port in that time: once at either end of each period, and

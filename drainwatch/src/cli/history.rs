@@ -26,8 +26,6 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How far back each question of `watch` reaches: what ended while a question was on its way, or
 /// while the agent was restarting, is in it; what was printed already is remembered.
 const BACK: &str = "10m";
-/// Among how many a name is looked for that is like another.
-const LOOKED_AT: usize = 1000;
 /// Of how many the last one is looked for.
 const LAST_OF: usize = 20;
 /// Ids remembered as printed.
@@ -81,8 +79,8 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
 fn unknown(client: &Client, which: &str) -> Result<Failure, Failure> {
     /// A typing error or two; less is chance.
     const ALIKE: f64 = 0.8;
-    let listing = client.list(&[("limit", LOOKED_AT.to_string())])?;
-    let names: BTreeSet<String> = listing
+    let reports = client.list(&[("limit", listing::MOST_LISTED.to_string())])?;
+    let names: BTreeSet<String> = reports
         .shutdowns
         .into_iter()
         .map(|report| report.workload.name)
@@ -127,7 +125,7 @@ pub fn watch(args: &WatchArgs) -> Result<(), Failure> {
     });
     let mut printed = Printed::default();
     let mut first = args.filter.parameters();
-    first.push(("limit", "1000".into()));
+    first.push(("limit", listing::MOST_LISTED.to_string()));
     let mut parameters = first.clone();
     parameters.retain(|(name, _)| *name != "since" && *name != "until");
     parameters.push(("since", BACK.into()));

@@ -9,14 +9,14 @@ use super::{
     args::{Change, RecommendArgs},
     print, print_json, terminal,
 };
-use crate::cli::{client::Client, failure::Failure};
-
-/// Shutdowns that are looked at: the last ones.
-const LOOKED_AT: &str = "1000";
+use crate::{
+    cli::{client::Client, failure::Failure},
+    outlets::listing::MOST_LISTED,
+};
 
 /// Prints what to change of one workload, or of all.
 pub fn recommend(args: &RecommendArgs) -> Result<(), Failure> {
-    let mut parameters = vec![("limit", LOOKED_AT.to_owned())];
+    let mut parameters = vec![("limit", MOST_LISTED.to_string())];
     if let Some(workload) = &args.workload {
         parameters.push(("workload", workload.clone()));
     }

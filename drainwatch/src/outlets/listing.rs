@@ -253,7 +253,7 @@ impl Matches {
 }
 
 /// Most reports of one listing.
-const MOST_LISTED: usize = 1000;
+pub const MOST_LISTED: usize = 1000;
 /// Most bytes of a search.
 const SEARCH_BYTES: usize = 400;
 

@@ -27,11 +27,9 @@ const SERVERS: usize = 4;
 #[test]
 fn given_thousands_of_requests_in_flight_when_their_servers_are_killed_at_once_then_each_is_told_and_none_lost()
  {
-    if !runs_here(BINARY) {
+    let Some((_place, agent)) = watched() else {
         return;
-    }
-    let place = Place::new("1s");
-    let agent = place.start();
+    };
     let crowd = Crowd::gather(connections(), SERVERS);
     let before = Load::of(&agent);
     let began = Instant::now();
@@ -62,11 +60,9 @@ fn given_thousands_of_requests_in_flight_when_their_servers_are_killed_at_once_t
 
 #[test]
 fn given_an_agent_that_is_stopped_while_thousands_of_requests_are_cut_then_it_tells_each_of_them_later() {
-    if !runs_here(BINARY) {
+    let Some((_place, agent)) = watched() else {
         return;
-    }
-    let place = Place::new("1s");
-    let agent = place.start();
+    };
     let crowd = Crowd::gather(connections(), SERVERS);
     kill(agent.pid(), Signal::SIGSTOP).unwrap();
     crowd.kill();
@@ -86,11 +82,9 @@ fn given_an_agent_that_is_stopped_while_thousands_of_requests_are_cut_then_it_te
 #[test]
 fn given_a_ring_that_runs_full_while_the_agent_is_stopped_then_what_is_told_and_what_is_lost_is_all_there_was()
  {
-    if !runs_here(BINARY) {
+    let Some((_place, agent)) = watched() else {
         return;
-    }
-    let place = Place::new("1s");
-    let agent = place.start();
+    };
     let crowd = Crowd::gather(connections(), SERVERS);
     kill(agent.pid(), Signal::SIGSTOP).unwrap();
     let filled = fill_the_ring();
@@ -117,11 +111,9 @@ fn given_a_ring_that_runs_full_while_the_agent_is_stopped_then_what_is_told_and_
 
 #[test]
 fn given_cgroups_that_came_while_the_ring_was_full_then_they_have_their_names_and_those_that_went_are_gone() {
-    if !runs_here(BINARY) {
+    let Some((_place, agent)) = watched() else {
         return;
-    }
-    let place = Place::new("1s");
-    let agent = place.start();
+    };
     let gone = Crowd::gather(2, 1);
     kill(agent.pid(), Signal::SIGSTOP).unwrap();
     fill_the_ring();
@@ -159,6 +151,15 @@ fn given_cgroups_that_came_while_the_ring_was_full_then_they_have_their_names_an
         );
     }
     is_idle(&agent);
+}
+
+/// An agent and what it needs; nothing where none runs.
+fn watched() -> Option<(Place, Agent)> {
+    runs_here(BINARY).then(|| {
+        let place = Place::new("1s");
+        let agent = place.start();
+        (place, agent)
+    })
 }
 
 fn connections() -> usize {

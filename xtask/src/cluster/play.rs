@@ -169,7 +169,7 @@ impl Stage {
         let file = self.evidence.join(format!("{namespace}.json"));
         fs::write(&file, serde_json::to_string_pretty(&reports)?)
             .with_context(|| format!("writing {}", file.display()))?;
-        let comparison = compare(&entries, &reports, row.traffic == Traffic::Outside);
+        let comparison = compare(&entries, &reports, is_disguised(row));
         let reported: BTreeSet<&str> = reports
             .iter()
             .filter_map(|report| report["workload"]["pod"].as_str())
@@ -404,6 +404,11 @@ fn misjudged(row: &Row, reports: &[Value]) -> Vec<String> {
     misjudged
 }
 
+/// Its clients bear the node's address.
+fn is_disguised(row: &Row) -> bool {
+    row.traffic == Traffic::Outside
+}
+
 /// Connections that pods refused, as far as that is known, and no report has.
 fn unseen(row: &Row, comparison: &Comparison) -> u64 {
     if !row.always_served() {
@@ -411,8 +416,7 @@ fn unseen(row: &Row, comparison: &Comparison) -> u64 {
     }
     let unseen = (comparison.refused as u64).saturating_sub(comparison.turned_away);
     // Who bears the node's address is a probe, as often as the kubelet can have asked.
-    let disguised = row.traffic == Traffic::Outside;
-    unseen.saturating_sub(if disguised { comparison.probes } else { 0 })
+    unseen.saturating_sub(if is_disguised(row) { comparison.probes } else { 0 })
 }
 
 fn controller(row: &Row) -> Controller {

@@ -186,23 +186,30 @@ fn a_request_that_comes_late_at_a_worker_is_lost_whoever_opened_its_port(
 fn requests_that_a_process_cut_before_an_end_of_its_own_are_all_told_or_it_is_said_that_some_are_not(
     agent: &Agent,
 ) -> anyhow::Result<()> {
-    for (sent, told, unknown) in [(40, 40, json!({})), (80, 64, json!({"no_storage": 1}))] {
+    let all = json!({});
+    let some = json!({"no_storage": 1});
+    for (signal, trigger, sent, told, unknown) in [
+        (Signal::SIGUSR1, "exit", 40, 40, &all),
+        (Signal::SIGUSR1, "exit", 80, 64, &some),
+        (Signal::SIGUSR2, "worker", 40, 40, &all),
+        (Signal::SIGUSR2, "worker", 80, 64, &some),
+    ] {
         let server = Scene::server(agent, "drops")?;
         let mut clients = Vec::new();
         for number in 0..sent {
             clients.push(server.ask(&format!("/{number}"))?);
         }
-        server.signal(Signal::SIGUSR1)?;
+        server.signal(signal)?;
         clients.into_iter().try_for_each(lost)?;
         let report = server.report()?;
-        is("trigger", &report["trigger"], &json!("exit"), &report)?;
+        is("trigger", &report["trigger"], &json!(trigger), &report)?;
         is(
             "severed",
             &report["severed"],
             &json!({"unanswered": told}),
             &report,
         )?;
-        is("unknown", &report["unknown_reasons"], &unknown, &report)?;
+        is("unknown", &report["unknown_reasons"], unknown, &report)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@
 - `lingers`: told by either, shuts their sending sides down, says `closed`, reads what comes for 0.5 s, and exits;
 - `discards`: the same, but throws away what it reads before it is copied (MSG_TRUNC), as lighttpd does;
 - `worker`: as `leaves`, in a child whose parent has opened the listener; says `worker PID`;
-- `drops`: answers nothing; told by SIGUSR1, closes all connections, and exits 0.3 s later;
+- `drops`: answers nothing; told by SIGUSR1, closes all connections, and exits 0.3 s later; by SIGUSR2, replaces itself then;
 - `closes`: told to stop, closes its listener, says `closed`, and exits 6 s later;
 - `helper`: has a child that serves nobody and that SIGUSR1 makes it end; says `helped` then; exits at once when told to stop;
 - `deferred`: asks the kernel for connections with a request alone (TCP_DEFER_ACCEPT), exits at once when told to stop;
@@ -101,7 +101,7 @@ if WAY in ("leaves", "lingers", "discards", "worker", "drops"):
     kept = []
     lingers = WAY in ("lingers", "discards")
 
-    def leave(*_):
+    def leave(by, _):
         for connection in kept:
             if lingers:
                 connection.shutdown(socket.SHUT_WR)
@@ -114,9 +114,12 @@ if WAY in ("leaves", "lingers", "discards", "worker", "drops"):
                 if not connection.recv(65536, socket.MSG_TRUNC if WAY == "discards" else 0):
                     kept.remove(connection)
         time.sleep(0.3)
+        if by == signal.SIGUSR2:
+            os.execvp("sleep", ["sleep", "1000"])
         os._exit(0)
 
     signal.signal(signal.SIGUSR1, leave)
+    signal.signal(signal.SIGUSR2, leave)
     signal.signal(signal.SIGTERM, leave)
     say("begun")
     while True:

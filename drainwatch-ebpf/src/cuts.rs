@@ -19,9 +19,11 @@ use drainwatch_ebpf::{
 };
 
 use crate::{
+    atomic,
     emit::{self, Change, now},
     kernel::{Ptr, load, read},
-    late, maps,
+    late,
+    maps::{self, EEXIST, NOEXIST},
 };
 
 /// What a close did, and how many of it are kept per process: a power of two.
@@ -59,10 +61,9 @@ struct Place {
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Closes {
-    at_once: u32,
-    idle: u32,
-    open: u32,
-    reserved: u32,
+    at_once: u64,
+    idle: u64,
+    open: u64,
     /// When the latest one that cut a request was pushed out.
     pushed_out_ns: u64,
 }
@@ -210,23 +211,24 @@ fn next(tgid: u32, kind: Kind) -> Option<u32> {
             at_once: 0,
             idle: 0,
             open: 0,
-            reserved: 0,
             pushed_out_ns: 0,
         };
-        CLOSES.insert(&tgid, &none, 0).ok()?;
+        // Another thread may have been the first.
+        match CLOSES.insert(&tgid, &none, NOEXIST) {
+            Ok(()) | Err(EEXIST) => {}
+            Err(_) => return None,
+        }
     }
     let closes = CLOSES.get_ptr_mut(&tgid)?;
-    // SAFETY: a value of the map lives until the program ends. Threads that count at the same time may share a
-    // place: then the later close is kept.
+    // SAFETY: a value of the map lives until the program ends. Threads close at the same time: each takes its number.
     unsafe {
         let (count, first, kept) = match kind {
             Kind::Idle => (&raw mut (*closes).idle, 0, Kind::KEPT),
             Kind::Open => (&raw mut (*closes).open, Kind::KEPT, Kind::KEPT),
             Kind::AtOnce => (&raw mut (*closes).at_once, 2 * Kind::KEPT, Kind::AT_ONCE_KEPT),
         };
-        let number = count.read_volatile();
-        count.write_volatile(number.wrapping_add(1));
-        let slot = first + (number & (kept - 1));
+        let number = atomic::add(count, 1);
+        let slot = first + (number as u32 & (kept - 1));
         if kind == Kind::Open
             && let Some(pushed_out) = CUTS.get_ptr(&Place { tgid, slot })
         {

@@ -655,11 +655,13 @@ pub struct PortState {
     /// Monotonic time at which the last of them was closed; 0 while one is open.
     pub closed_ns: u64,
     /// Listeners open now.
-    pub open: u32,
+    pub open: u64,
     /// Process that opened or, once closed, closed it.
     pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<PortState>() == 24);
+const _: () = assert!(size_of::<PortState>() == 32);
 
 /// Key of the reset counters.
 #[repr(C)]

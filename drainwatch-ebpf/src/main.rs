@@ -1,6 +1,7 @@
 //! The BPF programs. `lib.rs` is the ABI that they share with the agent.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![allow(
     clippy::inline_always,
     clippy::needless_pass_by_value,
@@ -11,6 +12,7 @@
     reason = "BPF: one function per program, its context by value, 64-bit, the ring and records aligned to 8, map keys on the stack by reference"
 )]
 
+mod atomic;
 mod both_ends;
 mod cgroups;
 mod cuts;

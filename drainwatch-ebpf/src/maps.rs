@@ -14,12 +14,14 @@ use drainwatch_ebpf::{
     process_flag,
 };
 
-use crate::{kernel::Ptr, stand_ins::Event};
+use crate::{atomic, kernel::Ptr, stand_ins::Event};
 
 /// `BPF_NOEXIST`: insert only what is not there.
-const NOEXIST: u64 = 1;
+pub const NOEXIST: u64 = 1;
 /// What an insertion with it says of what is there: `-EEXIST`.
-const EEXIST: i32 = -17;
+pub const EEXIST: i32 = -17;
+/// For [`atomic::add`].
+const MINUS_ONE: u64 = u64::MAX;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 /// `BPF_F_NO_PREALLOC`.
@@ -80,7 +82,7 @@ static DRAINING_PROCESSES: HashMap<u32, Draining, 16384, NO_PREALLOC> = HashMap:
 
 /// Processes that own TCP sockets: [`drainwatch_ebpf::process_flag`] bits.
 #[btf_map]
-static PROCESSES: HashMap<u32, u32, 65536, NO_PREALLOC> = HashMap::new();
+static PROCESSES: HashMap<u32, u64, 65536, NO_PREALLOC> = HashMap::new();
 
 /// Listening ports, and those whose listener an ending workload closed.
 #[btf_map]
@@ -332,30 +334,33 @@ pub fn drains(cgroup: u64, tgid: u32) -> bool {
 #[inline(always)]
 pub fn process_flags(tgid: u32) -> Option<u32> {
     // SAFETY: a value of the map lives until the program ends; it is not preallocated.
-    PROCESSES.get_ptr(&tgid).map(|flags| unsafe { *flags })
+    PROCESSES.get_ptr(&tgid).map(|flags| unsafe { *flags as u32 })
 }
 
 /// Remembers that a process serves one more connection.
 #[inline(always)]
 pub fn remember_server(tgid: u32) {
-    let known = process_flags(tgid).unwrap_or(0);
-    remember_process(
-        tgid,
-        if known & process_flag::SERVED == 0 {
-            process_flag::SERVED
-        } else {
-            process_flag::SERVED_MORE
-        },
-    );
+    if remember_process(tgid, process_flag::SERVED) {
+        remember_process(tgid, process_flag::SERVED_MORE);
+    }
 }
 
-/// Remembers that a process owns sockets of this kind.
+/// Remembers that a process owns sockets of this kind, and says whether that was known.
 #[inline(always)]
-pub fn remember_process(tgid: u32, flag: u32) {
-    let known = process_flags(tgid).unwrap_or(0);
-    if known & flag == 0 && PROCESSES.insert(&tgid, &(known | flag), 0).is_err() {
-        count(counter::LOST_MAP_FULL);
+pub fn remember_process(tgid: u32, flag: u32) -> bool {
+    let flag = u64::from(flag);
+    let mut process = PROCESSES.get_ptr_mut(&tgid);
+    if process.is_none() {
+        match PROCESSES.insert(&tgid, &flag, NOEXIST) {
+            Ok(()) => return false,
+            // Another of its threads was faster.
+            Err(EEXIST) => process = PROCESSES.get_ptr_mut(&tgid),
+            Err(_) => count(counter::LOST_MAP_FULL),
+        }
     }
+    let Some(flags) = process else { return false };
+    // SAFETY: a value of the map lives until the program ends. Its threads may come at the same time.
+    unsafe { *flags & flag != 0 || atomic::set(flags, flag) & flag != 0 }
 }
 
 /// There was no room for a connection of this process, or for a listener: its shutdown is to say so.
@@ -405,11 +410,10 @@ pub fn port(key: &PortKey) -> Option<PortState> {
 
 /// Counts a listening socket; `None` when it was counted before.
 #[inline(always)]
-pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> {
+pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u64> {
     let known = LISTENERS_OF.get_ptr_mut(&cgroup);
-    // SAFETY: a value of the map. Two CPUs at once may count one for two, which is no matter for a limit.
-    let listening = known.map_or(0, |count| unsafe { *count });
-    if listening >= LISTENERS_OF_ONE {
+    // SAFETY: a value of the map. CPUs that look at once may let in one too many, which is no matter for a limit.
+    if known.is_some_and(|count| unsafe { *count } >= LISTENERS_OF_ONE) {
         unrecorded(tgid);
         return None;
     }
@@ -421,28 +425,39 @@ pub fn open_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32) -> Option<u32> 
             return None;
         }
     }
-    let _ = LISTENERS_OF.insert(&cgroup, &(listening + 1), 0);
-    let open = match port(key) {
-        Some(state) if state.open > 0 => state.open + 1,
-        _ => 1,
-    };
-    let state = PortState {
+    if known.is_none() {
+        let _ = LISTENERS_OF.insert(&cgroup, &0, NOEXIST);
+    }
+    if let Some(count) = LISTENERS_OF.get_ptr_mut(&cgroup) {
+        // SAFETY: as above.
+        unsafe { atomic::add(count, 1) };
+    }
+    let none = PortState {
         cgroup,
         closed_ns: 0,
-        open,
+        open: 0,
         tgid,
+        reserved: 0,
     };
-    if PORTS.insert(key, &state, 0).is_err() {
+    if !matches!(PORTS.insert(key, &none, NOEXIST), Ok(()) | Err(EEXIST)) {
         count(counter::LOST_MAP_FULL);
     }
-    Some(open)
+    let Some(state) = PORTS.get_ptr_mut(key) else {
+        return Some(1);
+    };
+    // SAFETY: a value of the map lives until the program ends; workers open theirs at the same time.
+    unsafe {
+        let before = atomic::add(&raw mut (*state).open, 1);
+        ((*state).cgroup, (*state).tgid, (*state).closed_ns) = (cgroup, tgid, 0);
+        Some(before + 1)
+    }
 }
 
 /// Counts a listening socket's end; returns how many are still open on its port, `None` when the socket
 /// was not counted, or its end was before. The port is remembered when `remember` says so: until the agent
 /// takes it out.
 #[inline(always)]
-pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> Option<u32> {
+pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, remember: bool) -> Option<u64> {
     // SAFETY: a value of the map lives until the program ends; it is not preallocated.
     let opener = LISTENERS
         .get_ptr(&(sk as u64))
@@ -452,23 +467,42 @@ pub fn close_port(sk: Ptr, key: &PortKey, cgroup: u64, tgid: u32, now: u64, reme
     }
     if let Some(count) = opener.and_then(|opener| LISTENERS_OF.get_ptr_mut(&opener)) {
         // SAFETY: as above.
-        unsafe { *count = (*count).saturating_sub(1) };
+        unsafe {
+            if *count > 0 {
+                atomic::add(count, MINUS_ONE);
+            }
+        }
     }
-    let open = port(key).map_or(0, |state| state.open.saturating_sub(1));
-    if open == 0 && !remember {
-        let _ = PORTS.remove(key);
+    let Some(state) = PORTS.get_ptr_mut(key) else {
+        let closed = PortState {
+            cgroup,
+            closed_ns: now,
+            open: 0,
+            tgid,
+            reserved: 0,
+        };
+        if remember && PORTS.insert(key, &closed, NOEXIST).is_err() {
+            count(counter::LOST_MAP_FULL);
+        }
         return Some(0);
-    }
-    let state = PortState {
-        cgroup,
-        closed_ns: if open == 0 { now } else { 0 },
-        open,
-        tgid,
     };
-    if PORTS.insert(key, &state, 0).is_err() {
-        count(counter::LOST_MAP_FULL);
+    // SAFETY: as above; workers close theirs at the same time.
+    unsafe {
+        let before = if (*state).open > 0 {
+            atomic::add(&raw mut (*state).open, MINUS_ONE)
+        } else {
+            1
+        };
+        if before > 1 {
+            return Some(before - 1);
+        }
+        if remember {
+            ((*state).cgroup, (*state).tgid, (*state).closed_ns) = (cgroup, tgid, now);
+        } else {
+            let _ = PORTS.remove(key);
+        }
     }
-    Some(open)
+    Some(0)
 }
 
 /// Counts a TCP reset.

@@ -376,7 +376,7 @@ fn listener_closed(sk: Ptr) -> bool {
 
 /// Tells the agent of a listener; `task` is who opened or closed it.
 #[inline(never)]
-pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u32) {
+pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u64) {
     if kind == event_kind::LISTENER_OPENED && !emit::has_room() {
         return;
     }
@@ -394,7 +394,7 @@ pub fn tell_listener(kind: u32, sk: Ptr, task: Ptr, key: &PortKey, still_open: u
         (*event).reserved = 0;
         (*event).family = read(sk, offset::SOCK_FAMILY);
         (*event).port = key.port as u16;
-        (*event).still_open = still_open;
+        (*event).still_open = still_open as u32;
         (*event).address = address(
             sk,
             (*event).family,

@@ -86,9 +86,9 @@ impl Kernel {
                     self.unmark::<u32>("DRAINING_PROCESSES", &pid, until_ns);
                 }
             }
-            for (pid, _) in self.entries::<u32, u32>("PROCESSES") {
+            for (pid, _) in self.entries::<u32, u64>("PROCESSES") {
                 if is_gone(pid) {
-                    self.remove::<u32, u32>("PROCESSES", &pid);
+                    self.remove::<u32, u64>("PROCESSES", &pid);
                 }
             }
             for (port, state) in self.entries::<PortKey, PortState>("PORTS") {

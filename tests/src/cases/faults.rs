@@ -74,6 +74,16 @@ pub fn cases() -> Vec<Case> {
         .row(Ask, Half, Cut, Severed("truncated"))
         .row(Ask, Quick, Complete(200), Early)
         .row(Finally, Poison("leave"), Eof, Severed("unanswered")),
+        // Threads that close at the same moment, on several CPUs.
+        case(
+            "raw/exit/closes-at-once",
+            Raw("close"),
+            POISON,
+            Expect::new("exit").code(0),
+        )
+        .row(Ask, Hang, Eof, Severed("unanswered"))
+        .times(40)
+        .row(Finally, Poison("leave"), Eof, Severed("unanswered")),
         // The new program's exit comes a second later.
         case("raw/exec", Raw("default"), POISON, Expect::new("exit").code(0))
             .row(Ask, Hang, Eof, Severed("unanswered"))

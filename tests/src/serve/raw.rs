@@ -3,6 +3,7 @@
 //! idle connections, handlers that do nothing.
 
 use std::{
+    hint,
     io::{self, IoSlice, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
@@ -28,6 +29,8 @@ struct Shared {
     told: Told,
     /// SIGTERM arrived.
     stopping: AtomicBool,
+    /// Who gives up does it now: all at the same moment.
+    give_up: AtomicBool,
     /// Connections still open here.
     open: AtomicUsize,
 }
@@ -42,6 +45,7 @@ pub fn run() -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         told,
         stopping: AtomicBool::new(false),
+        give_up: AtomicBool::new(false),
         open: AtomicUsize::new(0),
     });
     let told = &shared.told;
@@ -71,6 +75,7 @@ pub fn run() -> anyhow::Result<()> {
     }
     // Before the event: whoever has read it may rely on it.
     shared.stopping.store(true, Ordering::SeqCst);
+    shared.give_up.store(true, Ordering::SeqCst);
     told.event("stopping", "");
     if told.on_term == "wait-all" {
         wait(|| shared.open.load(Ordering::SeqCst) == 0);
@@ -121,7 +126,12 @@ fn hold(shared: &Shared, stream: &TcpStream, ready: impl Fn() -> bool) -> io::Re
                     SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                "close" => return Err(io::ErrorKind::Interrupted.into()),
+                "close" => {
+                    while !shared.give_up.load(Ordering::SeqCst) {
+                        hint::spin_loop();
+                    }
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 _ => {}
             }
         }
@@ -215,6 +225,9 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             // Ends without having been asked to: what is in flight is closed first, the exit comes later.
             "leave" => {
                 shared.stopping.store(true, Ordering::SeqCst);
+                // Long enough for every thread to have looked.
+                thread::sleep(10 * LOOK);
+                shared.give_up.store(true, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(500));
                 process::exit(0);
             }

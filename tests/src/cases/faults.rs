@@ -18,6 +18,11 @@ const USR1: &[Step] = &[Step::Signal(Who::Main, Signal::SIGUSR1), Step::Gone];
 
 /// A request that ends its own server, beside others.
 pub fn cases() -> Vec<Case> {
+    [ended(), unasked()].concat()
+}
+
+/// By an exit, a crash, or the kernel.
+fn ended() -> Vec<Case> {
     let beside = |case: Case, kind| {
         case.row(Ask, Hang, Eof, Severed("unanswered"))
             .times(2)
@@ -62,7 +67,40 @@ pub fn cases() -> Vec<Case> {
             case("node/exit-1", Node("drain"), POISON, crash().code(1)),
             "exit1",
         ),
-        // Cut by a living process that nobody had asked to end, half a second before its exit.
+        beside(
+            case(
+                "hyper/exit-0",
+                Hyper("default"),
+                POISON,
+                Expect::new("exit").code(0),
+            ),
+            "exit0",
+        ),
+        beside(
+            case("go/exit-0", Go("default"), POISON, Expect::new("exit").code(0)),
+            "exit0",
+        ),
+        beside(
+            case("python/exit-0", PYTHON, POISON, Expect::new("exit").code(0)),
+            "exit0",
+        ),
+        beside(
+            case("python/oom", PYTHON, POISON, {
+                Expect::new("oom")
+                    .signal(Signal::SIGKILL)
+                    .signals(&["SIGKILL"])
+                    .must(&["oom"])
+            })
+            .memory_max(100 << 20),
+            "oom",
+        ),
+    ]
+}
+
+/// Cut by a living process that nobody had asked to end, or by a signal without a handler.
+fn unasked() -> Vec<Case> {
+    vec![
+        // Half a second before its exit.
         case(
             "raw/exit/closes-first",
             Raw("close"),
@@ -99,32 +137,5 @@ pub fn cases() -> Vec<Case> {
                 .must(&["no_handler"])
         })
         .row(Ask, Hang, Eof, Severed("unanswered")),
-        beside(
-            case(
-                "hyper/exit-0",
-                Hyper("default"),
-                POISON,
-                Expect::new("exit").code(0),
-            ),
-            "exit0",
-        ),
-        beside(
-            case("go/exit-0", Go("default"), POISON, Expect::new("exit").code(0)),
-            "exit0",
-        ),
-        beside(
-            case("python/exit-0", PYTHON, POISON, Expect::new("exit").code(0)),
-            "exit0",
-        ),
-        beside(
-            case("python/oom", PYTHON, POISON, {
-                Expect::new("oom")
-                    .signal(Signal::SIGKILL)
-                    .signals(&["SIGKILL"])
-                    .must(&["oom"])
-            })
-            .memory_max(100 << 20),
-            "oom",
-        ),
     ]
 }

@@ -56,7 +56,8 @@ pub mod record_flag {
     pub const ENDED: u32 = 1 << 5;
     /// The last answer bytes seen were an interim (1xx) response: the request goes on.
     pub const INTERIM: u32 = 1 << 6;
-    /// `tail` holds the last bytes of the answer (otherwise the answer head holds them all, or they are lost).
+    /// `tail` holds the last bytes of the answer (otherwise the answer head holds them all, or says how many there are, or
+    /// they are lost).
     pub const TAIL_VALID: u32 = 1 << 7;
     /// An answer began with `HTTP/1.`: the connection speaks HTTP/1 in clear.
     pub const HTTP: u32 = 1 << 8;
@@ -82,6 +83,8 @@ pub mod record_flag {
     pub const MPTCP: u32 = 1 << 14;
     /// Nobody has read from it: what stands in `ask_head` waits.
     pub const WAITS: u32 = 1 << 17;
+    /// The head of the latest response says how long its body is: its last bytes tell nothing that their number does not.
+    pub const LENGTH_SAID: u32 = 1 << 18;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -118,21 +121,9 @@ const _: () = assert!(size_of::<Flow>() == 56);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SocketRecord {
-    /// Monotonic time at which the connection was established (for a seeded socket: first seen).
-    pub born_ns: u64,
+    // What every call touches, in three lines of the cache: the storage begins eight bytes into one.
     /// cgroup v2 id of the task that last read or wrote; 0 when no task ever did.
     pub cgroup: u64,
-    /// Monotonic time at which the latest response began.
-    pub message_ns: u64,
-    /// The connection's first bytes in the request direction, from its second turn on.
-    pub opening: [u8; 8],
-    /// Last bytes of the tail before the latest call in the response direction was added to it; zero where there was
-    /// none.
-    pub before_last: [u8; 8],
-    /// Request direction.
-    pub ask: Flow,
-    /// Response direction.
-    pub answer: Flow,
     /// Process that last read or wrote; 0 when none ever did.
     pub tgid: u32,
     /// One of [`role`].
@@ -141,6 +132,33 @@ pub struct SocketRecord {
     pub flags: u32,
     /// Turns begun on this connection.
     pub turns: u32,
+    /// Request direction.
+    pub ask: Flow,
+    /// Response direction.
+    pub answer: Flow,
+    /// Monotonic time at which the latest response began.
+    pub message_ns: u64,
+    /// Last bytes of the tail before the latest call in the response direction was added to it; zero where there was
+    /// none.
+    pub before_last: [u8; 8],
+    /// Bytes of `tail` in use: the last ones before index [`TAIL`].
+    pub tail_len: u16,
+    /// Where in `answer_head` a response of this connection last said how long its body is, or where to look next.
+    pub length_at: u16,
+    /// How many responses in a row did not say it there.
+    pub length_missed: u16,
+    /// With [`record_flag::TLS`]: how much is kept of the server's first answer.
+    pub server_hello: u16,
+    /// Which word of `answer_head` had the end of the latest head that was looked through.
+    pub head_end: u32,
+    /// Responses that were begun beyond one a turn, less what followed one in a later turn than its own: with `turns` they
+    /// are all that were begun. Wraps.
+    pub further: u32,
+    // What is touched as the connection begins, ends, or is told.
+    /// Monotonic time at which the connection was established (for a seeded socket: first seen).
+    pub born_ns: u64,
+    /// The connection's first bytes in the request direction, from its second turn on.
+    pub opening: [u8; 8],
     /// `write_seq` when the peer's FIN arrived; meaningful with [`record_flag::PEER_FIN`].
     pub peer_fin_write_seq: u32,
     /// Network namespace: the low half of its cookie.
@@ -151,23 +169,12 @@ pub struct SocketRecord {
     pub local_port: u16,
     /// Peer's port, host byte order.
     pub peer_port: u16,
-    /// Bytes of `tail` in use: the last ones before index [`TAIL`].
-    pub tail_len: u16,
+    /// With [`record_flag::TLS`]: how much is kept of the `ClientHello`.
+    pub client_hello: u16,
     /// Local address; IPv4 in the first four bytes.
     pub local: [u8; 16],
     /// Peer's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
-    /// Which word of `answer_head` had the end of the latest head that was looked through.
-    pub head_end: u32,
-    /// With [`record_flag::TLS`]: how much is kept of the `ClientHello`.
-    pub client_hello: u16,
-    /// And of the server's first answer.
-    pub server_hello: u16,
-    /// Responses that were begun beyond one a turn, less what followed one in a later turn than its own: with `turns` they
-    /// are all that were begun. Wraps.
-    pub further: u32,
-    /// Explicit padding.
-    pub reserved: u32,
     /// Last bytes written in the answer direction, right-aligned at index [`TAIL`].
     pub tail: [u8; TAIL_ROOM],
     /// First bytes of the current turn's request(s); of TLS, fewer of them, and how it began.

@@ -21,6 +21,7 @@ mod frames;
 mod globals;
 mod kernel;
 mod late;
+mod length;
 mod long_head;
 mod maps;
 mod mptcp;

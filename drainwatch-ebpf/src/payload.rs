@@ -9,7 +9,7 @@ use drainwatch_ebpf::{ANSWER_HEAD, ASK_HEAD, SocketRecord, TAIL, TLS_ASK, activi
 
 use crate::{
     globals::setting,
-    kernel,
+    kernel, length,
     maps::{self, count},
 };
 
@@ -94,6 +94,14 @@ impl Moved {
             behind_first: none.length as u16,
             behind_second: none.length as u16,
         }
+    }
+}
+
+impl Moved {
+    /// Whether they stand in two vectors, as a head and its body do.
+    #[inline(always)]
+    pub fn is_in_two(&self) -> bool {
+        self.vectors == 2
     }
 }
 
@@ -444,10 +452,12 @@ pub fn append_answer(record: &mut SocketRecord, moved: &Moved) -> u32 {
     let first = append::<ANSWER_HEAD>(&mut record.answer_head, held, &moved.first);
     // A head in two vectors, or a short body behind it: what is held whole needs no tail of its own.
     let next = &moved.second;
+    let said = held == 0 && length::record_find_length(record, first) != 0;
     if first == 0
         || u64::from(first) < moved.first.length
         || next.length == 0
-        || next.length > SHORT && ends_a_head(&record.answer_head, held + first)
+        || (next.length > SHORT || said && moved.is_in_two())
+            && ends_a_head(&record.answer_head, held + first)
     {
         return first;
     }

@@ -4,7 +4,7 @@
 //! of the ways that lead here, they took it a second for a program.
 
 use drainwatch_ebpf::{
-    ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, TLS_ASK, TLS_CLIENT_HELLO, TLS_SERVER_HELLO, record_flag,
+    ANSWER_HEAD, ASK_HEAD, Flow, SocketRecord, TAIL, TLS_ASK, TLS_CLIENT_HELLO, TLS_SERVER_HELLO, record_flag,
 };
 
 use crate::{
@@ -117,7 +117,8 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
         | record_flag::ANSWER_LOST
         | record_flag::TAIL_VALID
         | record_flag::HEAD_OPEN
-        | record_flag::LONG_HEAD);
+        | record_flag::LONG_HEAD
+        | record_flag::LENGTH_SAID);
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);
     record.ask.first_ns = now;
@@ -229,8 +230,8 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
     {
         record.flags |= record_flag::HEAD_OPEN;
     }
-    if u64::from(record.answer.head_len) == since + bytes {
-        // The head holds everything: no tail of its own is needed.
+    if u64::from(record.answer.head_len) == since + bytes || has_enough(record, moved, since + bytes) {
+        // The head holds everything, or says enough: no tail is needed.
         record.flags &= !record_flag::TAIL_VALID;
         record.tail_len = 0;
     } else if payload::keep_tail(record, moved) {
@@ -242,12 +243,22 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
     record.flags & record_flag::HEAD_OPEN
 }
 
+/// Whether the head says how long the body is, and nothing but that body can stand in what is not kept of so many bytes. (A
+/// short rest may be the next response.)
+#[inline(always)]
+fn has_enough(record: &SocketRecord, moved: &Moved, bytes: u64) -> bool {
+    record.flags & record_flag::LENGTH_SAID != 0
+        && (bytes - u64::from(record.answer.head_len) > TAIL as u64
+            || moved.is_in_two() && payload::ends_a_head(&record.answer_head, record.answer.head_len))
+}
+
 /// Flags that say something of the latest response.
 const OF_ONE_ANSWER: u32 = record_flag::ANSWER_LOST
     | record_flag::INTERIM
     | record_flag::TAIL_VALID
     | record_flag::HEAD_OPEN
-    | record_flag::LONG_HEAD;
+    | record_flag::LONG_HEAD
+    | record_flag::LENGTH_SAID;
 
 /// Whether the head that is held is of an interim response.
 #[inline(always)]

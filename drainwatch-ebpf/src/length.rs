@@ -1,0 +1,112 @@
+//! Where heads of responses say how long their bodies are.
+//!
+//! Of a response whose length is known its last bytes tell nothing more, and to read them costs as much as to read its
+//! head. Heads of one connection are much alike: where one said it, the next one says it most often. Where that is not
+//! known it is searched for, a part of the head with each response, from the second turn on: a connection with a single
+//! request has nothing from it.
+
+use core::hint::black_box;
+
+use drainwatch_ebpf::{ANSWER_HEAD, SocketRecord, record_flag};
+
+/// The field, without regard to case: its first eight bytes and its last eight.
+const FIELD: [u64; 2] = [u64::from_le_bytes(*b"content-"), u64::from_le_bytes(*b"length: ")];
+/// Makes letters small, and leaves what else stands in the field.
+const SMALL: u64 = 0x2020_2020_2020_2020;
+/// Length of the field.
+const LENGTH: usize = 16;
+/// Where its hyphen stands.
+const HYPHEN: usize = 7;
+/// Words of the head that a record keeps, and how many of them are searched with one response.
+const WORDS: usize = ANSWER_HEAD / 8;
+const SEARCHED: usize = 16;
+/// Responses in a row without the field after which nobody looks any more: the connection's say it by chunks.
+const MOST_MISSED: u16 = 32;
+
+/// Each byte of a word, and its highest bit.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+const HYPHENS: u64 = ONES * b'-' as u64;
+const LS: u64 = ONES * b'l' as u64;
+
+/// A response has begun, of whose head so many bytes are kept: does it say how long its body is, where it is looked for?
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_find_length(record: *mut SocketRecord, kept: u32) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
+    let at = record.length_at as usize;
+    if says_length(record, at, kept) || is_searched(record) && search(record, at / 8, kept) {
+        record.length_missed = 0;
+        record.flags |= record_flag::LENGTH_SAID;
+        return 1;
+    }
+    0
+}
+
+/// Whether it is worth to look for it, and whether that was not done in vain again and again.
+#[inline(always)]
+fn is_searched(record: &mut SocketRecord) -> bool {
+    if record.turns < 2 || record.length_missed >= MOST_MISSED {
+        return false;
+    }
+    record.length_missed += 1;
+    true
+}
+
+/// Whether the field stands there, at the beginning of a line, and whole in what is kept.
+#[inline(always)]
+fn says_length(record: &SocketRecord, at: usize, kept: u32) -> bool {
+    let at = black_box(at) & (ANSWER_HEAD - 1);
+    if at == 0 || at > ANSWER_HEAD - LENGTH || at + LENGTH > kept as usize {
+        return false;
+    }
+    let head = record.answer_head.as_ptr();
+    // SAFETY: within the head: at - 1 to at + 15.
+    let (before, first, second) = unsafe {
+        (
+            head.add(at - 1).read(),
+            head.add(at).cast::<u64>().read_unaligned(),
+            head.add(at + 8).cast::<u64>().read_unaligned(),
+        )
+    };
+    before == b'\n' && [first | SMALL, second | SMALL] == FIELD
+}
+
+/// Looks for it in some words, from this one on; the next response goes on behind them.
+#[inline(always)]
+fn search(record: &mut SocketRecord, from: usize, kept: u32) -> bool {
+    let words = record.answer_head.as_ptr().cast::<u64>();
+    let word = |index: usize| {
+        let at = black_box(index) & (WORDS - 1);
+        // SAFETY: within the head, which lies at a multiple of 8.
+        unsafe { words.add(at).read_volatile() }
+    };
+    let mut round = 0;
+    while round < SEARCHED {
+        let index = (from + round) & (WORDS - 1);
+        let (this, next) = (word(index), word(index + 1));
+        // A byte that is zero is a hyphen before an L.
+        let zero = (this ^ HYPHENS) | (((this >> 8 | next << 56) | SMALL) ^ LS);
+        let zeroes = zero.wrapping_sub(ONES) & !zero & HIGHS;
+        if zeroes != 0 {
+            let at = (index * 8 + lowest(zeroes)).wrapping_sub(HYPHEN);
+            if says_length(record, at, kept) {
+                record.length_at = at as u16;
+                return true;
+            }
+        }
+        round += 1;
+    }
+    record.length_at = (((from + SEARCHED) & (WORDS - 1)) * 8) as u16;
+    false
+}
+
+/// Which byte is the lowest whose highest bit is set.
+#[inline(always)]
+const fn lowest(highs: u64) -> usize {
+    let bit = (highs & highs.wrapping_neg()) >> 7;
+    (bit.wrapping_mul(0x0001_0203_0405_0607) >> 56) as usize
+}

@@ -9,6 +9,8 @@ use core::hint::black_box;
 
 use drainwatch_ebpf::{ANSWER_HEAD, SocketRecord, record_flag};
 
+use crate::record;
+
 /// The field, without regard to case: its first eight bytes and its last eight.
 const FIELD: [u64; 2] = [u64::from_le_bytes(*b"content-"), u64::from_le_bytes(*b"length: ")];
 /// Makes letters small, and leaves what else stands in the field.
@@ -21,7 +23,7 @@ const HYPHEN: usize = 7;
 const WORDS: usize = ANSWER_HEAD / 8;
 const SEARCHED: usize = 16;
 /// Responses in a row without the field after which nobody looks any more: the connection's say it by chunks.
-const MOST_MISSED: u16 = 32;
+const MOST_MISSED: u8 = 32;
 
 /// Each byte of a word, and its highest bit.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -40,7 +42,7 @@ pub extern "C" fn record_find_length(record: *mut SocketRecord, kept: u32) -> u3
     let at = record.length_at as usize;
     if says_length(record, at, kept) || is_searched(record) && search(record, at / 8, kept) {
         record.length_missed = 0;
-        record.flags |= record_flag::LENGTH_SAID;
+        record::set::<{ record_flag::LENGTH_SAID }>(record);
         return 1;
     }
     0

@@ -5,12 +5,12 @@
 //! looked up once, when the client's end is established; what is so is kept for the server's end, which cannot know.
 
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
-use drainwatch_ebpf::{PortKey, SocketRecord, offset, other_end, role};
+use drainwatch_ebpf::{PortKey, SocketRecord, offset, other_end, record_flag, role};
 
 use crate::{
     globals::has,
     kernel::{self, Ptr, read},
-    maps,
+    maps, record,
 };
 
 /// The server's end is established this soon after the client's, or it is of a later connection from the same port.
@@ -25,8 +25,8 @@ struct Client {
     reserved: u32,
 }
 
-/// Clients' ends of such connections, by network namespace and both ports. Newer ones push out the oldest: then both
-/// ends count as requests.
+/// Clients' ends of such connections, by network namespace and both ports. Newer ones push out the oldest: then the records of
+/// both ends say still that it is one, but no more whether both are in one process.
 #[btf_map]
 static BOTH_ENDS: LruHashMap<PortKey, Client, 1024> = LruHashMap::new();
 
@@ -40,7 +40,7 @@ fn key(netns: u32, client: u16, server: u16) -> PortKey {
 
 /// A client's end is established, from an address to itself.
 #[inline(always)]
-pub fn note(sk: Ptr, record: &SocketRecord) {
+pub fn note(sk: Ptr, record: &mut SocketRecord) {
     if !has(offset::SOCK_CGROUP) {
         return;
     }
@@ -59,7 +59,30 @@ pub fn note(sk: Ptr, record: &SocketRecord) {
             reserved: 0,
         };
         let _ = BOTH_ENDS.insert(&key, &client, 0);
+        record::set::<{ record_flag::BOTH_ENDS }>(record);
     }
+}
+
+/// The server's end is established, from an address to itself: the client's was just before.
+#[inline(always)]
+pub fn meet(record: &mut SocketRecord) {
+    if noted(record).is_some() {
+        record::set::<{ record_flag::BOTH_ENDS }>(record);
+    }
+}
+
+/// The client's end of a record's connection.
+#[inline(always)]
+fn noted(record: &SocketRecord) -> Option<Client> {
+    let (client, server) = if record.role == role::CLIENT {
+        (record.local_port, record.peer_port)
+    } else {
+        (record.peer_port, record.local_port)
+    };
+    let noted = BOTH_ENDS.get_ptr(&key(record.netns, client, server))?;
+    // SAFETY: a value of the map lives until the program ends.
+    let noted = unsafe { *noted };
+    (record.born_ns.wrapping_sub(noted.born_ns) <= SOON_NS).then_some(noted)
 }
 
 /// Where the other end of a connection is, as far as that is known.
@@ -68,23 +91,15 @@ pub fn other_end(record: &SocketRecord) -> u32 {
     if record.local != record.peer {
         return other_end::ELSEWHERE;
     }
-    let (client, server) = if record.role == role::CLIENT {
-        (record.local_port, record.peer_port)
-    } else {
-        (record.peer_port, record.local_port)
+    let Some(noted) = noted(record) else {
+        return if record::has::<{ record_flag::BOTH_ENDS }>(record) {
+            other_end::SAME_CGROUP
+        } else {
+            other_end::ELSEWHERE
+        };
     };
-    // SAFETY: a value of the map lives until the program ends.
-    let Some(noted) = BOTH_ENDS
-        .get_ptr(&key(record.netns, client, server))
-        .map(|noted| unsafe { *noted })
-    else {
-        return other_end::ELSEWHERE;
-    };
-    if record.born_ns.wrapping_sub(noted.born_ns) > SOON_NS {
-        return other_end::ELSEWHERE;
-    }
     let other = if record.role == role::CLIENT {
-        let port = u32::from(server);
+        let port = u32::from(record.peer_port);
         let netns = record.netns;
         maps::port(&PortKey { netns, port }).map_or(0, |listener| listener.tgid)
     } else {

@@ -89,6 +89,8 @@ pub mod record_flag {
     pub const SEEDED: u32 = 1 << 24;
     /// An MPTCP socket, or a subflow of one, and what moved on it was not recorded.
     pub const MPTCP: u32 = 1 << 25;
+    /// The other end is in the same cgroup, as was known when both were established.
+    pub const BOTH_ENDS: u32 = 1 << 26;
 }
 
 /// One direction of one connection, with what was captured of its current message.

@@ -112,8 +112,12 @@ fn born(sk: Ptr, role: u32) -> bool {
     let is_new = record.born_ns == 0;
     if is_new {
         fill(record, sk, tcp, role, 0);
-        if role == role::CLIENT && record.local == record.peer {
-            both_ends::note(sk, record);
+        if record.local == record.peer {
+            if role == role::CLIENT {
+                both_ends::note(sk, record);
+            } else {
+                both_ends::meet(record);
+            }
         }
     }
     is_new

@@ -1,5 +1,5 @@
 """Accepts, reads and never answers; ends by its stop signal. At SIGUSR1 it closes its connections, and ends a moment later.
-Arguments: port, and a value of optmem_max, or nothing."""
+Asks itself, too, which is nobody's request. Arguments: port, and a value of optmem_max, or nothing."""
 
 import os
 import pathlib
@@ -35,6 +35,9 @@ if len(sys.argv) > 2:
         for client in clients:
             client.recv(1)
         os._exit(0)
+else:
+    own = socket.create_connection(("127.0.0.1", port))
+    own.sendall(b"GET /own HTTP/1.1\r\nHost: x\r\n\r\n")
 while True:
     connection, _ = listener.accept()
     held.append(connection)

@@ -14,6 +14,7 @@ mod memory;
 mod numbers;
 mod programs;
 mod serving;
+mod start;
 mod throughput;
 
 use std::fmt::Write as _;
@@ -67,8 +68,10 @@ enum Part {
     Throughput,
     /// Events and wake-ups of the agent while workloads merely serve
     Serving,
-    /// The agent's anonymous memory with idle connections
+    /// The agent's memory with idle connections and with pods, and the kernel's for it
     Memory,
+    /// The agent's start, and what the kernel verifies for it
+    Start,
     /// From SIGKILL of a server to the metric
     Latency,
 }
@@ -167,14 +170,17 @@ pub fn run(options: &Options) -> Result<()> {
                 .map(|value| value.get_name().to_owned())
                 .unwrap_or_default();
             eprintln!("measuring: {name}");
-            let table = match part {
-                Part::Programs => programs::measure(&setup),
-                Part::Throughput => throughput::measure(&setup),
-                Part::Serving => serving::measure(&setup),
+            let one = |table: Table| vec![table];
+            let tables = match part {
+                Part::Programs => programs::measure(&setup).map(one),
+                Part::Throughput => throughput::measure(&setup).map(one),
+                Part::Serving => serving::measure(&setup).map(one),
                 Part::Memory => memory::measure(&setup),
-                Part::Latency => latency::measure(&setup),
+                Part::Start => start::measure(&setup),
+                Part::Latency => latency::measure(&setup).map(one),
             };
-            let section = table.with_context(|| format!("measuring {name}"))?.markdown();
+            let tables = tables.with_context(|| format!("measuring {name}"))?;
+            let section: String = tables.iter().map(Table::markdown).collect();
             print!("{section}");
             text += &section;
         }

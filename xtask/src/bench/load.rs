@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
 use testkit::{Cgroup, Clock, Port, Process, http};
 
+use super::agent::cpu;
 use super::far::Far;
 use crate::shell;
 
@@ -171,14 +171,8 @@ impl Nginx {
     }
 
     fn cpu_seconds(&self) -> Result<f64> {
-        let stat = procfs::process::Process::new(self.worker).and_then(|process| process.stat());
-        let stat = stat.context("reading the state of nginx's worker")?;
-        let per_second = sysconf(SysconfVar::CLK_TCK)
-            .ok()
-            .flatten()
-            .context("this system has no clock ticks")?;
-        #[expect(clippy::cast_precision_loss, reason = "ticks of a few hours at most")]
-        Ok((stat.utime + stat.stime) as f64 / per_second as f64)
+        let (user, system) = cpu(self.worker).context("nginx's worker")?;
+        Ok((user + system).as_secs_f64())
     }
 
     /// Drives it with wrk for a while.
@@ -218,6 +212,7 @@ impl Nginx {
     /// Has it driven until what is returned is dropped. Kept connections are all open by then, so that what is measured
     /// from now on is requests.
     pub fn driven(&self, traffic: Traffic) -> Result<Driven> {
+        let before = self.rest()?;
         let mut driven = match traffic.ends {
             Ends::Both => {
                 // Of its own, so that its end is nobody else's.
@@ -241,15 +236,22 @@ impl Nginx {
                 )?)
             }
         };
-        let before = self.status()?;
+        let before = before.requests;
         Clock::default().until("clients to open their connections", OPENING, || {
             driven.check_alive()?;
             let now = self.status()?;
             // One of them asks for the status.
             let open = now.connections > traffic.connections || !traffic.keep_alive;
-            Ok(open && now.requests > before.requests + traffic.connections as u64)
+            Ok(open && now.requests > before + traffic.connections as u64)
         })?;
         Ok(driven)
+    }
+
+    /// Waits until nobody is connected but who asks.
+    pub fn rest(&self) -> Result<Status> {
+        Clock::default().find("connections to end", OPENING, || {
+            Ok(Some(self.status()?).filter(|status| status.connections <= 1))
+        })
     }
 
     /// What it has done so far.

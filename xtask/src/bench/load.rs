@@ -58,6 +58,15 @@ impl Traffic {
         }
     }
 
+    /// As tables name it.
+    pub fn kind(self) -> &'static str {
+        if self.keep_alive {
+            "keep-alive"
+        } else {
+            "connection per request"
+        }
+    }
+
     /// The same with nothing but the server's end on this machine.
     pub const fn at_server(self) -> Self {
         Self {
@@ -69,20 +78,18 @@ impl Traffic {
 
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.keep_alive {
-            "keep-alive"
-        } else {
-            "connection per request"
-        })
+        let [kind, ends] = [self.kind(), self.ends.here()];
+        write!(f, "{kind}, {} connections, ends here: {ends}", self.connections)
     }
 }
 
-impl fmt::Display for Ends {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Ends {
+    /// As tables name it.
+    pub fn here(self) -> &'static str {
+        match self {
             Self::Both => "both",
             Self::Server => "server's",
-        })
+        }
     }
 }
 

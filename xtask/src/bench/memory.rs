@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use self::huge::HugePages;
-use self::kernel::Classes;
+use self::kernel::{Classes, Objects};
 use self::pods::Pods;
 use super::agent::Agent;
 use super::load::{Nginx, raise_limit};
@@ -23,6 +23,8 @@ const MOST: usize = 10_000;
 /// Both ends of as many.
 const SOCKETS: f64 = 20_000.0;
 const PODS: usize = 250;
+/// Smaller maps are not named.
+const LARGE: u64 = 64 * 1024;
 /// How long memory is watched: what huge pages make of it comes later than the memory.
 const WATCHED: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,7 +34,7 @@ const NOISE: f64 = 0.05;
 /// Of the agent itself, and what the kernel keeps on each socket.
 pub fn measure(setup: &Setup) -> Result<Vec<Table>> {
     raise_limit(MOST)?;
-    Ok(vec![agents(setup)?, sockets(setup)?])
+    Ok(vec![agents(setup)?, maps(setup)?, sockets(setup)?])
 }
 
 /// Connections that were used once and then stay open; pods that were asked once.
@@ -85,14 +87,35 @@ fn row(what: String, agent: &Agent) -> Result<Vec<String>> {
         thread::sleep(LOOK);
         largest = largest.max(agent.anonymous_kib()?);
     }
-    let objects = kernel::objects(&agent.program_ids()?)?;
+    let objects = Objects::of(&agent.program_ids()?)?;
     Ok(vec![
         what,
         first.to_string(),
         largest.to_string(),
-        (objects.maps / 1024).to_string(),
+        (objects.all_maps() / 1024).to_string(),
         (objects.programs / 1024).to_string(),
     ])
+}
+
+/// Which maps the kernel's memory is for.
+fn maps(setup: &Setup) -> Result<Table> {
+    let agent = Agent::start(setup)?;
+    let objects = Objects::of(&agent.program_ids()?)?;
+    let kib = |bytes: u64| (bytes / 1024).to_string();
+    let large = objects.maps.iter().filter(|(_, bytes)| *bytes >= LARGE);
+    let mut rows: Vec<_> = large
+        .map(|(name, bytes)| vec![name.clone(), kib(*bytes)])
+        .collect();
+    rows.push(vec!["all maps".to_owned(), kib(objects.all_maps())]);
+    Ok(Table {
+        title: "Memory of the maps".to_owned(),
+        columns: vec!["map", "KiB"],
+        rows,
+        notes: vec![format!(
+            "As the kernel charges it, with an agent that has just started; maps of less than {} KiB are only in the sum.",
+            LARGE / 1024
+        )],
+    })
 }
 
 /// The kernel's memory for open sockets with the agent, less that without.

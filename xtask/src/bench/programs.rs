@@ -76,18 +76,15 @@ pub fn measure(setup: &Setup) -> Result<Table> {
         enable_stats(Stats::RunTime).context("turning the kernel's statistics of programs on")?;
     let hooks = hooks()?;
     let nginx = Nginx::start()?;
-    let agent = Agent::start(setup)?;
-    let ids = agent.program_ids()?;
-    ensure!(!ids.is_empty(), "the agent holds no BPF program");
     let empties = Empties::attach(hooks.values())?;
     let mut rows = Vec::new();
     for traffic in traffic {
-        let run = run(setup, &nginx, *traffic).with_context(|| {
-            let Traffic {
-                ends, connections, ..
-            } = traffic;
-            format!("{traffic}, {connections} connections, ends: {ends}")
-        })?;
+        eprintln!("  {traffic}");
+        // A new one each time: what it saw of the clients before, it would go on to act on.
+        let agent = Agent::start(setup)?;
+        let ids = agent.program_ids()?;
+        ensure!(!ids.is_empty(), "the agent holds no BPF program");
+        let run = run(setup, &nginx, *traffic).with_context(|| traffic.to_string())?;
         rows.extend(rows_of(*traffic, &run, &ids, &hooks, &empties));
     }
     Ok(Table {
@@ -160,13 +157,15 @@ fn rows_of(
         }
     }
     let columns = |rest: [String; 7]| {
-        let Traffic {
-            ends, connections, ..
-        } = traffic;
-        [traffic.to_string(), connections.to_string(), ends.to_string()]
-            .into_iter()
-            .chain(rest)
-            .collect::<Vec<String>>()
+        [
+            traffic.kind(),
+            &traffic.connections.to_string(),
+            traffic.ends.here(),
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(rest)
+        .collect::<Vec<String>>()
     };
     let mut rows = Vec::new();
     let mut sum = 0.0;

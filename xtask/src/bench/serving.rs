@@ -27,7 +27,7 @@ pub fn measure(setup: &Setup) -> Result<Table> {
         #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
         let switches = switches as f64;
         rows.push(vec![
-            traffic.map_or_else(|| "none".to_owned(), |traffic| traffic.to_string()),
+            traffic.map_or_else(|| "none".to_owned(), |traffic| traffic.kind().to_owned()),
             format!("{:.0}", requests / seconds),
             format!("{:.2}", events / seconds),
             format!("{:.2}", switches / seconds),

@@ -31,7 +31,7 @@ pub fn measure(setup: &Setup) -> Result<Table> {
         let on = column(|block| block.on.rate / f64::midpoint(block.off.rate, block.control.rate));
         let control = column(|block| block.control.rate / block.off.rate);
         rows.push(vec![
-            traffic.to_string(),
+            traffic.kind().to_owned(),
             traffic.connections.to_string(),
             spread(&column(|block| block.off.rate), 0),
             spread(&column(|block| block.on.rate), 0),

@@ -1,5 +1,6 @@
 //! Memory that the kernel keeps for the agent: maps and programs, and what hangs on sockets.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -10,35 +11,45 @@ use aya::programs::loaded_programs;
 
 const SLABS: &str = "/proc/slabinfo";
 
-/// Bytes of maps and programs.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the kernel keeps for programs, as it charges it (`memlock` of `fdinfo`).
+#[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// Of all maps that the programs use, without what hangs on sockets.
-    pub maps: u64,
-    /// Of programs: instructions as loaded, and as compiled for this CPU.
+    /// Names and bytes of all maps that the programs use, the largest first; without what hangs on sockets.
+    pub maps: Vec<(String, u64)>,
+    /// Bytes of programs: instructions as loaded, and as compiled for this CPU.
     pub programs: u64,
 }
 
-/// Of the programs with these ids, as the kernel charges it (`memlock` of `fdinfo`).
-pub fn objects(ids: &[u32]) -> Result<Objects> {
-    let mut found = Objects::default();
-    let mut maps = BTreeSet::new();
-    for program in loaded_programs().flatten() {
-        if ids.contains(&program.id()) {
-            let locked = program.memory_locked().context("a program's memory")?;
-            found.programs += u64::from(locked) + u64::from(program.size_jitted());
-            maps.extend(program.map_ids().context("a program's maps")?.unwrap_or_default());
+impl Objects {
+    /// Of the programs with these ids.
+    pub fn of(ids: &[u32]) -> Result<Self> {
+        let mut found = Self::default();
+        let mut maps = BTreeSet::new();
+        for program in loaded_programs().flatten() {
+            if ids.contains(&program.id()) {
+                let locked = program.memory_locked().context("a program's memory")?;
+                found.programs += u64::from(locked) + u64::from(program.size_jitted());
+                maps.extend(program.map_ids().context("a program's maps")?.unwrap_or_default());
+            }
         }
+        for id in maps {
+            let map = MapInfo::from_id(id).context("asking for a map")?;
+            let open = map.fd().context("opening a map")?;
+            let file = format!("/proc/self/fdinfo/{}", open.as_fd().as_raw_fd());
+            let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+            let bytes = locked(&text).with_context(|| format!("no memlock in {file}"))?;
+            found
+                .maps
+                .push((map.name_as_str().unwrap_or("?").to_owned(), bytes));
+        }
+        found.maps.sort_by_key(|(_, bytes)| Reverse(*bytes));
+        Ok(found)
     }
-    for id in maps {
-        let map = MapInfo::from_id(id)
-            .and_then(|map| map.fd())
-            .context("opening a map")?;
-        let file = format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd());
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
-        found.maps += locked(&text).with_context(|| format!("no memlock in {file}"))?;
+
+    /// Bytes of all maps.
+    pub fn all_maps(&self) -> u64 {
+        self.maps.iter().map(|(_, bytes)| bytes).sum()
     }
-    Ok(found)
 }
 
 /// Bytes, of a map's `fdinfo`.

@@ -30,6 +30,7 @@ pub fn measure(setup: &Setup) -> Result<Table> {
         // Each off is as good as the other.
         let on = column(|block| block.on.rate / f64::midpoint(block.off.rate, block.control.rate));
         let control = column(|block| block.control.rate / block.off.rate);
+        let cpu = column(|block| block.on.cpu_us / f64::midpoint(block.off.cpu_us, block.control.cpu_us));
         rows.push(vec![
             traffic.kind().to_owned(),
             traffic.connections.to_string(),
@@ -42,6 +43,7 @@ pub fn measure(setup: &Setup) -> Result<Table> {
             spread(&column(|block| block.off.cpu_us), 2),
             spread(&column(|block| block.on.cpu_us), 2),
             spread(&column(|block| block.control.cpu_us), 2),
+            confidence(&cpu, 3),
         ]);
     }
     Ok(Table {
@@ -58,13 +60,14 @@ pub fn measure(setup: &Setup) -> Result<Table> {
             "off, CPU µs per request",
             "on, CPU µs per request",
             "control, CPU µs per request",
+            "CPU on / off, 95 %",
         ],
         rows,
         notes: vec![format!(
             "Medians (smallest to largest) of {} blocks; each block runs off, on and off again for {} s each, in shuffled \
              order (seed {}). Ratios are taken block by block, on over the mean of the two off. 95 %: the geometric mean \
              of the blocks' ratios, and where the true one lies with that confidence (Student's t on their logarithms). \
-             One nginx worker, wrk, both on this machine.",
+             One nginx worker, whose CPU it is, and wrk, both on this machine.",
             setup.blocks,
             setup.load.as_secs(),
             setup.seed

@@ -9,7 +9,7 @@
 //! so have closes of idle connections. What pushes out a close that cut a request shows in the exit.
 
 use aya_ebpf::{
-    btf_maps::{LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, PerCpuArray},
     macros::btf_map,
 };
 use drainwatch_ebpf::{
@@ -23,7 +23,7 @@ use crate::{
     emit::{self, Change, now},
     kernel::{Ptr, load, read},
     late,
-    maps::{self, EEXIST, NOEXIST},
+    maps::{self, EEXIST, NO_PREALLOC, NOEXIST},
 };
 
 /// What a close did, and how many of it are kept per process: a power of two.
@@ -40,8 +40,20 @@ enum Kind {
 impl Kind {
     const AT_ONCE_KEPT: u32 = 16;
     const KEPT: u32 = 64;
-    /// Places of a process.
+    /// Places of a process: idle ones, open ones, and those at once.
     const PLACES: u32 = 2 * Self::KEPT + Self::AT_ONCE_KEPT;
+
+    /// What stands in one of them.
+    #[inline(always)]
+    const fn of(slot: u32) -> Self {
+        if slot < Self::KEPT {
+            Self::Idle
+        } else if slot < 2 * Self::KEPT {
+            Self::Open
+        } else {
+            Self::AtOnce
+        }
+    }
 }
 
 /// A close this soon after the last byte of an answer ends a request, as far as can be told here.
@@ -64,14 +76,26 @@ struct Closes {
     at_once: u64,
     idle: u64,
     open: u64,
-    /// When the latest one that cut a request was pushed out.
-    pushed_out_ns: u64,
+    /// When the latest one was lost that may have cut a request: pushed out, or without room.
+    lost_ns: u64,
 }
 
-/// The last closes of living processes. Newer ones push out the oldest, which is worthless by then: so many servers
-/// never fill it.
+/// Most closes that are kept, of all processes together.
+const MOST: u32 = 8192;
+
+/// The last closes of living processes. They take room only as long as they may matter: [`sweep`].
 #[btf_map]
-static CUTS: LruHashMap<Place, ConnectionEvent, 2048> = LruHashMap::new();
+static CUTS: HashMap<Place, ConnectionEvent, { MOST as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Whose places they are, each in one of these; of no process where it is free.
+#[btf_map]
+static TAKEN: Array<Place, { MOST as usize }> = Array::new();
+
+/// How many of them were looked at.
+#[btf_map]
+static SWEPT: Array<u64, 1> = Array::new();
+/// Most of them that are looked at for a free one.
+const LOOKED_AT: u32 = 8;
 
 /// What follows a long head, as far as it is kept here.
 #[repr(C)]
@@ -80,19 +104,19 @@ pub struct HeadRest([u8; LongHead::SHORT]);
 
 /// Those of the closes that have one: few do, and whole ones would take many times the room.
 #[btf_map]
-static HEADS: LruHashMap<Place, HeadRest, 1024> = LruHashMap::new();
+static HEADS: HashMap<Place, HeadRest, 1024, NO_PREALLOC> = HashMap::new();
 
 /// The streams of those that spoke HTTP/2 and had some open: few do, and such a thing takes 8 KiB.
 #[btf_map]
-static STREAMS: LruHashMap<Place, Http2, 256> = LruHashMap::new();
+static STREAMS: HashMap<Place, Http2, 1024, NO_PREALLOC> = HashMap::new();
 
 /// And the header blocks of what was asked on them.
 #[btf_map]
-static LOGS: LruHashMap<Place, Http2Log, 256> = LruHashMap::new();
+static LOGS: HashMap<Place, Http2Log, 1024, NO_PREALLOC> = HashMap::new();
 
 /// How many there were, by process.
 #[btf_map]
-static CLOSES: LruHashMap<u32, Closes, 4096> = LruHashMap::new();
+static CLOSES: HashMap<u32, Closes, 65536, NO_PREALLOC> = HashMap::new();
 
 /// An empty one: what a place begins as.
 #[btf_map]
@@ -123,28 +147,94 @@ pub fn remember(sk: Ptr, tcp: Ptr, record: &SocketRecord, change: &Change, tgid:
         Kind::Open
     };
     let Some(slot) = next(tgid, kind) else {
-        maps::count(counter::LOST_MAP_FULL);
-        return;
+        return maps::unrecorded(tgid);
     };
     let place = Place { tgid, slot };
-    if CUTS.get_ptr(&place).is_none() {
-        let Some(none) = NONE.get_ptr(0) else { return };
-        // SAFETY: this CPU's own, which nobody writes.
-        if CUTS.insert(&place, unsafe { &*none }, 0).is_err() {
-            maps::count(counter::LOST_MAP_FULL);
-            return;
-        }
+    let now = now();
+    sweep(now, false);
+    let Some(kept) = CUTS.get_ptr_mut(&place).or_else(|| take(&place, kind, now)) else {
+        return lose(tgid, kind, now);
+    };
+    // SAFETY: a value of the map lives until the program ends. First, so that nobody takes it for an old one.
+    unsafe { (*kept).header.at_ns = now };
+    emit::fill::<{ size_of::<ConnectionEvent>() }>(kept, sk, tcp, record, change);
+    // SAFETY: a value of the map lives until the program ends; two threads in one place are at least 16 closes apart.
+    unsafe { (*kept).remembered = 1 };
+    if record.flags & record_flag::LONG_HEAD != 0 {
+        keep_head(sk, &place);
     }
-    if let Some(kept) = CUTS.get_ptr_mut(&place) {
-        emit::fill::<{ size_of::<ConnectionEvent>() }>(kept, sk, tcp, record, change);
-        // SAFETY: a value of the map lives until the program ends; two threads in one place are at least 16 closes apart.
-        unsafe { (*kept).remembered = 1 };
-        if record.flags & record_flag::LONG_HEAD != 0 {
-            keep_head(sk, &place);
+    let whole = record.flags & record_flag::HTTP2 == 0 || keep_streams(sk, &place);
+    // Another CPU may have thought it worthless just before.
+    if !whole || CUTS.get_ptr(&place).is_none() {
+        lose(tgid, kind, now);
+    }
+}
+
+/// A place that holds nothing yet; none where every place that was looked at holds what may still matter. What cut a
+/// request takes that of another process's close that most probably did not.
+#[inline(always)]
+fn take(place: &Place, kind: Kind, now: u64) -> Option<*mut ConnectionEvent> {
+    let mut looked = 0;
+    while looked < LOOKED_AT {
+        let even_young = kind == Kind::Open && looked >= LOOKED_AT / 2;
+        if let Some(free) = sweep(now, even_young) {
+            let none = NONE.get_ptr(0)?;
+            // SAFETY: this CPU's own, which nobody writes.
+            CUTS.insert(place, unsafe { &*none }, 0).ok()?;
+            // SAFETY: nobody else looks at this one until all others were looked at.
+            unsafe { free.write(*place) };
+            return CUTS.get_ptr_mut(place);
         }
-        if record.flags & record_flag::HTTP2 != 0 {
-            keep_streams(sk, &place);
+        looked += 1;
+    }
+    None
+}
+
+/// Looks at the next of the places that were taken, and frees it where its process has told what it held, or where that is
+/// so long ago that it never will. Each close looks at one more than it takes: so nothing stays that is worthless.
+/// With `even_young` it frees what did not cut a request for certain, too.
+#[inline(never)]
+fn sweep(now: u64, even_young: bool) -> Option<*mut Place> {
+    // SAFETY: the only value of the map.
+    let index = unsafe { atomic::add(SWEPT.get_ptr_mut(0)?, 1) };
+    let taken = TAKEN.get_ptr_mut(index as u32 & (MOST - 1))?;
+    // SAFETY: a value of the map; see `take`.
+    let place = unsafe { taken.read() };
+    if place.tgid != 0
+        && let Some(kept) = CUTS.get_ptr(&place)
+    {
+        // SAFETY: a value of the map lives until the program ends.
+        if now.wrapping_sub(unsafe { (*kept).header.at_ns }) < RECENT_NS {
+            let kind = Kind::of(place.slot);
+            if !even_young || kind == Kind::Open {
+                return None;
+            }
+            lose(place.tgid, kind, now);
         }
+        forget(&place);
+    }
+    // SAFETY: as above.
+    unsafe { (*taken).tgid = 0 };
+    Some(taken)
+}
+
+#[inline(always)]
+fn forget(place: &Place) {
+    let _ = HEADS.remove(place);
+    let _ = STREAMS.remove(place);
+    let _ = LOGS.remove(place);
+    let _ = CUTS.remove(place);
+}
+
+/// There was no room for what may have cut a request: an end that nobody asked for is to say so.
+#[inline(always)]
+fn lose(tgid: u32, kind: Kind, now: u64) {
+    maps::count(counter::LOST_MAP_FULL);
+    if kind != Kind::AtOnce
+        && let Some(closes) = CLOSES.get_ptr_mut(&tgid)
+    {
+        // SAFETY: a value of the map lives until the program ends.
+        unsafe { (*closes).lost_ns = now };
     }
 }
 
@@ -176,18 +266,18 @@ fn has_open_streams(sk: Ptr) -> bool {
     })
 }
 
-/// Keeps what is open on it. Where there is no room nothing may be left there of an older close.
+/// Keeps what is open on it, where there is room. Else nothing may be left there of an older close.
 #[inline(always)]
-fn keep_streams(sk: Ptr, place: &Place) {
+fn keep_streams(sk: Ptr, place: &Place) -> bool {
     let (Some(http2), Some(log)) = (maps::http2(sk), maps::http2_log(sk)) else {
-        return;
+        return false;
     };
     // SAFETY: values of maps live until the program ends.
     let kept = unsafe { STREAMS.insert(place, &*http2, 0).is_ok() && LOGS.insert(place, &*log, 0).is_ok() };
     if !kept {
         let _ = STREAMS.remove(place);
-        maps::count(counter::LOST_MAP_FULL);
     }
+    kept
 }
 
 /// Keeps what follows the long head of its latest response; one that is too long is kept by nobody, and neither is
@@ -211,7 +301,7 @@ fn next(tgid: u32, kind: Kind) -> Option<u32> {
             at_once: 0,
             idle: 0,
             open: 0,
-            pushed_out_ns: 0,
+            lost_ns: 0,
         };
         // Another thread may have been the first.
         match CLOSES.insert(&tgid, &none, NOEXIST) {
@@ -232,7 +322,7 @@ fn next(tgid: u32, kind: Kind) -> Option<u32> {
         if kind == Kind::Open
             && let Some(pushed_out) = CUTS.get_ptr(&Place { tgid, slot })
         {
-            (*closes).pushed_out_ns = (*pushed_out).header.at_ns;
+            (*closes).lost_ns = (*pushed_out).header.at_ns;
         }
         Some(slot)
     }
@@ -240,11 +330,9 @@ fn next(tgid: u32, kind: Kind) -> Option<u32> {
 
 /// Whether this process cut more a moment ago than is kept.
 #[inline(always)]
-pub fn has_pushed_out(tgid: u32) -> bool {
+pub fn has_lost(tgid: u32) -> bool {
     // SAFETY: a value of the map lives until the program ends.
-    let latest = CLOSES
-        .get_ptr(&tgid)
-        .map(|closes| unsafe { (*closes).pushed_out_ns });
+    let latest = CLOSES.get_ptr(&tgid).map(|closes| unsafe { (*closes).lost_ns });
     latest.is_some_and(|latest| now().wrapping_sub(latest) < RECENT_NS)
 }
 
@@ -285,10 +373,7 @@ fn tell_place(tgid: u32, slot: u32, now: u64) {
         }
         late::owner_ended(kept);
     }
-    let _ = HEADS.remove(&place);
-    let _ = STREAMS.remove(&place);
-    let _ = LOGS.remove(&place);
-    let _ = CUTS.remove(&place);
+    forget(&place);
 }
 
 /// Tells one that spoke HTTP/2, where its streams are still kept.

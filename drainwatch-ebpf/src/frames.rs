@@ -40,6 +40,7 @@ use crate::{
     kernel::Ptr,
     maps::{self, count},
     payload::{self, Vector, bounded},
+    record,
 };
 
 /// Pieces that are looked at in one call: this times as many. A piece is a header with what can be stepped over,
@@ -167,28 +168,42 @@ pub fn begin(record: &SocketRecord) -> bool {
 /// A connection is found to speak HTTP/2, by the bytes of the call at hand.
 #[inline(always)]
 pub fn first(sk: Ptr, record: &mut SocketRecord, moved: &Moved) {
-    record.flags |= drainwatch_ebpf::record_flag::HTTP2;
     // The logs first: where one is missing, nothing is kept.
-    if maps::http2_log_or_create(sk).is_none() || maps::http2_answers_or_create(sk).is_none() {
-        return;
+    let logs = maps::http2_log_or_create(sk).is_some() && maps::http2_answers_or_create(sk).is_some();
+    let http2 = if logs { maps::http2_or_create(sk) } else { None };
+    if let Some(http2) = http2 {
+        let (ask, answer) = (flow::<true>(http2), flow::<false>(http2));
+        set!(ask.until = PREFACE);
+        set!(ask.slot = NO_STREAM);
+        set!(answer.slot = NO_STREAM);
+        greeted(http2, record, record.answer.total);
     }
-    let Some(http2) = maps::http2_or_create(sk) else {
-        return;
-    };
-    let (ask, answer) = (flow::<true>(http2), flow::<false>(http2));
-    set!(ask.until = PREFACE);
-    set!(ask.slot = NO_STREAM);
-    set!(answer.slot = NO_STREAM);
-    if record.answer.total > 0 {
-        greeted(http2, record);
+    // Now the server, which may speak at the same time, is walked over, too.
+    record::set::<{ drainwatch_ebpf::record_flag::HTTP2 }>(record);
+    if let Some(http2) = http2 {
+        walk_over(sk, http2, record, moved);
     }
-    walk_over(sk, http2, record, moved);
 }
 
-/// The server spoke first, as it may: what it wrote stands in the head of the response.
+/// The server spoke first, as it may: what it wrote, so many bytes, stands in the head of the response.
 #[inline(always)]
-fn greeted(http2: *mut Http2, record: &SocketRecord) {
-    let total = record.answer.total;
+fn greeted(http2: *mut Http2, record: &SocketRecord, total: u64) {
+    if total > 0 {
+        http2_greeted(http2, record, total);
+    }
+}
+
+/// A function of its own, for two ways lead here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn http2_greeted(http2: *mut Http2, record: *const SocketRecord, total: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_ref() }) else {
+        return 0;
+    };
+    if http2.is_null() {
+        return 0;
+    }
     let mut at = 0_u64;
     let mut frames = 0;
     let mut settings = true;
@@ -204,35 +219,45 @@ fn greeted(http2: *mut Http2, record: &SocketRecord) {
         frames += 1;
     }
     if !settings || at < total || total > ANSWER_HEAD as u64 {
-        lose(http2, walk_lost::UNSEEN);
-        return;
+        lose::<false>(http2, walk_lost::UNSEEN);
+        return 0;
     }
     let answer = flow::<false>(http2);
     set!(answer.begun = 1);
     set!(answer.until = (at - total) as u32);
     set!(answer.walked = total);
+    0
 }
 
 /// Something moved on a connection that speaks HTTP/2.
 #[inline(always)]
 pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
-    let flow = if moved.asks {
+    let direction = if moved.asks {
         &mut record.ask
     } else {
         &mut record.answer
     };
-    flow.total += moved.gap + moved.bytes;
-    flow.last_ns = moved.now;
-    if flow.first_ns == 0 {
-        flow.first_ns = moved.now;
+    let before = direction.total;
+    direction.total = before + moved.gap + moved.bytes;
+    direction.last_ns = moved.now;
+    if direction.first_ns == 0 {
+        direction.first_ns = moved.now;
     }
     let Some(http2) = maps::http2(sk) else { return };
     if get!(http2.lost) != 0 {
         return;
     }
+    if !moved.asks {
+        let answer = flow::<false>(http2);
+        // What it wrote while another CPU found out what is spoken.
+        if get!(answer.walked) != before {
+            greeted(http2, record, before);
+        }
+    }
     walk_over(sk, http2, record, moved);
-    if get!(http2.lost) & walk_lost::FAULT != 0 {
-        count(counter::LOST_PAYLOAD);
+    // Only what a server writes makes any of it new.
+    if moved.asks {
+        return;
     }
     let answers = blocks::of::<false>(http2);
     let many = get!(http2.finished).wrapping_sub(get!(http2.finished_told)) >= STREAMS as u32 / 2;
@@ -248,30 +273,43 @@ pub fn moved(sk: Ptr, tcp: Ptr, record: &mut SocketRecord, moved: &Moved) {
 
 #[inline(always)]
 fn walk_over(sk: Ptr, http2: *mut Http2, record: &SocketRecord, moved: &Moved) {
-    if moved.overtaken {
-        lose(http2, walk_lost::UNSEEN);
-        return;
-    }
-    let buffers = payload::buffers(moved.bytes, moved.sending);
-    let more = if moved.asks {
+    if moved.asks {
         let Some(log) = maps::http2_log(sk) else { return };
-        start::<true>(http2, moved, &buffers);
-        http2_walk_asked(http2, log, moved.now)
+        if start::<true>(http2, moved) {
+            let more = http2_walk_asked(http2, log, moved.now);
+            walked::<true>(http2, more);
+        }
     } else {
         let Some(log) = maps::http2_answers(sk) else {
             return;
         };
-        start::<false>(http2, moved, &buffers);
-        http2_walk_answered(http2, log, moved.now, record.cgroup, record.tgid)
-    };
-    if more != 0 {
-        lose(http2, walk_lost::LONG_CALL);
+        if start::<false>(http2, moved) {
+            let more = http2_walk_answered(http2, log, moved.now, record.cgroup, record.tgid);
+            walked::<false>(http2, more);
+        }
     }
 }
 
-/// Points the walk at the bytes of the call.
+/// The walk over a call has come as far as it goes.
 #[inline(always)]
-fn start<const ASKS: bool>(http2: *mut Http2, moved: &Moved, buffers: &payload::Buffers) {
+fn walked<const ASKS: bool>(http2: *mut Http2, more: u32) {
+    if more != 0 {
+        lose::<ASKS>(http2, walk_lost::LONG_CALL);
+    }
+    // SAFETY: as in `lose`.
+    if u32::from(unsafe { lost::<ASKS>(http2).read_volatile() }) & walk_lost::FAULT != 0 {
+        count(counter::LOST_PAYLOAD);
+    }
+}
+
+/// Points the walk at the bytes of the call; says whether it knows where they belong.
+#[inline(always)]
+fn start<const ASKS: bool>(http2: *mut Http2, moved: &Moved) -> bool {
+    if moved.overtaken {
+        lose::<ASKS>(http2, walk_lost::UNSEEN);
+        return false;
+    }
+    let buffers = payload::buffers(moved.bytes, moved.sending);
     let flow = flow::<ASKS>(http2);
     let known = buffers.first.length > 0 || buffers.vectors > 0;
     let unseen = if known { moved.gap } else { moved.gap + moved.bytes };
@@ -285,12 +323,13 @@ fn start<const ASKS: bool>(http2: *mut Http2, moved: &Moved, buffers: &payload::
         let until = get!(flow.until);
         let inside = get!(flow.wanted) | get!(flow.skip) | get!(flow.block_left);
         if unseen > u64::from(until) || inside != 0 {
-            lose(http2, walk_lost::UNSEEN);
+            lose::<ASKS>(http2, walk_lost::UNSEEN);
             set!(flow.left = 0);
         } else {
             set!(flow.until = until - unseen as u32);
         }
     }
+    true
 }
 
 #[inline(always)]
@@ -305,9 +344,18 @@ fn flow<const ASKS: bool>(http2: *mut Http2) -> *mut Http2Flow {
     }
 }
 
+/// What a direction has lost: its half of [`Http2::lost`], which nobody else writes.
 #[inline(always)]
-fn lose(http2: *mut Http2, why: u32) {
-    set!(http2.lost = get!(http2.lost) | why);
+fn lost<const ASKS: bool>(http2: *mut Http2) -> *mut u16 {
+    // SAFETY: within the field.
+    unsafe { (&raw mut (*http2).lost).cast::<u16>().add(usize::from(!ASKS)) }
+}
+
+#[inline(always)]
+fn lose<const ASKS: bool>(http2: *mut Http2, why: u32) {
+    let lost = lost::<ASKS>(http2);
+    // SAFETY: of a map's value; volatile as all of the walk's state.
+    unsafe { lost.write_volatile(lost.read_volatile() | why as u16) };
 }
 
 /// Repeats a step that says whether there is more. The verifier compares each round's state with those of all
@@ -399,7 +447,8 @@ fn step<const ASKS: bool>(http2: *mut Http2, log: *mut u8, now: u64, cgroup: u64
         end_stream::<ASKS>(http2, now);
         set!(flow.ends = 0);
     }
-    if get!(flow.left) == 0 || get!(http2.lost) != 0 {
+    // SAFETY: as in `lose`.
+    if get!(flow.left) == 0 || unsafe { lost::<ASKS>(http2).read_volatile() } != 0 {
         return false;
     }
     if get!(flow.here) == 0 {
@@ -418,7 +467,7 @@ fn next_vector<const ASKS: bool>(http2: *mut Http2) {
     let (address, vectors) = (get!(flow.vector), get!(flow.vectors));
     let mut vector = Vector::none();
     if vectors == 0 {
-        lose(http2, walk_lost::FAULT);
+        lose::<ASKS>(http2, walk_lost::FAULT);
         return;
     }
     // SAFETY: the helper writes so many bytes.
@@ -429,7 +478,7 @@ fn next_vector<const ASKS: bool>(http2: *mut Http2) {
             address as *const _,
         )
     };
-    lose_where_failed(http2, failed);
+    lose_where_failed::<ASKS>(http2, failed);
     set!(flow.vector = address + size_of::<Vector>() as u64);
     set!(flow.vectors = vectors - 1);
     set!(flow.at = vector.base);
@@ -439,8 +488,8 @@ fn next_vector<const ASKS: bool>(http2: *mut Http2) {
 
 /// What was read is garbage then, and what is made of it in this round is looked at by nobody.
 #[inline(always)]
-fn lose_where_failed(http2: *mut Http2, result: i64) {
-    lose(http2, (result >> 63) as u32 & walk_lost::FAULT);
+fn lose_where_failed<const ASKS: bool>(http2: *mut Http2, result: i64) {
+    lose::<ASKS>(http2, (result >> 63) as u32 & walk_lost::FAULT);
 }
 
 /// Goes on by some bytes.
@@ -465,23 +514,23 @@ fn available(flow: *mut Http2Flow, wanted: u32) -> u32 {
 
 /// Appends to the partial header; says how many bytes there are now, and how many came.
 #[inline(always)]
-fn hold(http2: *mut Http2, flow: *mut Http2Flow, wanted: u32) -> (u32, u32) {
+fn hold<const ASKS: bool>(http2: *mut Http2, flow: *mut Http2Flow, wanted: u32) -> (u32, u32) {
     let held = get!(flow.held);
     let bytes = available(flow, wanted.wrapping_sub(held));
     let at = core::hint::black_box(held as usize) & (PARTIAL / 2 - 1);
     // SAFETY: at most the second half's end.
     let into = unsafe { (&raw mut (*flow).partial).cast::<u8>().add(at) };
-    read_bytes(http2, into, bounded(bytes as usize, PARTIAL / 2), get!(flow.at));
+    read_bytes::<ASKS>(http2, into, bounded(bytes as usize, PARTIAL / 2), get!(flow.at));
     let held = held + bytes;
     set!(flow.held = held);
     (held, bytes)
 }
 
 #[inline(always)]
-fn read_bytes(http2: *mut Http2, into: *mut u8, length: usize, from: u64) {
+fn read_bytes<const ASKS: bool>(http2: *mut Http2, into: *mut u8, length: usize, from: u64) {
     // SAFETY: the callers bound the length by the room.
     let result = unsafe { bpf_probe_read_user(into.cast(), length as u32, from as *const _) };
-    lose_where_failed(http2, result);
+    lose_where_failed::<ASKS>(http2, result);
 }
 
 /// Within a frame.
@@ -490,7 +539,7 @@ fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut u8, now: u64, cgroup: u
     let flow = flow::<ASKS>(http2);
     let wanted = get!(flow.wanted);
     let bytes = if wanted != 0 {
-        let (held, bytes) = hold(http2, flow, wanted);
+        let (held, bytes) = hold::<ASKS>(http2, flow, wanted);
         if held == wanted {
             if wanted == RESET {
                 reset_stream::<ASKS>(http2, now, cgroup, tgid);
@@ -527,7 +576,7 @@ fn inside<const ASKS: bool>(http2: *mut Http2, log: *mut u8, now: u64, cgroup: u
 #[inline(always)]
 fn at_header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     let flow = flow::<ASKS>(http2);
-    let (held, bytes) = hold(http2, flow, HEADER);
+    let (held, bytes) = hold::<ASKS>(http2, flow, HEADER);
     advance(flow, bytes);
     if held == HEADER {
         header::<ASKS>(http2, now);
@@ -576,7 +625,7 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
     let block_left = length.wrapping_sub(skip) * block;
     // Of a header block there is something in each frame.
     let empty = block & (block_left.wrapping_sub(1) >> 31);
-    lose(http2, some(wrong | empty) * walk_lost::NO_FRAME);
+    lose::<ASKS>(http2, some(wrong | empty) * walk_lost::NO_FRAME);
 
     let wanted = rule >> rule::WANTED;
     set!(flow.begun = 1);
@@ -606,7 +655,7 @@ fn header<const ASKS: bool>(http2: *mut Http2, now: u64) {
 #[inline(always)]
 fn asks(http2: *mut Http2, stream: u32, now: u64) -> u32 {
     // A client's streams have odd numbers.
-    lose(http2, ((stream & 1) ^ 1) * walk_lost::NO_FRAME);
+    lose::<true>(http2, ((stream & 1) ^ 1) * walk_lost::NO_FRAME);
     if stream > get!(http2.last_stream) {
         open(http2, stream, now)
     } else {

@@ -133,7 +133,7 @@ const _: () = assert!(size_of::<Http2Flow>() == 6 * 8 + 12 * 4 + PARTIAL);
 /// Index of no stream.
 pub const NO_STREAM: u32 = u32::MAX;
 
-/// Why the walk does not know any more where frames begin, or who is open: bits of [`Http2::lost`].
+/// Why the walk does not know any more where frames begin, or who is open: bits of the halves of [`Http2::lost`].
 pub mod walk_lost {
     /// Bytes moved in a call that shows none (`sendfile`, `io_uring`), and a frame began in them.
     pub const UNSEEN: u32 = 1 << 0;
@@ -191,13 +191,13 @@ const _: () = assert!(size_of::<LogEntry>() == 8);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Http2 {
-    /// Bits of [`walk_lost`]; set by both directions, never taken back.
+    /// Bits of [`walk_lost`], never taken back: the direction of requests has the lower half, that of responses the upper.
     pub lost: u32,
     /// Highest stream that was opened.
     pub last_stream: u32,
-    /// How many streams were opened.
+    /// How many streams were opened, and not given up by who opened them.
     pub opened: u32,
-    /// How many finished; written by both directions, so about.
+    /// How many of those the direction of responses has finished.
     pub finished: u32,
     /// [`Self::finished`] when the streams were told last.
     pub finished_told: u32,

@@ -26,6 +26,15 @@ use crate::{
     maps,
 };
 
+/// What is kept of a connection: each of its own, for the one may come while the other is being kept, on another CPU.
+#[derive(Clone, Copy)]
+enum Of {
+    /// What came too late.
+    Data = 0,
+    /// Who is to be told of it.
+    Owner = 1,
+}
+
 /// A connection of the server, as both a segment and a record name it.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -34,16 +43,19 @@ struct Pair {
     netns: u32,
     local_port: u16,
     peer_port: u16,
+    /// One of [`Of`].
+    of: u32,
 }
 
 impl Pair {
     #[inline(always)]
-    fn of(event: &ResetEvent) -> Self {
+    fn new(event: &ResetEvent, of: Of) -> Self {
         Self {
             peer: event.peer,
             netns: event.netns,
             local_port: event.local_port,
             peer_port: event.peer_port,
+            of: of as u32,
         }
     }
 }
@@ -81,21 +93,42 @@ pub fn tell(event: &mut ResetEvent, bytes: Ptr, cgroup: u64, tgid: u32, sender: 
 /// Data has met a closed connection. Tells it where the process that closed it has ended since, and keeps it otherwise.
 #[inline(never)]
 pub fn came(event: &mut ResetEvent, bytes: Ptr, sender: u64) {
-    let pair = Pair::of(event);
-    if let Some(kept) = LATE.get_ptr(&pair) {
-        // SAFETY: a value of the map lives until the program ends.
-        let kept = unsafe { &(*kept).event };
-        if event.header.at_ns.wrapping_sub(kept.header.at_ns) < RECENT_NS {
-            let (cgroup, tgid) = (kept.cgroup, kept.tgid);
-            if tgid != 0 {
-                let _ = LATE.remove(&pair);
-                tell(event, bytes, cgroup, tgid, sender);
-            }
-            return;
+    let (data, owner) = (Pair::new(event, Of::Data), Pair::new(event, Of::Owner));
+    if let Some((cgroup, tgid)) = owner_of(&owner, event.header.at_ns) {
+        if LATE.remove(&owner).is_ok() {
+            tell(event, bytes, cgroup, tgid, sender);
         }
+        return;
+    }
+    if kept(&data, event.header.at_ns).is_some() {
+        return;
     }
     (event.cgroup, event.tgid) = (sender, 0);
-    keep(&pair, event, bytes);
+    keep(&data, event, bytes);
+    // The owner may have ended meanwhile, and looked for data before there were any. Whoever takes them tells them.
+    if let Some((cgroup, tgid)) = owner_of(&owner, event.header.at_ns)
+        && LATE.remove(&data).is_ok()
+    {
+        let _ = LATE.remove(&owner);
+        tell(event, bytes, cgroup, tgid, sender);
+    }
+}
+
+/// What is kept there, unless it is old.
+#[inline(always)]
+fn kept(pair: &Pair, now: u64) -> Option<&'static Kept> {
+    // SAFETY: a value of the map lives until the program ends.
+    let kept = LATE.get_ptr(pair).map(|kept| unsafe { &*kept })?;
+    // SAFETY: written last, by another CPU perhaps.
+    let at_ns = unsafe { (&raw const kept.event.header.at_ns).read_volatile() };
+    // It may have been kept a moment after the time that this is at.
+    (now.wrapping_add(RECENT_NS).wrapping_sub(at_ns) < 2 * RECENT_NS).then_some(kept)
+}
+
+/// Who is to be told of what comes on this connection: cgroup and process.
+#[inline(always)]
+fn owner_of(pair: &Pair, now: u64) -> Option<(u64, u32)> {
+    kept(pair, now).map(|kept| (kept.event.cgroup, kept.event.tgid))
 }
 
 /// A process has read a request behind its own FIN: whatever it does with it, it cannot answer.
@@ -131,7 +164,7 @@ pub fn closed(record: &SocketRecord, cgroup: u64, tgid: u32) {
     });
     if !says && record.role == role::SERVER && record.flags & record_flag::PEER_FIN == 0 {
         let event = of_record(record, cgroup, tgid);
-        keep(&Pair::of(&event), &event, core::ptr::null());
+        keep(&Pair::new(&event, Of::Owner), &event, core::ptr::null());
     }
 }
 
@@ -147,20 +180,19 @@ pub fn owner_ended(closed: &ConnectionEvent) {
         (record.cgroup, record.tgid)
     };
     let mut event = of_record(record, cgroup, tgid);
-    let pair = Pair::of(&event);
-    if let Some(kept) = LATE.get_ptr(&pair) {
-        // SAFETY: a value of the map lives until the program ends.
-        let (kept, bytes) = unsafe { (&(*kept).event, (*kept).bytes.as_ptr()) };
-        if kept.tgid == 0 && event.header.at_ns.wrapping_sub(kept.header.at_ns) < RECENT_NS {
-            event.header.at_ns = kept.header.at_ns;
-            (event.flags, event.payload, event.length) = (kept.flags, kept.payload, kept.length);
-            let sender = kept.cgroup;
-            tell(&mut event, bytes, cgroup, tgid, sender);
-            let _ = LATE.remove(&pair);
-            return;
-        }
+    let (data, owner) = (Pair::new(&event, Of::Data), Pair::new(&event, Of::Owner));
+    // First, for what comes in this moment, on another CPU, looks for it.
+    keep(&owner, &event, core::ptr::null());
+    if let Some(kept) = kept(&data, event.header.at_ns)
+        && LATE.remove(&data).is_ok()
+    {
+        let _ = LATE.remove(&owner);
+        let (came, bytes) = (&kept.event, kept.bytes.as_ptr());
+        event.header.at_ns = came.header.at_ns;
+        (event.flags, event.payload, event.length) = (came.flags, came.payload, came.length);
+        let sender = came.cgroup;
+        tell(&mut event, bytes, cgroup, tgid, sender);
     }
-    keep(&pair, &event, core::ptr::null());
 }
 
 /// Of a connection of this process, from now.
@@ -195,12 +227,19 @@ fn keep(pair: &Pair, event: &ResetEvent, bytes: Ptr) {
     let Some(kept) = LATE.get_ptr_mut(pair) else {
         return;
     };
-    // SAFETY: a value of the map lives until the program ends, and has so much room.
+    // SAFETY: a value of the map lives until the program ends, and has so much room. Its time comes last: until then there is
+    // nothing for others.
     unsafe {
-        (*kept).event = *event;
+        let behind = size_of_val(&event.header.at_ns);
+        core::ptr::copy_nonoverlapping(
+            core::ptr::from_ref(event).cast::<u8>().add(behind).cast::<u64>(),
+            (&raw mut (*kept).event).cast::<u8>().add(behind).cast::<u64>(),
+            (size_of::<ResetEvent>() - behind) / size_of::<u64>(),
+        );
         let length = u32::from(event.length).min(LATE_HEAD as u32);
         if length > 0 && bpf_probe_read_kernel((&raw mut (*kept).bytes).cast(), length, bytes.cast()) != 0 {
             (*kept).event.length = 0;
         }
+        (&raw mut (*kept).event.header.at_ns).write_volatile(event.header.at_ns);
     }
 }

@@ -9,6 +9,8 @@ use core::hint::black_box;
 
 use drainwatch_ebpf::{ANSWER_HEAD, SocketRecord, record_flag};
 
+use crate::record;
+
 /// The field, without regard to case: its first eight bytes and its last eight.
 const FIELD: [u64; 2] = [u64::from_le_bytes(*b"content-"), u64::from_le_bytes(*b"length: ")];
 /// Makes letters small, and leaves what else stands in the field.
@@ -21,7 +23,7 @@ const HYPHEN: usize = 7;
 const WORDS: usize = ANSWER_HEAD / 8;
 const SEARCHED: usize = 16;
 /// Responses in a row without the field after which nobody looks any more: the connection's say it by chunks.
-const MOST_MISSED: u16 = 32;
+const MOST_MISSED: u8 = 32;
 
 /// Each byte of a word, and its highest bit.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -40,7 +42,7 @@ pub extern "C" fn record_find_length(record: *mut SocketRecord, kept: u32) -> u3
     let at = record.length_at as usize;
     if says_length(record, at, kept) || is_searched(record) && search(record, at / 8, kept) {
         record.length_missed = 0;
-        record.flags |= record_flag::LENGTH_SAID;
+        record::set::<{ record_flag::LENGTH_SAID }>(record);
         return 1;
     }
     0
@@ -59,35 +61,40 @@ fn is_searched(record: &mut SocketRecord) -> bool {
 /// Whether the field stands there, at the beginning of a line, and whole in what is kept.
 #[inline(always)]
 fn says_length(record: &SocketRecord, at: usize, kept: u32) -> bool {
-    let at = black_box(at) & (ANSWER_HEAD - 1);
-    if at == 0 || at > ANSWER_HEAD - LENGTH || at + LENGTH > kept as usize {
+    if at + LENGTH > kept as usize {
         return false;
     }
-    let head = record.answer_head.as_ptr();
-    // SAFETY: within the head: at - 1 to at + 15.
-    let (before, first, second) = unsafe {
-        (
-            head.add(at - 1).read(),
-            head.add(at).cast::<u64>().read_unaligned(),
-            head.add(at + 8).cast::<u64>().read_unaligned(),
-        )
-    };
-    before == b'\n' && [first | SMALL, second | SMALL] == FIELD
+    // Where they are not aligned, to load bytes and put them together takes four times as much.
+    let bits = (at as u64 & 7) * 8;
+    let [first, second, third] = [0, 1, 2].map(|behind| word(record, at / 8 + behind));
+    let line = black_box(at).wrapping_sub(1) & (ANSWER_HEAD - 1);
+    // SAFETY: within the head. (Before its first byte stands its last, which ends no line where the field begins.)
+    let before = unsafe { record.answer_head.as_ptr().add(line).read() };
+    let field = [joined(first, second, bits), joined(second, third, bits)];
+    before == b'\n' && field.map(|word| word | SMALL) == FIELD
+}
+
+/// A word of the head, by its index, which wraps.
+#[inline(always)]
+fn word(record: &SocketRecord, index: usize) -> u64 {
+    let at = black_box(index) & (WORDS - 1);
+    // SAFETY: within the head, which lies at a multiple of 8.
+    unsafe { record.answer_head.as_ptr().cast::<u64>().add(at).read_volatile() }
+}
+
+/// The word that begins so many bits, less than 64, into one and ends in the next.
+#[inline(always)]
+const fn joined(this: u64, next: u64, bits: u64) -> u64 {
+    this >> bits | next << 1 << (63 - bits)
 }
 
 /// Looks for it in some words, from this one on; the next response goes on behind them.
 #[inline(always)]
 fn search(record: &mut SocketRecord, from: usize, kept: u32) -> bool {
-    let words = record.answer_head.as_ptr().cast::<u64>();
-    let word = |index: usize| {
-        let at = black_box(index) & (WORDS - 1);
-        // SAFETY: within the head, which lies at a multiple of 8.
-        unsafe { words.add(at).read_volatile() }
-    };
     let mut round = 0;
     while round < SEARCHED {
         let index = (from + round) & (WORDS - 1);
-        let (this, next) = (word(index), word(index + 1));
+        let (this, next) = (word(record, index), word(record, index + 1));
         // A byte that is zero is a hyphen before an L.
         let zero = (this ^ HYPHENS) | (((this >> 8 | next << 56) | SMALL) ^ LS);
         let zeroes = zero.wrapping_sub(ONES) & !zero & HIGHS;

@@ -41,50 +41,54 @@ pub mod role {
 }
 
 /// Bits of [`SocketRecord::flags`].
+///
+/// One task may read from a connection while another writes to it, and a segment arrives on a third CPU. So each byte of them
+/// has one writer: the direction of responses, that of requests, whoever holds the socket's lock, and what makes the record.
 pub mod record_flag {
-    /// The socket is older than the agent: what happened before is not known.
-    pub const SEEDED: u32 = 1 << 0;
-    /// Payload of the current turn's request could not be captured from its first byte on.
-    pub const ASK_LOST: u32 = 1 << 1;
     /// Payload of the current response could not be captured from its first byte on.
-    pub const ANSWER_LOST: u32 = 1 << 2;
-    /// The peer sent FIN (the socket passed through `CLOSE_WAIT`).
-    pub const PEER_FIN: u32 = 1 << 3;
-    /// The peer sent RST.
-    pub const PEER_RESET: u32 = 1 << 4;
-    /// Our side ended the connection (its closing state change has been seen).
-    pub const ENDED: u32 = 1 << 5;
+    pub const ANSWER_LOST: u32 = 1 << 0;
     /// The last answer bytes seen were an interim (1xx) response: the request goes on.
-    pub const INTERIM: u32 = 1 << 6;
+    pub const INTERIM: u32 = 1 << 1;
     /// `tail` holds the last bytes of the answer (otherwise the answer head holds them all, or says how many there are, or
     /// they are lost).
-    pub const TAIL_VALID: u32 = 1 << 7;
+    pub const TAIL_VALID: u32 = 1 << 2;
     /// An answer began with `HTTP/1.`: the connection speaks HTTP/1 in clear.
-    pub const HTTP: u32 = 1 << 8;
+    pub const HTTP: u32 = 1 << 3;
     /// The protocol was switched (101, CONNECT): the turn goes on whatever is said.
-    pub const SWITCHED: u32 = 1 << 9;
-    /// The record has been sent for the end of its connection.
-    pub const SENT: u32 = 1 << 10;
-    /// The peer's FIN came at once with its last bytes: it has closed its sending side and waits. One that gives up does
-    /// so later.
-    pub const PEER_FIN_AT_ONCE: u32 = 1 << 15;
-    /// The connection began with a handshake of TLS, and this is not its first turn: what stands in `ask_head` is said at
-    /// [`TLS_ASK`](super::TLS_ASK).
-    pub const TLS: u32 = 1 << 16;
-    /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
-    /// of its own unless there was no room for one.
-    pub const HTTP2: u32 = 1 << 11;
+    pub const SWITCHED: u32 = 1 << 4;
     /// The end of the latest response's head has not been seen: it goes on behind what is kept of it.
-    pub const HEAD_OPEN: u32 = 1 << 12;
+    pub const HEAD_OPEN: u32 = 1 << 5;
     /// What follows the captured head of the latest response stands in the connection's
     /// [`LongHead`](super::LongHead).
-    pub const LONG_HEAD: u32 = 1 << 13;
-    /// An MPTCP socket, or a subflow of one, and what moved on it was not recorded.
-    pub const MPTCP: u32 = 1 << 14;
-    /// Nobody has read from it: what stands in `ask_head` waits.
-    pub const WAITS: u32 = 1 << 17;
+    pub const LONG_HEAD: u32 = 1 << 6;
     /// The head of the latest response says how long its body is: its last bytes tell nothing that their number does not.
-    pub const LENGTH_SAID: u32 = 1 << 18;
+    pub const LENGTH_SAID: u32 = 1 << 7;
+
+    /// Payload of the current turn's request could not be captured from its first byte on.
+    pub const ASK_LOST: u32 = 1 << 8;
+    /// The connection began with a handshake of TLS, and this is not its first turn: what stands in `ask_head` is said at
+    /// [`TLS_ASK`](super::TLS_ASK).
+    pub const TLS: u32 = 1 << 9;
+    /// The connection began with the preface of HTTP/2: it has no turns, and an [`http2::Http2`](super::http2::Http2)
+    /// of its own unless there was no room for one.
+    pub const HTTP2: u32 = 1 << 10;
+    /// Nobody has read from it: what stands in `ask_head` waits.
+    pub const WAITS: u32 = 1 << 11;
+
+    /// The peer sent FIN (the socket passed through `CLOSE_WAIT`).
+    pub const PEER_FIN: u32 = 1 << 16;
+    /// The peer's FIN came at once with its last bytes: it has closed its sending side and waits. One that gives up does
+    /// so later.
+    pub const PEER_FIN_AT_ONCE: u32 = 1 << 17;
+    /// The peer sent RST.
+    pub const PEER_RESET: u32 = 1 << 18;
+    /// Our side ended the connection (its closing state change has been seen).
+    pub const ENDED: u32 = 1 << 19;
+
+    /// The socket is older than the agent: what happened before is not known.
+    pub const SEEDED: u32 = 1 << 24;
+    /// An MPTCP socket, or a subflow of one, and what moved on it was not recorded.
+    pub const MPTCP: u32 = 1 << 25;
 }
 
 /// One direction of one connection, with what was captured of its current message.
@@ -145,15 +149,18 @@ pub struct SocketRecord {
     pub tail_len: u16,
     /// Where in `answer_head` a response of this connection last said how long its body is, or where to look next.
     pub length_at: u16,
-    /// How many responses in a row did not say it there.
-    pub length_missed: u16,
     /// With [`record_flag::TLS`]: how much is kept of the server's first answer.
     pub server_hello: u16,
+    /// How many responses in a row did not say it there.
+    pub length_missed: u8,
     /// Which word of `answer_head` had the end of the latest head that was looked through.
-    pub head_end: u32,
+    pub head_end: u8,
     /// Responses that were begun beyond one a turn, less what followed one in a later turn than its own: with `turns` they
     /// are all that were begun. Wraps.
     pub further: u32,
+    /// Up to which of the kernel's positions the direction of requests has counted responses that no hook had seen; 0 where it
+    /// never had to.
+    pub caught_up: u32,
     // What is touched as the connection begins, ends, or is told.
     /// Monotonic time at which the connection was established (for a seeded socket: first seen).
     pub born_ns: u64,

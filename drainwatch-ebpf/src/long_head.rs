@@ -13,6 +13,7 @@ use drainwatch_ebpf::{
 use crate::{
     maps::count,
     payload::{Moved, bounded, ends_a_head},
+    record,
 };
 
 /// Each byte of a word.
@@ -62,7 +63,7 @@ pub fn ends_in(record: &mut SocketRecord) -> bool {
     let mut index = 0;
     while index < WORDS {
         if ends(index) {
-            record.head_end = index as u32;
+            record.head_end = index as u8;
             return true;
         }
         index += 1;
@@ -85,7 +86,7 @@ pub extern "C" fn long_head_append(
         return 0;
     };
     if record.flags & record_flag::LONG_HEAD == 0 {
-        record.flags |= record_flag::LONG_HEAD;
+        record::set::<{ record_flag::LONG_HEAD }>(record);
         long.length = 0;
     }
     // Where this call's bytes begin in the response, and where those go on that are kept.
@@ -113,7 +114,7 @@ pub extern "C" fn long_head_append(
         rounds += 1;
     }
     // Its end was seen, or will not be: bytes are missing, or there is no more room.
-    record.flags &= !record_flag::HEAD_OPEN;
+    record::clear::<{ record_flag::HEAD_OPEN }>(record);
     0
 }
 

@@ -25,7 +25,7 @@ const MINUS_ONE: u64 = u64::MAX;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 /// `BPF_F_NO_PREALLOC`.
-const NO_PREALLOC: usize = 1;
+pub const NO_PREALLOC: usize = 1;
 /// The root of the unified hierarchy: it holds unrelated processes and is never drained as a whole.
 const ROOT_CGROUP: u64 = 1;
 

@@ -14,7 +14,7 @@ use crate::{
     emit::{self, Change, Positions, now},
     globals::has,
     kernel::{self, Ptr, load, read},
-    maps, states,
+    maps, record, states,
 };
 
 /// `IPPROTO_MPTCP`.
@@ -79,7 +79,7 @@ fn is_believed(record: &mut SocketRecord) -> bool {
     }
     let nothing_yet = record.ask.total | record.answer.total == 0;
     if nothing_yet && record.flags & record_flag::SEEDED == 0 {
-        record.flags &= !record_flag::MPTCP;
+        record::clear::<{ record_flag::MPTCP }>(record);
     }
     record.flags & record_flag::MPTCP == 0
 }
@@ -96,7 +96,7 @@ fn identify_late(sk: Ptr, record: &mut SocketRecord) {
 #[inline(never)]
 pub fn missed(sk: Ptr) {
     if let Some(record) = maps::record(sk) {
-        record.flags |= record_flag::MPTCP | record_flag::SEEDED;
+        record::set::<{ record_flag::MPTCP | record_flag::SEEDED }>(record);
     }
 }
 
@@ -107,7 +107,7 @@ fn peer_left(sk: Ptr) -> bool {
     };
     let is_new = record.flags & record_flag::PEER_FIN == 0;
     if is_new && record.flags & record_flag::MPTCP == 0 {
-        record.flags |= record_flag::PEER_FIN;
+        record::set::<{ record_flag::PEER_FIN }>(record);
         record.peer_fin_write_seq = totals(record).1 as u32;
     }
     is_new
@@ -150,7 +150,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     if record.flags & record_flag::ENDED != 0 {
         return false;
     }
-    record.flags |= record_flag::ENDED;
+    record::set::<{ record_flag::ENDED }>(record);
     let change = Change {
         kind: event_kind::CONNECTION_ENDED,
         old_state,
@@ -178,7 +178,7 @@ pub fn tell(sk: Ptr, record: &mut SocketRecord, change: &Change) {
             emit::at::<{ size_of::<ConnectionEvent>() }>(sk, &positions, record, change);
             return;
         }
-        record.flags |= record_flag::MPTCP;
+        record::set::<{ record_flag::MPTCP }>(record);
     }
     emit::at::<{ ConnectionEvent::BARE }>(sk, &Positions::NONE, record, change);
 }

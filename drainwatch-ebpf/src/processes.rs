@@ -66,7 +66,7 @@ fn exited(task: Ptr) {
 /// Says of a process that nobody asked to end whether it cut more while it lived than can be told.
 #[inline(always)]
 fn mark_what_was_cut(process: &mut ProcessInfo) {
-    if cuts::has_pushed_out(process.tgid) && !maps::drains(process.cgroup, process.tgid) {
+    if cuts::has_lost(process.tgid) && !maps::drains(process.cgroup, process.tgid) {
         process.flags |= process_flag::UNRECORDED;
     }
 }

@@ -26,6 +26,44 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// it may have been written together with the final one.
 const INTERIM_MOST: u64 = 64;
 
+/// Sets bits of a record's flags, in the one byte that they are in: the others are not the caller's to write.
+#[inline(always)]
+pub fn set<const BITS: u32>(record: &mut SocketRecord) {
+    let byte = byte_of::<BITS>(record);
+    // SAFETY: a byte of the record. Volatile: never widened to its neighbours.
+    unsafe { byte.write_volatile(byte.read_volatile() | (BITS >> shift(BITS)) as u8) };
+}
+
+/// Takes them back.
+#[inline(always)]
+pub fn clear<const BITS: u32>(record: &mut SocketRecord) {
+    let byte = byte_of::<BITS>(record);
+    // SAFETY: as above.
+    unsafe { byte.write_volatile(byte.read_volatile() & !((BITS >> shift(BITS)) as u8)) };
+}
+
+/// Whether any of these bits is set: by the byte that they are in, for a word that was written in part a moment ago is read
+/// slowly.
+#[inline(always)]
+pub fn has<const BITS: u32>(record: &SocketRecord) -> bool {
+    let byte = (&raw const record.flags).cast::<u8>();
+    // SAFETY: within the flags.
+    let byte = unsafe { byte.add(shift(BITS) as usize / 8).read_volatile() };
+    byte & (BITS >> shift(BITS)) as u8 != 0
+}
+
+/// How far below its place the byte is that these bits are in.
+const fn shift(bits: u32) -> u32 {
+    bits.trailing_zeros() & !7
+}
+
+#[inline(always)]
+fn byte_of<const BITS: u32>(record: &mut SocketRecord) -> *mut u8 {
+    const { assert!(BITS >> shift(BITS) <= 0xff) };
+    // SAFETY: within the flags.
+    unsafe { (&raw mut record.flags).cast::<u8>().add(shift(BITS) as usize / 8) }
+}
+
 /// First word of a head; zero where nothing was captured.
 #[inline(always)]
 fn word<const N: usize>(head: &[u8; N]) -> u64 {
@@ -42,7 +80,7 @@ pub extern "C" fn record_begins_turn(record: *const SocketRecord, moved: *const 
         return 0;
     };
     let answered = record.answer.total != record.answer.turn_pos;
-    let goes_on = record.flags & (record_flag::INTERIM | record_flag::SWITCHED) != 0;
+    let goes_on = has::<{ record_flag::INTERIM | record_flag::SWITCHED }>(record);
     let next = answered && !goes_on && !is_rest_of_upload(record, moved) && !is_heartbeat(record, moved);
     u32::from(record.turns == 0 || next)
 }
@@ -64,15 +102,15 @@ pub extern "C" fn record_asked(record: *mut SocketRecord, moved: *const Moved, b
     }
     let since = before - record.ask.message_pos;
     if u64::from(record.ask.head_len) == since && since < ASK_HEAD as u64 {
-        let added = if record.flags & record_flag::TLS == 0 {
-            payload::append_ask(record, moved)
-        } else {
+        let added = if has::<{ record_flag::TLS }>(record) {
             payload::record_append_tls(record, moved.first.base, moved.first.length)
+        } else {
+            payload::append_ask(record, moved)
         };
         record.ask.head_len += added;
     }
     if record.ask.head_len == 0 {
-        record.flags |= record_flag::ASK_LOST;
+        set::<{ record_flag::ASK_LOST }>(record);
     }
     u32::from(before == 0 && frames::begin(record))
 }
@@ -81,7 +119,7 @@ pub extern "C" fn record_asked(record: *mut SocketRecord, moved: *const Moved, b
 /// the body, which the answer did not wait for.
 #[inline(always)]
 fn is_rest_of_upload(record: &SocketRecord, moved: &Moved) -> bool {
-    if record.flags & record_flag::HTTP == 0 || record.ask_head[0] != b'P' || record.ask.head_len == 0 {
+    if !has::<{ record_flag::HTTP }>(record) || record.ask_head[0] != b'P' || record.ask.head_len == 0 {
         return false;
     }
     let (bytes, length) = payload::first_bytes(moved);
@@ -113,12 +151,11 @@ fn begin_turn(record: &mut SocketRecord, ask_pos: u64, now: u64) {
     }
     record.turns += 1;
     record.before_last = [0; 8];
-    record.flags &= !(record_flag::ASK_LOST
-        | record_flag::ANSWER_LOST
-        | record_flag::TAIL_VALID
-        | record_flag::HEAD_OPEN
-        | record_flag::LONG_HEAD
-        | record_flag::LENGTH_SAID);
+    clear::<{ record_flag::ASK_LOST }>(record);
+    // The direction of responses is at rest, for one has been given; unless the client does not wait for all of it.
+    if has::<OF_LAST_ANSWER>(record) {
+        clear::<OF_LAST_ANSWER>(record);
+    }
     record.tail_len = 0;
     begin(&mut record.ask, ask_pos, 1);
     record.ask.first_ns = now;
@@ -140,7 +177,7 @@ pub extern "C" fn record_keep_hellos(record: *mut SocketRecord) -> u32 {
     let most = |length: u32, most: usize| (length as usize).min(most) as u16;
     record.client_hello = most(record.ask.head_len, TLS_CLIENT_HELLO);
     record.server_hello = most(record.answer.head_len, TLS_SERVER_HELLO);
-    record.flags |= record_flag::TLS;
+    set::<{ record_flag::TLS }>(record);
     let head = record.ask_head.as_mut_ptr().cast::<u64>();
     let behind = (TLS_ASK + TLS_SERVER_HELLO) / WORD;
     let mut left = TLS_CLIENT_HELLO / WORD;
@@ -192,7 +229,7 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         true
     } else {
         // Further writes of a turn: does one begin the next pipelined response?
-        record.flags & record_flag::HTTP != 0 && payload::first_word(moved) & SEVEN_BYTES == HTTP1
+        has::<{ record_flag::HTTP }>(record) && payload::first_word(moved) & SEVEN_BYTES == HTTP1
     };
     if begins {
         if record.answer.messages > 0 {
@@ -207,7 +244,7 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         record.answer.head_len = 0;
         record.answer.messages += 1;
         record.tail_len = 0;
-        record.flags &= !OF_ONE_ANSWER;
+        clear::<OF_ONE_ANSWER>(record);
     }
     let since = before - record.answer.message_pos;
     let held = record.answer.head_len;
@@ -216,7 +253,7 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
         added = payload::append_answer(record, moved);
         record.answer.head_len = held + added;
         if record.answer.head_len == 0 {
-            record.flags |= record_flag::ANSWER_LOST;
+            set::<{ record_flag::ANSWER_LOST }>(record);
         }
     }
     if begins && added > 0 {
@@ -225,36 +262,59 @@ pub extern "C" fn record_answered(record: *mut SocketRecord, moved: *const Moved
     // The first call whose bytes are not all kept.
     if u64::from(held) == since
         && u64::from(record.answer.head_len) < since + bytes
-        && record.flags & record_flag::HTTP != 0
+        && has::<{ record_flag::HTTP }>(record)
         && !long_head::ends_in(record)
     {
-        record.flags |= record_flag::HEAD_OPEN;
+        set::<{ record_flag::HEAD_OPEN }>(record);
     }
     if u64::from(record.answer.head_len) == since + bytes || has_enough(record, moved, since + bytes) {
         // The head holds everything, or says enough: no tail is needed.
-        record.flags &= !record_flag::TAIL_VALID;
+        clear::<{ record_flag::TAIL_VALID }>(record);
         record.tail_len = 0;
     } else if payload::keep_tail(record, moved) {
-        record.flags |= record_flag::TAIL_VALID;
+        set::<{ record_flag::TAIL_VALID }>(record);
     } else {
-        record.flags &= !record_flag::TAIL_VALID;
+        clear::<{ record_flag::TAIL_VALID }>(record);
         record.tail_len = 0;
     }
-    record.flags & record_flag::HEAD_OPEN
+    u32::from(has::<{ record_flag::HEAD_OPEN }>(record))
+}
+
+/// A call that moves responses has been overtaken by one that began a turn while it went on: that has counted what it had
+/// moved by then, but so much ([`crate::sockets`]' catching up). Its bytes are of no message that is held, and, where the turn
+/// has no response yet, of none of its responses: one that waits for room is written for as long as its client likes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_overtaken(record: *mut SocketRecord, progress: u64, now: u64) -> u32 {
+    // SAFETY: NULL, or the caller's.
+    let Some(record) = (unsafe { record.as_mut() }) else {
+        return 0;
+    };
+    record.answer.total += progress;
+    record.answer.last_ns = now;
+    if record.answer.messages == 0 {
+        record.answer.turn_pos = record.answer.total;
+        record.answer.message_pos = record.answer.total;
+    } else {
+        clear::<{ record_flag::TAIL_VALID }>(record);
+        record.tail_len = 0;
+    }
+    0
 }
 
 /// Whether the head says how long the body is, and nothing but that body can stand in what is not kept of so many bytes. (A
 /// short rest may be the next response.)
 #[inline(always)]
 fn has_enough(record: &SocketRecord, moved: &Moved, bytes: u64) -> bool {
-    record.flags & record_flag::LENGTH_SAID != 0
+    has::<{ record_flag::LENGTH_SAID }>(record)
         && (bytes - u64::from(record.answer.head_len) > TAIL as u64
             || moved.is_in_two() && payload::ends_a_head(&record.answer_head, record.answer.head_len))
 }
 
 /// Flags that say something of the latest response.
-const OF_ONE_ANSWER: u32 = record_flag::ANSWER_LOST
-    | record_flag::INTERIM
+const OF_ONE_ANSWER: u32 = OF_LAST_ANSWER | record_flag::INTERIM;
+/// Those of them that a new turn takes back.
+const OF_LAST_ANSWER: u32 = record_flag::ANSWER_LOST
     | record_flag::TAIL_VALID
     | record_flag::HEAD_OPEN
     | record_flag::LONG_HEAD
@@ -274,13 +334,13 @@ fn is_interim(record: &SocketRecord) -> bool {
 #[inline(always)]
 fn read_status(record: &mut SocketRecord, bytes: u64) {
     if word(&record.answer_head) & SEVEN_BYTES != HTTP1 {
-        if record.flags & record_flag::HTTP != 0 && record.answer.head_len >= 7 {
+        if has::<{ record_flag::HTTP }>(record) && record.answer.head_len >= 7 {
             // The rest of an answer before, behind which the next request was read already.
             record.further = record.further.wrapping_sub(1);
         }
         return;
     }
-    record.flags |= record_flag::HTTP;
+    set::<{ record_flag::HTTP }>(record);
     // "HTTP/1.1 101": the status at 9, its other digits at 10 and 11.
     let (first, second, third) = (
         record.answer_head[9],
@@ -289,15 +349,15 @@ fn read_status(record: &mut SocketRecord, bytes: u64) {
     );
     if first == b'1' {
         if second == b'0' && third == b'1' {
-            record.flags |= record_flag::SWITCHED;
+            set::<{ record_flag::SWITCHED }>(record);
         } else if bytes <= INTERIM_MOST && payload::ends_a_head(&record.answer_head, record.answer.head_len) {
             // RFC 9110 section 15.2: the final response follows. The turn goes on.
-            record.flags |= record_flag::INTERIM;
+            set::<{ record_flag::INTERIM }>(record);
             record.answer.message_pos = record.answer.total;
             record.answer.head_len = 0;
             record.answer.messages -= 1;
         }
     } else if first == b'2' && word(&record.ask_head) == CONNECT {
-        record.flags |= record_flag::SWITCHED;
+        set::<{ record_flag::SWITCHED }>(record);
     }
 }

@@ -6,7 +6,7 @@ use drainwatch_ebpf::{LATE_HEAD, PortKey, ResetEvent, event_kind, offset, record
 use crate::{
     emit::{self, now},
     kernel::{self, Ptr, read, read_at},
-    late, maps, preemption, waiting,
+    late, maps, preemption, record, waiting,
 };
 
 const SENT: u32 = 0;
@@ -56,7 +56,7 @@ pub fn tcp_send_reset_before_6_10(ctx: BtfTracePointContext) -> i32 {
 pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     preemption::off(|| {
         if let Some(record) = maps::record(ctx.arg(0)) {
-            record.flags |= record_flag::PEER_RESET;
+            record::set::<{ record_flag::PEER_RESET }>(record);
             maps::count_reset(record.cgroup, RECEIVED, record.tgid);
         }
     });

@@ -26,6 +26,9 @@ const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
 /// Stands for the position of a call that moved nothing of a TCP connection: no position is as large.
 const NOTHING_MOVED: u64 = u64::MAX;
+/// How far the position that a program found may lie behind the one that another program has noted meanwhile. (What no hook
+/// sees may be gigabytes.)
+const BEHIND: u32 = 1 << 24;
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
@@ -229,14 +232,21 @@ impl<const ANY: bool> Call<ANY> {
         let now = now();
         socket_owned(record);
         let asks = self.sending == (record.role == role::CLIENT);
+        let caught_up = if asks { 0 } else { record.caught_up };
         let flow = if asks { &mut record.ask } else { &mut record.answer };
         let position = if self.is_multipath() {
             flow.seq.wrapping_add(self.returned as u32)
         } else {
             self.position()
         };
-        let progress = u64::from(position.wrapping_sub(flow.seq));
-        flow.seq = position;
+        let before = flow.seq;
+        let ahead = position.wrapping_sub(before);
+        let progress = if ahead > BEHIND.wrapping_neg() {
+            0
+        } else {
+            flow.seq = position;
+            u64::from(ahead)
+        };
         // More than this call moved: a call that no hook saw (`splice`, `sendfile` before 6.5; a skipped run).
         let gap = progress.saturating_sub(self.returned);
         // A FIN that was read with the data counts one; behind our own it is not noted.
@@ -257,12 +267,18 @@ impl<const ANY: bool> Call<ANY> {
             }
             return;
         }
+        // (Where what is written goes elsewhere, by a map of sockets, the kernel's position stands still.)
+        if progress < self.returned && before == caught_up && caught_up != 0 {
+            record::record_overtaken(record, progress, now);
+            return;
+        }
         let mut moved = Moved::new(self.returned, gap, now);
         if !self.discards {
             payload::find(&mut moved, self.sending);
         }
         if asks {
-            if !self.is_multipath() {
+            // What is said before the first request is no answer: it may be on its way through another program.
+            if !self.is_multipath() && record.turns > 0 {
                 catch_up_answers(record, self.tcp, self.sending, now);
             }
             let ended = record.flags & record_flag::ENDED != 0;
@@ -290,7 +306,7 @@ impl<const ANY: bool> Call<ANY> {
             if record::record_asked(record, &raw const moved, begins_turn) != 0 {
                 if self.is_multipath() {
                     // Frames are walked by the positions of a TCP socket.
-                    record.flags |= record_flag::MPTCP;
+                    record::set::<{ record_flag::MPTCP }>(record);
                 } else {
                     frames::first(self.sk, record, &framed);
                 }
@@ -326,11 +342,13 @@ fn catch_up_answers(record: &mut SocketRecord, tcp: Ptr, sending: bool, now: u64
     };
     let sequence: u32 = load(tcp, member);
     let unseen = sequence.wrapping_sub(record.answer.seq);
-    if unseen != 0 {
+    // Not where the direction of responses has just gone on.
+    if unseen != 0 && unseen <= BEHIND.wrapping_neg() {
         record.answer.seq = sequence;
+        record.caught_up = sequence;
         record.answer.total += u64::from(unseen);
         record.answer.last_ns = now;
-        record.flags &= !record_flag::TAIL_VALID;
+        record::clear::<{ record_flag::TAIL_VALID }>(record);
         record.tail_len = 0;
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     emit::{self, Change, now},
     globals::has,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
-    late, maps, mptcp, served,
+    late, maps, mptcp, record, served,
     stand_ins::{self, Event, Hook},
     waiting,
 };
@@ -225,10 +225,10 @@ fn peer_left(sk: Ptr) -> bool {
     };
     let is_new = record.flags & record_flag::PEER_FIN == 0;
     if is_new {
-        record.flags |= record_flag::PEER_FIN;
+        record::set::<{ record_flag::PEER_FIN }>(record);
         record.peer_fin_write_seq = load(tcp, offset::TCP_WRITE_SEQ);
         if fin_came_at_once(tcp) {
-            record.flags |= record_flag::PEER_FIN_AT_ONCE;
+            record::set::<{ record_flag::PEER_FIN_AT_ONCE }>(record);
         }
     }
     is_new
@@ -254,7 +254,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
     if record.flags & record_flag::ENDED != 0 {
         return false;
     }
-    record.flags |= record_flag::ENDED;
+    record::set::<{ record_flag::ENDED }>(record);
     // This may run in softirq on top of anything: current says something only where it is the owner,
     // or where nobody owns the connection because it was never read.
     let current = kernel::current_tgid();
@@ -279,7 +279,7 @@ fn ended(sk: Ptr, old_state: u32, new_state: u32) -> bool {
         if mptcp::is_counted() {
             return true;
         }
-        record.flags |= record_flag::MPTCP;
+        record::set::<{ record_flag::MPTCP }>(record);
     }
     let change = Change {
         kind: event_kind::CONNECTION_ENDED,
@@ -339,7 +339,7 @@ fn catch_up(record: &mut SocketRecord, tcp: Ptr) {
     if answered > answer_fin {
         record.answer.total += u64::from(answered);
         record.answer.seq = answer;
-        record.flags &= !record_flag::TAIL_VALID;
+        record::clear::<{ record_flag::TAIL_VALID }>(record);
         record.tail_len = 0;
     }
 }

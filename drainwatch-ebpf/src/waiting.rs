@@ -20,7 +20,7 @@ use crate::{
     emit::{self, now},
     globals::offset_of,
     kernel::{self, Ptr, load, read, read_at, tcp_sock},
-    maps, preemption, states,
+    maps, preemption, record, states,
 };
 
 /// `PAGE_SHIFT` of a page whose descriptor has 64 bytes, as the agent has made sure: 12 - 6.
@@ -92,7 +92,7 @@ pub fn tell(sk: Ptr, tcp: Ptr, record: &mut SocketRecord) {
         // SAFETY: so much room there is.
         let copied = unsafe { bpf_probe_read_kernel(record.ask_head.as_mut_ptr().cast(), length, at.cast()) };
         if copied == 0 && first.still_is(sk) {
-            record.flags |= record_flag::WAITS;
+            record::set::<{ record_flag::WAITS }>(record);
             record.ask.head_len = length;
         }
         return;

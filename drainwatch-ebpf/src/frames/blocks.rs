@@ -93,7 +93,7 @@ pub fn keep_block<const ASKS: bool>(http2: *mut Http2, log: *mut u8, bytes: u32)
     }
     let into = log_at::<ASKS>(http2, log, at + ENTRY + kept);
     let flow = flow::<ASKS>(http2);
-    read_bytes(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
+    read_bytes::<ASKS>(http2, into, bounded(length as usize, CHUNK), get!(flow.at));
     let kept = kept + length;
     set!(blocks.length = kept);
     let behind = log_at::<ASKS>(http2, log, at + ENTRY + kept).cast::<u64>();

@@ -72,12 +72,12 @@ pub fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
         found = place + found.wrapping_sub(place) * u32::from(get!(kept.live));
     }
     if found >= PLACES {
-        lose(http2, walk_lost::MANY_STREAMS);
+        lose::<true>(http2, walk_lost::MANY_STREAMS);
         return NO_STREAM;
     }
     let (kept, blocks) = (stream_at(http2, own + found), blocks::of::<true>(http2));
-    set!(kept.id = stream);
-    set!(kept.live = 1);
+    // Its number comes last: what is copied meanwhile, on another CPU, has the stream that was here, or none.
+    set!(kept.id = 0);
     set!(kept.began_ns = now);
     set!(kept.last_ns = now);
     set!(kept.flags = 0);
@@ -88,6 +88,8 @@ pub fn open(http2: *mut Http2, stream: u32, now: u64) -> u32 {
     set!(kept.grpc = 0);
     set!(kept.block_len = 0);
     set!(kept.answer_len = 0);
+    set!(kept.live = 1);
+    set!(kept.id = stream);
     (own + found) & (STREAMS as u32 - 1)
 }
 
@@ -106,9 +108,10 @@ pub fn end_stream<const ASKS: bool>(http2: *mut Http2, now: u64) {
         set!(kept.last_ns = now);
         set!(kept.answered = stream_state::ENDED);
         // One that was given up before is none.
-        set!(http2.served = get!(http2.served).wrapping_add(u32::from(get!(kept.live))));
+        let ends = u32::from(get!(kept.live));
         set!(kept.live = 0);
-        set!(http2.finished = get!(http2.finished).wrapping_add(1));
+        set!(http2.served = get!(http2.served).wrapping_add(ends));
+        set!(http2.finished = get!(http2.finished).wrapping_add(ends));
     }
 }
 
@@ -125,8 +128,10 @@ pub fn reset_stream<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, 
         return;
     }
     set!(kept.last_ns = now);
+    set!(kept.live = 0);
     if ASKS {
         set!(kept.asked = stream_state::RESET);
+        set!(http2.opened = get!(http2.opened).wrapping_sub(1));
     } else {
         set!(kept.answered = stream_state::RESET);
         if payload_word(flow, HEADER as usize) != REFUSED_STREAM {
@@ -138,7 +143,6 @@ pub fn reset_stream<const ASKS: bool>(http2: *mut Http2, now: u64, cgroup: u64, 
             };
             set!(kept.flags = stream_flag::CUT | draining);
         }
+        set!(http2.finished = get!(http2.finished).wrapping_add(1));
     }
-    set!(kept.live = 0);
-    set!(http2.finished = get!(http2.finished).wrapping_add(1));
 }

@@ -48,24 +48,23 @@ impl Service {
     }
 }
 
-fn flood(way: &str) -> anyhow::Result<Process> {
+fn flood(script: &str, way: &str) -> anyhow::Result<Process> {
     // Nobody may not read the checkout.
     let mut command = testkit::command("python3");
-    command
-        .args(["-c", include_str!("flood.py"), way])
-        .uid(NOBODY)
-        .gid(NOBODY);
+    command.args(["-c", script, way]).uid(NOBODY).gid(NOBODY);
     let process = Process::start(command)?;
     process.line("flooding")?;
     Ok(process)
 }
 
+fn services() -> anyhow::Result<Vec<Service>> {
+    (0..SERVICES).map(|_| Service::start()).collect()
+}
+
 /// Everything that is cut meanwhile is told, and the agent answers its probes at once.
 fn hides_nothing(agent: &Agent, way: &str) -> anyhow::Result<()> {
-    let services: Vec<Service> = (0..SERVICES)
-        .map(|_| Service::start())
-        .collect::<Result<_, _>>()?;
-    let flood = flood(way)?;
+    let services = services()?;
+    let flood = flood(include_str!("flood.py"), way)?;
     let mut fastest = Duration::MAX;
     for service in &services {
         service.process.signal(Signal::SIGTERM)?;
@@ -112,6 +111,24 @@ fn given_a_flood_of_signals_that_change_nothing_then_what_is_cut_elsewhere_is_to
     let Some(agent) = agent(&[]) else { return };
     for way in ["ignored", "handled", "child"] {
         hides_nothing(&agent, way).unwrap();
+    }
+}
+
+#[test]
+fn given_a_crowd_that_closes_connections_all_the_time_when_others_close_theirs_and_end_then_all_they_cut_is_told()
+ {
+    let _attack = attacking();
+    let Some(agent) = agent(&[]) else { return };
+    let services = services().unwrap();
+    // More than there were places for when each process pushed out what was oldest.
+    let _closers = flood(include_str!("closers.py"), "40").unwrap();
+    for service in &services {
+        service.process.signal(Signal::SIGUSR1).unwrap();
+    }
+    for service in &services {
+        let report = agent.ended_report(service.cgroup.name()).unwrap();
+        assert_eq!(report["trigger"], "exit", "{report:#}");
+        assert_eq!(report["requests"]["severed"], REQUESTS, "{report:#}");
     }
 }
 

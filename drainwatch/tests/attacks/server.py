@@ -1,18 +1,30 @@
-"""Accepts, reads and never answers; ends by its stop signal. Arguments: port, file of a sysctl and its value, or nothing."""
+"""Accepts, reads and never answers; ends by its stop signal. At SIGUSR1 it closes its connections, and ends a moment later.
+Arguments: port, and a value of optmem_max, or nothing."""
 
 import os
 import pathlib
 import signal
 import socket
 import sys
+import time
 
 port = int(sys.argv[1])
 if len(sys.argv) > 2:
     pathlib.Path("/proc/sys/net/core/optmem_max").write_text(sys.argv[2])
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 listener = socket.create_server(("127.0.0.1", port))
-print("ready", flush=True)
 held = []
+
+
+def leave(*_):
+    for connection in held:
+        connection.close()
+    time.sleep(0.3)
+    os._exit(0)
+
+
+signal.signal(signal.SIGUSR1, leave)
+print("ready", flush=True)
 if len(sys.argv) > 2:
     # In a network namespace of its own it is its own only client.
     if os.fork() == 0:

@@ -1,7 +1,8 @@
 //! Ways to be stopped, and things that are stopped, which the ledger's servers do not take: jobs, processes without a
-//! main thread, successors, shells, a workload's connections with itself. What clients saw is the oracle here too.
+//! main thread, successors, shells, a workload's connections with itself or that are read and written at once. What clients saw is the oracle here too.
 
 mod connections;
+mod duplex;
 mod jobs;
 mod late;
 mod processes;
@@ -189,11 +190,17 @@ fn given_a_way_to_be_stopped_when_it_is_taken_then_the_report_says_what_clients_
     let agent = Agent::start(run).context("no agent").unwrap();
     let failed: Vec<String> = thread::scope(|scope| {
         let agent = &agent;
-        let ways: Vec<_> = [jobs::WAYS, processes::WAYS, connections::WAYS, late::WAYS]
-            .concat()
-            .into_iter()
-            .map(|(name, way)| (name, scope.spawn(move || way(agent))))
-            .collect();
+        let ways: Vec<_> = [
+            jobs::WAYS,
+            processes::WAYS,
+            connections::WAYS,
+            duplex::WAYS,
+            late::WAYS,
+        ]
+        .concat()
+        .into_iter()
+        .map(|(name, way)| (name, scope.spawn(move || way(agent))))
+        .collect();
         let ended = ways.into_iter().map(|(name, way)| (name, way.join()));
         ended
             .filter_map(|(name, ended)| match ended {

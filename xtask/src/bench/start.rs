@@ -127,7 +127,7 @@ fn verified(setup: &Setup) -> Result<Table> {
         rows: rows.collect(),
         notes: vec![
             "Verified are instructions on all paths that the kernel's verifier walks; a program of which it sees much again \
-             counts them each time."
+             counts them each time. The kernel keeps 15 characters of a program's name."
                 .to_owned(),
         ],
     })

@@ -6,12 +6,15 @@
 
 mod agent;
 mod counted;
+mod empty;
+mod far;
 mod latency;
 mod load;
 mod memory;
 mod numbers;
 mod programs;
 mod serving;
+mod start;
 mod throughput;
 
 use std::fmt::Write as _;
@@ -46,6 +49,9 @@ pub struct Options {
     /// Count the instructions of the BPF programs instead, in a guest; fail where they are more than was committed
     #[arg(long, conflicts_with_all = ["only", "markdown"])]
     counted: bool,
+    /// Programs: what `--counted` runs in its guest
+    #[arg(long, hide = true)]
+    in_guest: bool,
     /// Commit what was counted
     #[arg(long, requires = "counted")]
     write: bool,
@@ -62,8 +68,10 @@ enum Part {
     Throughput,
     /// Events and wake-ups of the agent while workloads merely serve
     Serving,
-    /// The agent's anonymous memory with idle connections
+    /// The agent's memory with idle connections and with pods, and the kernel's for it
     Memory,
+    /// The agent's start, and what the kernel verifies for it
+    Start,
     /// From SIGKILL of a server to the metric
     Latency,
 }
@@ -78,6 +86,8 @@ pub struct Setup {
     pub blocks: usize,
     /// Seed of the order of runs.
     pub seed: u64,
+    /// A nanosecond is an instruction here.
+    pub counted: bool,
 }
 
 /// One table of results.
@@ -136,7 +146,7 @@ pub fn run(options: &Options) -> Result<()> {
         "--blocks and --seconds must be at least 1"
     );
     let agent = if let Some(path) = &options.agent {
-        path.clone()
+        std::path::absolute(path).context("the agent's path")?
     } else {
         shell::build_dist()?
     };
@@ -149,6 +159,7 @@ pub fn run(options: &Options) -> Result<()> {
         load: Duration::from_secs(options.seconds),
         blocks: options.blocks,
         seed: options.seed,
+        counted: options.in_guest,
     };
     let mut text = format!("# What the agent costs\n\n{}\n", machine()?);
     print!("{text}");
@@ -159,14 +170,17 @@ pub fn run(options: &Options) -> Result<()> {
                 .map(|value| value.get_name().to_owned())
                 .unwrap_or_default();
             eprintln!("measuring: {name}");
-            let table = match part {
-                Part::Programs => programs::measure(&setup),
-                Part::Throughput => throughput::measure(&setup),
-                Part::Serving => serving::measure(&setup),
+            let one = |table: Table| vec![table];
+            let tables = match part {
+                Part::Programs => programs::measure(&setup).map(one),
+                Part::Throughput => throughput::measure(&setup).map(one),
+                Part::Serving => serving::measure(&setup).map(one),
                 Part::Memory => memory::measure(&setup),
-                Part::Latency => latency::measure(&setup),
+                Part::Start => start::measure(&setup),
+                Part::Latency => latency::measure(&setup).map(one),
             };
-            let section = table.with_context(|| format!("measuring {name}"))?.markdown();
+            let tables = tables.with_context(|| format!("measuring {name}"))?;
+            let section: String = tables.iter().map(Table::markdown).collect();
             print!("{section}");
             text += &section;
         }
@@ -176,6 +190,13 @@ pub fn run(options: &Options) -> Result<()> {
             .with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// That no BPF program needs more instructions for a request than was committed. They do not depend on how the agent was
+/// built, so that this is the build that other stages of the test command have.
+pub fn counted() -> Result<()> {
+    shell::run(shell::cargo().args(["build", "--release", "--locked", "--package", "drainwatch"]))?;
+    counted::run(&shell::target().join("release/drainwatch"), false)
 }
 
 /// What it was measured on.

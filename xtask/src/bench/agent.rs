@@ -1,8 +1,12 @@
 //! A running agent, and what `/proc` and its own `/metrics` tell of it.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
 use testkit::{agent, metrics};
 
@@ -18,10 +22,8 @@ impl Agent {
     /// Starts it and waits until it watches.
     pub fn start(setup: &Setup) -> Result<Self> {
         let state = tempfile::tempdir().context("making a state directory")?;
-        let mut command = agent::run(&setup.agent);
-        command.arg("--state-dir").arg(state.path());
         Ok(Self {
-            running: testkit::Agent::start(command)?,
+            running: testkit::Agent::start(command(setup, state.path()))?,
             _state: state,
         })
     }
@@ -78,6 +80,26 @@ impl Agent {
         ids.dedup();
         Ok(ids)
     }
+}
+
+/// What starts it.
+pub fn command(setup: &Setup, state: &Path) -> Command {
+    let mut command = agent::run(&setup.agent);
+    command.arg("--state-dir").arg(state);
+    command
+}
+
+/// CPU that a process took so far, of its own and in the kernel.
+pub fn cpu(pid: i32) -> Result<(Duration, Duration)> {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    let stat = stat.context("reading the state of a process")?;
+    let per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .context("this system has no clock ticks")?;
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a few hours at most")]
+    let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 / per_second as f64);
+    Ok((time(stat.utime), time(stat.stime)))
 }
 
 impl Drop for Agent {

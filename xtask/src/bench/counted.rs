@@ -31,7 +31,7 @@ fn committed() -> PathBuf {
 pub fn run(agent: &Path, write: bool) -> Result<()> {
     let xtask = std::env::current_exe().context("finding this program")?;
     let script = format!(
-        "{} bench --only programs --seconds 1 --agent {}",
+        "{} bench --only programs --in-guest --seconds 1 --agent {}",
         shell::quote(&xtask.to_string_lossy()),
         shell::quote(&agent.to_string_lossy())
     );
@@ -56,7 +56,7 @@ pub fn run(agent: &Path, write: bool) -> Result<()> {
 /// What a row of the table of programs says of one that runs for each request, and of all together.
 fn of_line(line: &str) -> Option<((String, String), f64)> {
     let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [_, traffic, program, _, runs, .., net, _] = cells[..] else {
+    let [_, traffic, _, _, program, _, runs, .., net, _] = cells[..] else {
         return None;
     };
     let per_request = runs.is_empty() || runs.parse::<f64>().ok()? >= 0.5;
@@ -105,11 +105,11 @@ mod tests {
     use super::*;
 
     const TABLE: [&str; 5] = [
-        "| traffic    | program         | hook                    | runs per request | ns per run | empty | net | net, ns per request |",
-        "| ---------- | --------------- | ----------------------- | ---------------- | ---------- | ----- | --- | ------------------- |",
-        "| keep-alive | sock_recv_lengt | tp_btf/sock_recv_length | 2.00             | 393        | 52    | 341 | 681                 |",
-        "| keep-alive | sched_process_e | tp_btf/sched_process_ex | 0.00             | 9554       | 175   | 938 | 0                   |",
-        "| keep-alive | all programs    |                         |                  |            |       |     | 1896                |",
+        "| traffic    | connections | ends here | program         | hook       | runs per request | ns per run | empty | net | net, ns per request |",
+        "| ---------- | ----------- | --------- | --------------- | ---------- | ---------------- | ---------- | ----- | --- | ------------------- |",
+        "| keep-alive | 32          | both      | sock_recv_lengt | tp_btf/soc | 2.00             | 393        | 52    | 341 | 681                 |",
+        "| keep-alive | 32          | both      | sched_process_e | tp_btf/sch | 0.02             | 9554       | 175   | 938 | 19                  |",
+        "| keep-alive | 32          | both      | all programs    |            |                  |            |       |     | 1896                |",
     ];
 
     fn counted() -> Counted {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::agent::Agent;
-use super::load::Nginx;
+use super::load::{Nginx, Traffic};
 use super::{Setup, Table};
 
 /// Events in the ring buffer, and context switches of the agent's threads, with and without traffic.
@@ -12,16 +12,12 @@ pub fn measure(setup: &Setup) -> Result<Table> {
     let agent = Agent::start(setup)?;
     let seconds = setup.load.as_secs_f64();
     let mut rows = Vec::new();
-    for (name, keep_alive) in [
-        ("none", None),
-        ("keep-alive", Some(true)),
-        ("connection per request", Some(false)),
-    ] {
+    for traffic in [None, Some(Traffic::kept(16)), Some(Traffic::new_each(16))] {
         // Asking wakes the agent, so the switches are read inside of the two questions.
         let events = agent.metric("drainwatch_kernel_events_total")?;
         let switches = agent.context_switches()?;
-        let requests = if let Some(keep_alive) = keep_alive {
-            nginx.drive(setup.load, keep_alive)?.requests
+        let requests = if let Some(traffic) = traffic {
+            nginx.drive(setup.load, traffic)?.requests
         } else {
             std::thread::sleep(setup.load);
             0.0
@@ -31,7 +27,7 @@ pub fn measure(setup: &Setup) -> Result<Table> {
         #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
         let switches = switches as f64;
         rows.push(vec![
-            name.to_owned(),
+            traffic.map_or_else(|| "none".to_owned(), |traffic| traffic.kind().to_owned()),
             format!("{:.0}", requests / seconds),
             format!("{:.2}", events / seconds),
             format!("{:.2}", switches / seconds),

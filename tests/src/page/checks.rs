@@ -399,7 +399,8 @@ impl Stage {
         let open = self
             .browser
             .eval(&format!("document.querySelector('{title}').ariaExpanded"))?;
-        ensure!(open == (bars > 12).to_string(), "the title says {open}");
+        let wanted = if bars > 12 { "true" } else { "false" };
+        ensure!(open == wanted, "the title says {open}");
         let boxed = self.browser.eval("[...document.querySelectorAll('main, main *')].filter(e => e.scrollHeight > e.clientHeight + 1 && ['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowY) && e.tagName !== 'svg' && !e.matches('.hidden, .who a, .who .sub')).map(e => e.outerHTML.slice(0, 80))")?;
         ensure!(boxed == json!([]), "rows are hidden in {boxed}");
         self.fits()

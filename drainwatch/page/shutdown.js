@@ -32,6 +32,8 @@ export class Shutdown {
   #drawn = "";
   #timeline = null;
   #sort = { column: "at", down: false };
+  /** What the reader has unfolded of it. */
+  #unfolded = new Set();
 
   constructor(feed, back) {
     this.#feed = feed;
@@ -45,6 +47,7 @@ export class Shutdown {
     this.#report = null;
     this.#drawn = "";
     this.#sort = { column: "at", down: false };
+    this.#unfolded = new Set();
     this.title = "";
     this.element.replaceChildren(this.#way(), el("p", { class: "loading" }, "Loading …"));
     return this.update(true);
@@ -87,17 +90,18 @@ export class Shutdown {
     const report = this.#report;
     this.title = shown(workload(report.workload));
     const focused = this.element.contains(document.activeElement) ? document.activeElement.id : "";
+    const open = this.element.querySelector("details")?.open ?? false;
     this.#timeline?.end();
-    this.#timeline = new Timeline(report);
+    this.#timeline = new Timeline(report, this.#unfolded);
     this.element.replaceChildren(
       this.#way(),
       header(report),
       ...alarms(report),
       numbers(report),
       section("Findings", "findings", found(report)),
-      section("Timeline", "timeline", [this.#timeline.element, moments(report)]),
+      section("Timeline", "timeline", [this.#timeline.element, moments(report, open)]),
       ...(report.severed_requests.length ? [section("Severed requests", "severed", [this.#severed()])] : []),
-      ...(report.signals.length ? [section("Signals", "signals", [signals(report)])] : []),
+      ...(report.signals.length ? [section("Signals", "signals", [this.#signals()])] : []),
       section("Names and settings", "names", [names(report)]),
       tools(report),
     );
@@ -115,29 +119,60 @@ export class Shutdown {
       const sign = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
       return down ? -sign : sign;
     });
+    const anew = (focus) => {
+      document.getElementById("severed-table").replaceWith(this.#severed());
+      document.getElementById(focus)?.focus({ preventScroll: true });
+    };
     const sort = (key) => () => {
       this.#sort = { column: key, down: this.#sort.column === key && !this.#sort.down };
-      const old = document.getElementById("severed-table");
-      old.replaceWith(this.#severed());
-      document.getElementById(`sort-${key}`).focus();
+      anew(`sort-${key}`);
     };
     const head = COLUMNS.map((c) => {
       const sorted = c.key === column ? (down ? "descending" : "ascending") : null;
       const button = el("button", { type: "button", id: `sort-${c.key}`, click: sort(c.key) }, c.label, el("span", { class: "arrow", "aria-hidden": "true" }, sorted ? (down ? "▾" : "▴") : ""));
       return el("th", { scope: "col", class: c.kind, "aria-sort": sorted }, button);
     });
-    const body = rows.map((r) =>
+    const { first, button } = this.#folded("severed", rows, anew);
+    const body = first.map((r) =>
       el("tr", { class: r.maybe_taken_for_delivered ? "taken" : null }, COLUMNS.map((c) => el("td", { class: c.kind }, c.cell(r)))),
     );
     const left = report.severed_requests_omitted;
     const caption = `${count(rows.length, "severed request")}${left ? `; ${left.toLocaleString("en")} more are counted but not listed` : ""}`;
     return el(
       "div",
-      { class: "wide tall", id: "severed-table", tabindex: 0, role: "region", "aria-label": "Table of severed requests" },
+      { class: "wide", id: "severed-table", tabindex: 0, role: "region", "aria-label": "Table of severed requests" },
       el("table", { class: "requests" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)),
+      button,
     );
   }
+
+  #signals() {
+    const anew = (focus) => {
+      document.getElementById("signals-table").replaceWith(this.#signals());
+      document.getElementById(focus)?.focus({ preventScroll: true });
+    };
+    const { first, button } = this.#folded("signals", this.#report.signals, anew);
+    return signals(first, button);
+  }
+
+  /** The first rows of a table, or all of them, and the button for the others. */
+  #folded(key, rows, anew) {
+    if (rows.length <= ROWS + SPARE) return { first: rows, button: null };
+    const open = this.#unfolded.has(key);
+    const id = `all-${key}`;
+    const turn = () => {
+      if (!this.#unfolded.delete(key)) this.#unfolded.add(key);
+      anew(id);
+    };
+    const words = open ? `Show the first ${ROWS}` : `Show all ${rows.length.toLocaleString("en")}`;
+    const button = el("p", { class: "all" }, el("button", { type: "button", id, "aria-expanded": String(open), click: turn }, words));
+    return { first: open ? rows : rows.slice(0, ROWS), button };
+  }
 }
+
+/** Rows of a table before somebody asks for all; so few more are shown at once. */
+const ROWS = 20;
+const SPARE = 5;
 
 const COLUMNS = [
   { key: "at", label: "At", kind: "number", by: (r) => r.at_ms, cell: (r) => span(r.at_ms) },
@@ -252,7 +287,7 @@ function found(report) {
 }
 
 /** The timeline in words, for who cannot see the drawing, or wants to copy from it. */
-function moments(report) {
+function moments(report, open) {
   const rows = report.timeline.map((moment) => [moment.at_ms, worded(MOMENTS, moment.what), moment.detail, moment.pid]);
   for (const r of report.severed_requests) rows.push([r.at_ms, `severed: ${r.cause}`, request(r), r.pid]);
   for (const r of report.drained_requests) rows.push([r.at_ms, r.failed ? `failed: ${or(r.status, String)}` : "drained", request(r), null]);
@@ -263,15 +298,15 @@ function moments(report) {
   const head = ["At", "What", "Which", "Process"].map((label, n) => el("th", { scope: "col", class: n % 3 ? null : "number" }, label));
   return el(
     "details",
-    {},
-    el("summary", { id: "moments" }, "The timeline as a table"),
-    el("div", { class: "wide tall", tabindex: 0, role: "region", "aria-label": "Table of moments" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body))),
+    { open },
+    el("summary", { id: "moments" }, `The timeline as a table: ${count(rows.length, "row")}`),
+    el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table of moments" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body))),
   );
 }
 
-function signals(report) {
+function signals(rows, button) {
   const process = (p) => [name(p.comm), el("span", { class: "none" }, ` ${p.pid}${p.pid1 ? ", PID 1" : ""}`)];
-  const body = report.signals.map((s) =>
+  const body = rows.map((s) =>
     el(
       "tr",
       {},
@@ -283,7 +318,12 @@ function signals(report) {
     ),
   );
   const head = ["At", "Signal", "From", "To", "It met"].map((label, n) => el("th", { scope: "col", class: n ? null : "number" }, label));
-  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table of signals" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
+  return el(
+    "div",
+    { class: "wide", id: "signals-table", tabindex: 0, role: "region", "aria-label": "Table of signals" },
+    el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)),
+    button,
+  );
 }
 
 function names(report) {

@@ -7,12 +7,17 @@ import { CAUSES, MOMENTS, request, worded } from "./words.js";
 const AXIS = 34;
 const LANE = 26;
 const HEAD = 24;
+const BAR = 12;
+const GAP = 5;
 /** Width of a character of the labels, in px. */
 const CHAR = 6.65;
 /** Marks that are closer than this are one. */
 const NEAR = 11;
-/** Lanes of listeners; more are told of in words. */
+/** Lanes of listeners, and requests of a group, that are drawn before somebody asks for all. */
 const LISTENERS = 4;
+const REQUESTS = 12;
+/** So few more are drawn at once: folding them away would save nothing. */
+const SPARE = 3;
 
 const MARKS = {
   stop_signal: { lane: "signals", shape: "M-6 -5h12l-6 10z", ink: "unknown" },
@@ -36,13 +41,16 @@ export class Timeline {
   #watch;
   #width = 0;
   #focus = 0;
+  #unfolded;
 
-  constructor(report) {
+  /** `unfolded` has the keys of what was unfolded, and outlives this drawing. */
+  constructor(report, unfolded) {
     this.#report = report;
+    this.#unfolded = unfolded;
     this.element = el(
       "figure",
       { class: "drawing" },
-      el("div", { class: "scroll", mouseover: (e) => this.#point(e), mouseleave: () => this.#hide(), focusin: (e) => this.#point(e), focusout: () => this.#hide(), keydown: (e) => this.#move(e) }, this.#body),
+      el("div", { click: (e) => this.#fold(e), mouseover: (e) => this.#point(e), mouseleave: () => this.#hide(), focusin: (e) => this.#point(e), focusout: () => this.#hide(), keydown: (e) => this.#move(e) }, this.#body),
       this.#tip,
       this.#legend,
     );
@@ -59,18 +67,29 @@ export class Timeline {
     this.#watch.disconnect();
   }
 
-  #draw() {
+  #draw(anew = false) {
     const width = Math.floor(this.#body.clientWidth);
-    if (!width || width === this.#width) return;
+    if (!width || (width === this.#width && !anew)) return;
     this.#width = width;
-    const drawn = draw(this.#report, width);
-    const kept = this.#body.contains(document.activeElement);
+    const drawn = draw(this.#report, width, this.#unfolded);
+    const focused = document.activeElement;
+    const kept = this.#body.contains(focused);
     this.#body.replaceChildren(...drawn);
     this.#legend.replaceChildren(...legend(this.#body));
     const all = this.#stops();
     this.#focus = Math.min(this.#focus, Math.max(all.length - 1, 0));
     all[this.#focus]?.setAttribute("tabindex", "0");
-    if (kept) all[this.#focus]?.focus();
+    if (kept) (document.getElementById(focused.id) ?? all[this.#focus])?.focus({ preventScroll: true });
+  }
+
+  /** Folds or unfolds what was clicked; `true` where that is something. */
+  #fold(event) {
+    const key = event.target.closest?.("[data-fold]")?.dataset.fold;
+    if (!key) return false;
+    if (!this.#unfolded.delete(key)) this.#unfolded.add(key);
+    this.#hide();
+    this.#draw(true);
+    return true;
   }
 
   #stops() {
@@ -79,6 +98,7 @@ export class Timeline {
 
   /** One stop for the Tab key, and the arrows from there: nobody tabs through hundreds of bars. */
   #move(event) {
+    if (["Enter", " "].includes(event.key) && this.#fold(event)) return event.preventDefault();
     const all = this.#stops();
     const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -all.length, End: all.length };
     const step = steps[event.key];
@@ -161,7 +181,7 @@ function scale(report, labels, width) {
   return { from, to, x, deleted, left: labels, right: width - 8 };
 }
 
-function draw(report, width) {
+function draw(report, width, unfolded) {
   const labels = width < 560 ? 92 : width < 900 ? 170 : 230;
   const at = scale(report, labels, width);
   const label = (text, y, kind = "label") =>
@@ -171,9 +191,16 @@ function draw(report, width) {
 
   for (const lane of ["signals", "listeners", "processes"]) {
     if (lane === "listeners") {
-      for (const listener of listeners(report)) {
+      const all = listeners(report);
+      const open = unfolded.has(lane);
+      const folds = all.length > LISTENERS + 1;
+      for (const listener of folds && !open ? all.slice(0, LISTENERS) : all) {
         rows.push(...listening(listener, at, y + LANE / 2), label(listener.label, y + LANE / 2));
         y += LANE;
+      }
+      if (folds) {
+        rows.push(fold(lane, open ? "fewer listeners" : `${all.length - LISTENERS} more listeners`, "plain", open, y, width));
+        y += HEAD;
       }
       continue;
     }
@@ -187,19 +214,23 @@ function draw(report, width) {
   const groups = grouped(report);
   const bars = groups.reduce((sum, group) => sum + group.requests.length, 0);
   for (const group of groups) {
-    // What was lost has a name, however much of anything there is; what went well may be drawn thin.
-    const many = group.kind === "drained" ? group.requests.length : 0;
-    const [height, gap] = many <= 40 ? [12, 5] : many <= 120 ? [7, 3] : [4, 2];
+    const folds = group.requests.length > REQUESTS + SPARE;
+    const open = unfolded.has(group.key);
+    const [first, rest] = folds && !open ? parted(group.requests) : [group.requests, []];
     y += 6;
-    rows.push(svg("text", { class: `group ${group.kind}`, x: 0, y: y + HEAD / 2 + 4 }, group.label));
+    const words = rest.length ? `${group.label}, ${first.length} shown` : group.label;
+    rows.push(folds ? fold(group.key, words, group.kind, open, y, width) : svg("text", { class: `group ${group.kind}`, x: 0, y: y + HEAD / 2 + 4 }, words));
     y += HEAD;
     const list = svg("g", { role: "list", "aria-label": group.label });
-    for (const one of group.requests) {
-      list.append(bar(one, at, y, height, width));
-      if (height >= 12) list.append(label(request(one), y + height / 2, "label path"));
-      y += height + gap;
+    for (const one of first) {
+      list.append(bar(one, at, y, BAR, width), label(request(one), y + BAR / 2, "label path"));
+      y += BAR + GAP;
     }
-    if (group.requests.length) rows.push(list);
+    if (first.length) rows.push(list);
+    if (rest.length) {
+      rows.push(extent(group, rest, at, y, width), label(`${rest.length} more`, y + BAR / 2, "label more"));
+      y += BAR + GAP;
+    }
     if (group.omitted) {
       rows.push(svg("text", { class: "omitted", x: at.left, y: y + 11 }, `and ${group.omitted.toLocaleString("en")} more, not listed in the report`));
       y += 18;
@@ -278,9 +309,7 @@ function listeners(report) {
     }
     all.set(detail, one);
   }
-  const lanes = [...all.values()];
-  const left = lanes.length - LISTENERS;
-  return left > 0 ? [...lanes.slice(0, LISTENERS), { label: `and ${left} more listeners`, open: [], from: null }] : lanes;
+  return [...all.values()];
 }
 
 function listening(listener, at, y) {
@@ -330,13 +359,45 @@ function marked(moments, at, y) {
   });
 }
 
+const begun = (r) => r.at_ms - (r.age_ms ?? 0);
+
+/** What is drawn of a folded group, in its order, and the others: what hurts most is not folded away. */
+function parted(requests) {
+  const weight = (r) => (r.maybe_taken_for_delivered ? 2 : 0) + (r.class === "webhook" ? 1 : 0);
+  const first = new Set([...requests].sort((a, b) => weight(b) - weight(a)).slice(0, REQUESTS));
+  return [requests.filter((r) => first.has(r)), requests.filter((r) => !first.has(r))];
+}
+
+/** The title of what can be folded; it stays where it is when that happens. */
+function fold(key, words, kind, open, y, width) {
+  const caret = open ? "M1 -2l4 4l4 -4" : "M3 -4l4 4l-4 4";
+  return svg(
+    "g",
+    { class: "fold", id: `fold-${key}`, "data-fold": key, tabindex: 0, role: "button", "aria-expanded": String(open) },
+    svg("rect", { class: "hit", x: 0, y, width, height: HEAD }),
+    svg("path", { class: "caret", d: caret, transform: `translate(0 ${y + HEAD / 2})` }),
+    svg("text", { class: `group ${kind}`, x: 15, y: y + HEAD / 2 + 4 }, words),
+  );
+}
+
+/** From when to when those were under way that are folded. A click unfolds them, as one on the title does. */
+function extent(group, rest, at, y, width) {
+  const [x1, x2] = [at.x(Math.min(...rest.map(begun))), at.x(Math.max(...rest.map((r) => r.at_ms)))];
+  return svg(
+    "g",
+    { class: `rest ${group.kind}`, "data-fold": group.key, "aria-hidden": "true" },
+    svg("rect", { class: "hit", x: 0, y: y - 1, width, height: BAR + 3 }),
+    svg("rect", { class: "extent", x: x1, y, width: Math.max(x2 - x1, 3), height: BAR, rx: 2.5 }),
+  );
+}
+
 /** Requests by what became of them: severed by cause, failed, refused attempts as one, drained; the longest first. */
 function grouped(report) {
-  const begun = (r) => r.at_ms - (r.age_ms ?? 0);
   const sorted = (list) => [...list].sort((a, b) => begun(a) - begun(b) || a.at_ms - b.at_ms);
   const causes = Object.entries(Object.groupBy(report.severed_requests, (r) => r.cause));
   const place = ([cause]) => Object.keys(CAUSES).indexOf(cause);
   const groups = causes.sort((a, b) => place(a) - place(b)).map(([cause, list]) => ({
+    key: `severed-${cause}`,
     kind: "severed",
     label: `severed, ${shown(cause)} · ${(report.severed[cause] ?? list.length).toLocaleString("en")}`,
     requests: sorted(list),
@@ -344,11 +405,12 @@ function grouped(report) {
   }));
   const listed = report.severed_requests.length;
   if (groups.length && report.severed_requests_omitted) groups.at(-1).omitted = report.severed_requests_omitted;
-  else if (!listed && report.requests.severed) groups.push({ kind: "severed", label: "severed", requests: [], omitted: report.requests.severed });
+  else if (!listed && report.requests.severed) groups.push({ key: "severed", kind: "severed", label: "severed", requests: [], omitted: report.requests.severed });
   const drained = report.drained_requests.filter((r) => !r.failed);
   const failed = report.drained_requests.filter((r) => r.failed);
   if (report.requests.failed) {
     groups.push({
+      key: "failed",
       kind: "severed",
       label: `failed (5xx) · ${report.requests.failed.toLocaleString("en")}`,
       requests: sorted(failed),
@@ -358,10 +420,11 @@ function grouped(report) {
   if (report.refused?.attempts) {
     const { attempts, clients, first_ms, last_ms } = report.refused;
     const all = { at_ms: last_ms, age_ms: last_ms - first_ms, refused: `${attempts.toLocaleString("en")} connection attempts of ${clients.toLocaleString("en")} clients found the port closed` };
-    groups.push({ kind: "severed", label: `refused · ${attempts.toLocaleString("en")}`, requests: [all], omitted: 0 });
+    groups.push({ key: "refused", kind: "severed", label: `refused · ${attempts.toLocaleString("en")}`, requests: [all], omitted: 0 });
   }
   if (report.requests.drained) {
     groups.push({
+      key: "drained",
       kind: "drained",
       label: `drained · ${report.requests.drained.toLocaleString("en")}`,
       requests: sorted(drained),
@@ -374,12 +437,12 @@ function grouped(report) {
 function bar(one, at, y, height, width) {
   const severed = "cause" in one;
   const bad = severed || one.failed || "refused" in one;
-  const begun = one.at_ms - (one.age_ms ?? 0);
-  const [x1, x2] = [at.x(begun), at.x(one.at_ms)];
+  const from = begun(one);
+  const [x1, x2] = [at.x(from), at.x(one.at_ms)];
   const size = Math.max(x2 - x1, 3);
   const kind = bad ? (one.role === "client" ? "outbound" : "severed") : "drained";
   const fate = one.failed ? `failed at ${span(one.at_ms)} with ${one.rpc?.status_code ? `gRPC status ${one.rpc.status_code}` : one.status ?? "5xx"}` : `drained at ${span(one.at_ms)}`;
-  const lines = "refused" in one ? [one.refused, `from ${span(begun)} to ${span(one.at_ms)}`] : [
+  const lines = "refused" in one ? [one.refused, `from ${span(from)} to ${span(one.at_ms)}`] : [
     shown(request(one)) + (one.host ? ` at ${shown(one.host)}` : ""),
     severed ? `severed at ${span(one.at_ms)}: ${worded(CAUSES, one.cause)}` : fate,
     [one.age_ms === null ? "" : `${severed ? "waited" : "took"} ${span(one.age_ms)}`, one.class, one.peer, one.evidence].filter(Boolean).map(shown).join(" · "),
@@ -392,11 +455,10 @@ function bar(one, at, y, height, width) {
     svg("rect", { class: "anchor", x: x2 - size, y, width: size, height, rx: Math.min(2.5, height / 2) }),
   );
   // It began before what is drawn.
-  if (begun < at.from) group.append(svg("path", { class: "torn", d: `M${x1 - 1} ${y - 1}h5l-3 ${(height + 2) / 4}l3 ${(height + 2) / 4}l-3 ${(height + 2) / 4}l3 ${(height + 2) / 4}h-5z` }));
-  if (severed && height >= 7) {
-    const r = height >= 12 ? 4 : 3;
-    const [cx, cy] = [x2 + r + 3, y + height / 2];
-    group.append(svg("path", { class: "cut", d: `M${cx - r} ${cy - r}l${2 * r} ${2 * r}M${cx + r} ${cy - r}l${-2 * r} ${2 * r}` }));
+  if (from < at.from) group.append(svg("path", { class: "torn", d: `M${x1 - 1} ${y - 1}h5l-3 ${(height + 2) / 4}l3 ${(height + 2) / 4}l-3 ${(height + 2) / 4}l3 ${(height + 2) / 4}h-5z` }));
+  if (severed) {
+    const [cx, cy] = [x2 + 7, y + height / 2];
+    group.append(svg("path", { class: "cut", d: `M${cx - 4} ${cy - 4}l8 8M${cx + 4} ${cy - 4}l-8 8` }));
   }
   if (one.maybe_taken_for_delivered) group.append(svg("rect", { class: "taken", x: x2 - size - 1.5, y: y - 1.5, width: size + 3, height: height + 3, rx: 3.5 }));
   return group;

@@ -23,7 +23,7 @@ use examples::{
     SHOW_EXAMPLES, SHUTDOWNS_EXAMPLES, UNINSTALL_EXAMPLES, WATCH_EXAMPLES,
 };
 
-pub use check::{CheckArgs, CheckFormat, Like, StopSignal};
+pub use check::{CheckArgs, CheckFormat, Engine, Like, StopSignal};
 
 /// Finds the requests that a deploy silently kills.
 #[derive(Debug, Parser)]

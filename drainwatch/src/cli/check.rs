@@ -1,28 +1,33 @@
-//! `drainwatch check -- CMD`: starts a service, sends it traffic, stops it as an orchestrator would, and says whether that
+//! `drainwatch check -- CMD`, `drainwatch check --container IMAGE`: starts a service, sends it traffic, stops it as an orchestrator would, and says whether that
 //! cost anybody anything.
 
+mod container;
 mod outcome;
 mod service;
 mod traffic;
 
 use std::{
     io::Write as _,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use drainwatch_core::report::Report;
+use drainwatch_core::{
+    description::{Description, Origin},
+    report::Report,
+};
 use tokio::sync::watch;
 
 use crate::{
     cli::{
-        args::{CheckArgs, Like},
+        args::{CheckArgs, Like, StopSignal},
         failure::{Exit, Failure},
         inside,
     },
     kernel::KernelOptions,
+    names::Teller,
     outlets::{listing::Filter, questions::Handle},
 };
+use container::Container;
 use outcome::Outcome;
 use service::Service;
 use traffic::{Clients, Phase, Plan};
@@ -48,16 +53,43 @@ fn run(args: &CheckArgs) -> Result<Outcome, Failure> {
     let plan = Plan::new(args).map_err(Failure::usage)?;
     let cgroup_root = &inside::cgroup_root()?;
     let options = KernelOptions {
-        stop_signals: vec![args.stop_signal.number()],
+        stop_signals: args.stop_signal.map(StopSignal::number).into_iter().collect(),
         ..KernelOptions::default()
     };
-    inside::run(&options, LINGER, async |handle| {
-        play(args, plan, handle, cgroup_root).await
+    let Some(image) = &args.container else {
+        return inside::run(&options, LINGER, None, async |handle| {
+            let service = Service::start(cgroup_root, &args.command)?;
+            play(args, plan, handle, service).await
+        });
+    };
+    // It is told which container is ours; what else runs here keeps its cgroup's name, for nobody looks at it.
+    let (tellers, news) = Teller::channel(&[Origin::Docker, Origin::Podman]);
+    inside::run(&options, LINGER, Some(news), async |handle| {
+        let container = started(args, image).await?;
+        if let Some(teller) = tellers.first() {
+            let description = container.description(image, args.grace());
+            teller.described(Description::Container(description)).await;
+        }
+        let service = Service::of_container(cgroup_root, container);
+        play(args, plan, handle, service).await
     })
 }
 
-async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path) -> Result<Outcome, Failure> {
-    let mut service = Service::start(cgroup_root, &args.command)?;
+/// Starts the image while the agent reads on. Where the check is interrupted meanwhile, the container goes as soon as it is
+/// there.
+async fn started(args: &CheckArgs, image: &str) -> Result<Container, Failure> {
+    let (args, image) = (args.clone(), image.to_owned());
+    tokio::task::spawn_blocking(move || Container::start(&args, &image))
+        .await
+        .map_err(|why| Failure::internal("the container was not started", why))?
+}
+
+async fn play(
+    args: &CheckArgs,
+    plan: Plan,
+    handle: &Handle,
+    mut service: Service,
+) -> Result<Outcome, Failure> {
     let address = service.listening(args.port, *args.start_within).await?;
     say(&format!(
         "process {} listens at {address}; sending {}",
@@ -84,8 +116,9 @@ async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path)
     };
     let stop = async {
         tokio::time::sleep(*args.prestop).await;
-        say(&format!("stopping it with {}", args.stop_signal));
-        service.signal(args.stop_signal, args.like == Like::Systemd)?;
+        let signal = args.stop_signal.unwrap_or_else(|| service.stop_signal());
+        say(&format!("stopping it with {signal}"));
+        service.signal(signal, args.like == Like::Systemd)?;
         let left = grace.saturating_sub(begun.elapsed());
         if !service.ended(left).await {
             say(&format!(
@@ -100,7 +133,7 @@ async fn play(args: &CheckArgs, plan: Plan, handle: &Handle, cgroup_root: &Path)
     let ((), stopped) = tokio::join!(quiet, stop);
     stopped?;
     let seen = clients.finish(ANSWERED_WITHIN).await;
-    let report = report_of(handle, &service.cgroup_name()).await?;
+    let report = report_of(handle, &service.workload()).await?;
     Ok(Outcome { report, seen })
 }
 

@@ -46,7 +46,9 @@ pub fn demo(format: Format) -> Result<(), Failure> {
     let cgroup_root = &inside::cgroup_root()?;
     let options = KernelOptions::default();
     say("starting the agent");
-    let acts = inside::run(&options, LINGER, async |handle| acts(handle, cgroup_root).await)?;
+    let acts = inside::run(&options, LINGER, None, async |handle| {
+        acts(handle, cgroup_root).await
+    })?;
     show(&acts, format)
 }
 

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use drainwatch_core::reading::Rules;
+use tokio::sync::mpsc;
 
 use super::{
     failure::{Exit, Failure},
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     agent::{Agent, Options, source::Live},
     kernel::{Kernel, KernelOptions},
-    names::node,
+    names::{News, node},
     outlets::questions::Handle,
 };
 
@@ -33,10 +34,12 @@ pub fn cgroup_root() -> Result<PathBuf, Failure> {
     })
 }
 
-/// Runs an agent until the play has ended, or is interrupted: it is dropped then, and cleans up by that.
+/// Runs an agent until the play has ended, or is interrupted: it is dropped then, and cleans up by that. What the play
+/// itself knows of its workloads it may tell by `names`.
 pub fn run<T>(
     options: &KernelOptions,
     linger: Duration,
+    names: Option<mpsc::Receiver<News>>,
     play: impl AsyncFnOnce(&Handle) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
@@ -46,6 +49,7 @@ pub fn run<T>(
             node: node(),
             linger,
             memory_reports: REPORTS,
+            names,
             ..Options::default()
         };
         let (mut agent, handle) = Agent::new(Live::new(kernel, Rules::default()), options)

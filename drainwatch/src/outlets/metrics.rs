@@ -9,6 +9,7 @@
 
 mod cgroups;
 mod families;
+mod process;
 mod rollouts;
 mod sample;
 mod saved;

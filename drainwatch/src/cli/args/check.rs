@@ -14,7 +14,7 @@ pub enum Like {
     Kubernetes,
     /// Stop signal to the main process, SIGKILL after 10 s.
     Docker,
-    /// Stop signal to every process, SIGKILL after 90 s.
+    /// Stop signal to every process (of a container to the main one), SIGKILL after 90 s.
     Systemd,
 }
 
@@ -31,25 +31,40 @@ pub enum CheckFormat {
     Github,
 }
 
-/// A signal that stops a service, by name.
+/// Whose command line starts containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+/// A signal that stops a service, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StopSignal(Signal);
+pub struct StopSignal(u32);
 
 impl StopSignal {
-    /// The signal.
-    pub fn signal(self) -> Signal {
-        self.0
+    /// What stops whatever asks for nothing else.
+    pub const TERM: Self = Self(Signal::SIGTERM as u32);
+
+    /// The signal, unless it is a real-time one.
+    pub fn signal(self) -> Option<Signal> {
+        Signal::try_from(self.0.cast_signed()).ok()
     }
 
     /// Its number.
     pub fn number(self) -> u32 {
-        (self.0 as i32).cast_unsigned()
+        self.0
     }
 }
 
 impl fmt::Display for StopSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        match self.signal() {
+            Some(signal) => f.write_str(signal.as_str()),
+            None => write!(f, "signal {}", self.0),
+        }
     }
 }
 
@@ -57,19 +72,16 @@ impl FromStr for StopSignal {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = signal(text)?.cast_signed();
-        match Signal::try_from(number) {
-            Ok(Signal::SIGKILL) => Err("SIGKILL is no stop signal; write for example SIGTERM".into()),
-            Ok(signal) => Ok(Self(signal)),
-            Err(_) => Err(format!(
-                "`{text}` is a real-time signal, which `check` does not send"
-            )),
+        let signal = Self(signal(text)?);
+        if signal.signal() == Some(Signal::SIGKILL) {
+            return Err("SIGKILL is no stop signal; write for example SIGTERM".into());
         }
+        Ok(signal)
     }
 }
 
 /// Flags of `check`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
     /// Who stops it
     #[arg(long, value_enum, default_value = "kubernetes")]
@@ -104,9 +116,9 @@ pub struct CheckArgs {
     /// From the beginning of the stop to SIGKILL [default: 30s like Kubernetes, 10s like Docker, 90s like systemd]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<TimeSpan>,
-    /// Stop signal
-    #[arg(long, value_name = "SIGNAL", default_value = "SIGTERM")]
-    pub stop_signal: StopSignal,
+    /// Stop signal [default: SIGTERM, or what the container asks for]
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<StopSignal>,
     /// How to print
     #[arg(
         short = 'o',
@@ -116,8 +128,22 @@ pub struct CheckArgs {
         default_value = "text"
     )]
     pub format: CheckFormat,
+    /// An image to run instead of a command; what follows `--` is its command then
+    #[arg(long, value_name = "IMAGE")]
+    pub container: Option<String>,
+    /// Who runs the image [default: who has it, Docker first]
+    #[arg(long, value_enum, requires = "container")]
+    pub engine: Option<Engine>,
+    /// An option of `docker run` or `podman run`, such as --run-option=--env=A=B; may be given several times
+    #[arg(
+        long,
+        value_name = "OPTION",
+        requires = "container",
+        allow_hyphen_values = true
+    )]
+    pub run_option: Vec<String>,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required_unless_present = "container", value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 

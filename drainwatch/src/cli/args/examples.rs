@@ -17,13 +17,16 @@ Examples:
   sudo drainwatch demo --format json | jq '.shutdowns[].verdict'";
 pub const CHECK_EXAMPLES: &str = "\
 The command runs in a cgroup of its own; its output goes to standard error. Half of the clients keep their connections.
+A container runs as Docker or Podman runs it, on this machine, is asked at its own address, stopped with its image's stop
+signal, and removed.
 Exits with 0 if nobody lost anything, 1 if requests were severed or clients turned away, 2 if that could not be found out.
 
 Examples:
   sudo drainwatch check -- node server.js
   sudo drainwatch check --request / --request /slow --like docker -- ./server
   sudo drainwatch check --prestop 5s --grace 30s --format github -- gunicorn app:app
-  sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server";
+  sudo drainwatch check --traffic 'hey -z 10s http://$DRAINWATCH_ADDRESS/' -- ./server
+  sudo drainwatch check --container shop/web:1.2 --run-option=--env=PORT=8080";
 pub const SHUTDOWNS_EXAMPLES: &str = "\
 Examples:
   drainwatch shutdowns

@@ -9,12 +9,12 @@ use drainwatch_core::{
 };
 use prometheus::{
     Gauge, GaugeVec, IntGauge, Opts, Registry,
-    process_collector::ProcessCollector,
     proto::{Counter, LabelPair, Metric, MetricFamily, MetricType},
 };
 
 use super::{
     Labels, OfWorkload, Scrape,
+    process::OfProcess,
     series::{BUCKETS, Histogram, RESETS, Series, cut_starts_at_zero, starts_at_zero},
     text::Family,
 };
@@ -304,7 +304,7 @@ impl Agent {
         registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(under_way.clone()))?;
         registry.register(Box::new(workloads.clone()))?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(OfProcess::new()?))?;
         Ok(Self {
             registry,
             probes,

@@ -1,4 +1,7 @@
 //! Answers that are compressed for who takes that: an exposition shrinks to a twentieth.
+//!
+//! With gzip alone. Prometheus asks for zstd only with the feature flag `zstd-scrape` (prometheus#19502), and takes gzip then,
+//! too; its rules for exporters name gzip alone. The encoder would be a C library or a young crate.
 
 use std::io::Write as _;
 

@@ -9,7 +9,10 @@ use core::hint::black_box;
 
 use drainwatch_ebpf::{ANSWER_HEAD, SocketRecord, record_flag};
 
-use crate::record;
+use crate::{
+    long_head::{ONES, zero_bytes},
+    record,
+};
 
 /// The field, without regard to case: its first eight bytes and its last eight.
 const FIELD: [u64; 2] = [u64::from_le_bytes(*b"content-"), u64::from_le_bytes(*b"length: ")];
@@ -25,9 +28,7 @@ const SEARCHED: usize = 16;
 /// Responses in a row without the field after which nobody looks any more: the connection's say it by chunks.
 const MOST_MISSED: u8 = 32;
 
-/// Each byte of a word, and its highest bit.
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// A hyphen in each byte of a word, and an L: what the field is looked for by.
 const HYPHENS: u64 = ONES * b'-' as u64;
 const LS: u64 = ONES * b'l' as u64;
 
@@ -97,7 +98,7 @@ fn search(record: &mut SocketRecord, from: usize, kept: u32) -> bool {
         let (this, next) = (word(record, index), word(record, index + 1));
         // A byte that is zero is a hyphen before an L.
         let zero = (this ^ HYPHENS) | (((this >> 8 | next << 56) | SMALL) ^ LS);
-        let zeroes = zero.wrapping_sub(ONES) & !zero & HIGHS;
+        let zeroes = zero_bytes(zero);
         if zeroes != 0 {
             let at = (index * 8 + lowest(zeroes)).wrapping_sub(HYPHEN);
             if says_length(record, at, kept) {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Each byte of a word.
-const ONES: u64 = 0x0101_0101_0101_0101;
+pub const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 const LINE_FEEDS: u64 = ONES * b'\n' as u64;
 const RETURNS: u64 = ONES * b'\r' as u64;
@@ -30,13 +30,19 @@ const CHUNKS: u32 = (LONG_HEAD / LONG_HEAD_CHUNK) as u32 + 2;
 /// Said of a chunk that has the end of the head, beside its length.
 const ENDS: u32 = 1 << 31;
 
+/// The highest bits of bytes that are zero; of further ones, perhaps, above the lowest that is.
+#[inline(always)]
+pub const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
 /// Whether a line begins with a carriage return within this word, or between it and the next: the line is empty, and
 /// the head ends with it.
 #[inline(always)]
 const fn has_end(word: u64, next: u64) -> bool {
     // A byte that is zero is a line feed before a carriage return.
     let zero = (word ^ LINE_FEEDS) | ((word >> 8 | next << 56) ^ RETURNS);
-    zero.wrapping_sub(ONES) & !zero & HIGHS != 0
+    zero_bytes(zero) != 0
 }
 
 /// Whether what a record keeps of a head, more than which has moved, holds its end. A head that was kept in parts and

@@ -1,5 +1,5 @@
-//! `drainwatch check -- CMD`, `drainwatch check --container IMAGE`: starts a service, sends it traffic, stops it as an orchestrator would, and says whether that
-//! cost anybody anything.
+//! `drainwatch check -- CMD`, `drainwatch check --container IMAGE`: starts a service, sends it traffic, stops it as an
+//! orchestrator would, and says whether that cost anybody anything.
 
 mod container;
 mod outcome;

@@ -1,5 +1,6 @@
 //! Ways to be stopped, and things that are stopped, which the ledger's servers do not take: jobs, processes without a
-//! main thread, successors, shells, a workload's connections with itself or that are read and written at once. What clients saw is the oracle here too.
+//! main thread, successors, shells, a workload's connections with itself or that are read and written at once. What
+//! clients saw is the oracle here too.
 
 mod connections;
 mod duplex;

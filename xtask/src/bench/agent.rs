@@ -6,7 +6,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::unistd::{SysconfVar, sysconf};
 use tempfile::TempDir;
 use testkit::{agent, metrics};
 
@@ -93,10 +92,7 @@ pub fn command(setup: &Setup, state: &Path) -> Command {
 pub fn cpu(pid: i32) -> Result<(Duration, Duration)> {
     let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
     let stat = stat.context("reading the state of a process")?;
-    let per_second = sysconf(SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .context("this system has no clock ticks")?;
+    let per_second = procfs::ticks_per_second();
     #[expect(clippy::cast_precision_loss, reason = "ticks of a few hours at most")]
     let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 / per_second as f64);
     Ok((time(stat.utime), time(stat.stime)))
